@@ -1,0 +1,53 @@
+# aeseg. `make` or `make help` lists the targets.
+# Extra pip options, for example a CPU-only PyTorch:
+#   make install PIP_ARGS="--extra-index-url https://download.pytorch.org/whl/cpu"
+
+PYTHON ?= $(shell python3.11 -c '' 2>/dev/null && echo python3.11 || echo python3)
+PIP_ARGS ?=
+BIN := .venv/bin
+STAMP := .venv/.installed
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo test lab export readme clean
+
+help:
+	@echo 'make demo     the whole method on synthetic phantoms, with a report in runs/demo'
+	@echo 'make lab      the notebooks in JupyterLab (this machine only)'
+	@echo 'make test     notebooks, tests/, and the check that code and notebooks agree'
+	@echo 'make install  .venv with the exact versions of constraints.txt'
+	@echo 'make export   clean the notebooks and write aeseg/ from them'
+	@echo 'make readme   write README.md from nbs/index.ipynb'
+	@echo 'make clean    remove build products and caches (keeps .venv and runs)'
+
+install: $(STAMP)
+
+# setuptools and wheel come first, pinned, and build aeseg without an isolated
+# environment, so that no unpinned version is fetched.
+$(STAMP): settings.ini setup.py pyproject.toml constraints.txt
+	test -x $(BIN)/pip || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet $(PIP_ARGS) -c constraints.txt setuptools wheel
+	$(BIN)/python -m pip install --quiet $(PIP_ARGS) -c constraints.txt --no-build-isolation -e '.[dev]'
+	@touch $(STAMP)
+
+demo: install
+	$(BIN)/aeseg demo --out runs/demo
+
+test: install
+	$(BIN)/python tests/run_notebooks.py
+	$(BIN)/python -m pytest
+	$(BIN)/python tests/check_clean.py
+
+lab: install
+	$(BIN)/jupyter lab nbs --ip 127.0.0.1
+
+export: install
+	$(BIN)/nbdev_clean
+	$(BIN)/nbdev_export
+
+readme: install
+	$(BIN)/python tests/make_readme.py
+
+clean:
+	rm -rf build dist _docs _proc .pytest_cache *.egg-info
+	find . \( -name .git -o -name .venv -o -name runs \) -prune -o \
+		-type d \( -name __pycache__ -o -name .ipynb_checkpoints \) -prune -exec rm -rf {} +

@@ -1,0 +1,104 @@
+"""Write README.md from nbs/index.ipynb (nbdev_readme needs Quarto, this does not).
+
+    python tests/make_readme.py          write it
+    python tests/make_readme.py --check  exit 1 when it is out of date
+"""
+import argparse
+import json
+import re
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+NOTE = "<!-- Written from nbs/index.ipynb by `make readme`: edit the notebook. -->\n\n"
+
+directive = re.compile(r"^#\s*\|\s*([\w-]+)\s*:?\s*(.*?)\s*$")
+fence = re.compile(r"(^```.*?^```[^\n]*$)", re.M | re.S)
+link = re.compile(r"""(\]\(\s*|\b(?:src|href)=["'])([^)\s"'#]+)""")
+ansi = re.compile(r"\x1b\[[0-9;]*m")
+
+
+def text(value):
+    "Notebook text is a string or a list of lines."
+    return value if isinstance(value, str) else "".join(value)
+
+
+def split_directives(source):
+    "The `#| name: value` lines at the top as a dict, and the code below them."
+    found, lines = {}, source.splitlines()
+    while lines and (m := directive.match(lines[0])):
+        found[m[1]] = m[2].lower()
+        lines.pop(0)
+    return found, "\n".join(lines).strip("\n")
+
+
+def target(url):
+    "A link as written in nbs/, as seen from the project root."
+    if url.startswith("../"): return url[3:]
+    if url.startswith("./"): url = url[2:]
+    if "://" in url or not (url.startswith(("images/", "experiments/")) or url.endswith(".ipynb")): return url
+    return "nbs/" + url
+
+
+def markdown(source):
+    "A markdown cell with its links moved to the root; code fences stay as they are."
+    parts = fence.split(source)
+    return "".join(p if i % 2 else link.sub(lambda m: m[1] + target(m[2]), p) for i, p in enumerate(parts))
+
+
+def outputs(cell):
+    "The text outputs of a code cell; pictures are left to links in markdown cells."
+    for o in cell.get("outputs", []):
+        data = o.get("data", {})
+        if o["output_type"] == "stream" and o.get("name") == "stdout": yield "text", text(o["text"])
+        elif any(k.startswith("image/") for k in data): continue
+        elif "text/markdown" in data: yield "markdown", text(data["text/markdown"])
+        elif "text/plain" in data: yield "text", text(data["text/plain"])
+
+
+def blocks(nb):
+    "The README's blocks, in order."
+    for cell in nb["cells"]:
+        source = text(cell["source"])
+        if cell["cell_type"] == "markdown":
+            if source.strip(): yield markdown(source).strip("\n")
+        elif cell["cell_type"] == "code":
+            d, code = split_directives(source)
+            if "hide" in d or d.get("include") == "false": continue
+            if code and d.get("echo") != "false": yield f"```python\n{code}\n```"
+            if d.get("output") == "false": continue
+            for kind, out in outputs(cell):
+                out = ansi.sub("", out).strip("\n")
+                if not out.strip(): continue
+                if kind == "markdown": yield markdown(out)
+                else: yield "\n".join(("    " + line).rstrip() for line in out.splitlines())
+
+
+def render(index):
+    "README.md's text for the notebook file `index`."
+    nb = json.loads(Path(index).read_text(encoding="utf-8"))
+    return NOTE + "\n\n".join(blocks(nb)) + "\n"
+
+
+def out_of_date(root=ROOT):
+    "Why README.md is not what the notebook gives, or an empty string."
+    index, readme = Path(root) / "nbs/index.ipynb", Path(root) / "README.md"
+    if not index.exists(): return "nbs/index.ipynb is missing"
+    if not readme.exists(): return "README.md is missing"
+    return "" if readme.read_text(encoding="utf-8") == render(index) else "README.md differs from nbs/index.ipynb"
+
+
+def main():
+    parser = argparse.ArgumentParser(description="Write README.md from nbs/index.ipynb.")
+    parser.add_argument("--check", action="store_true", help="write nothing; exit 1 when out of date")
+    if parser.parse_args().check:
+        why = out_of_date()
+        if why: print(f"README.md is out of date ({why}): run `make readme`.")
+        return int(bool(why))
+    (ROOT / "README.md").write_text(render(ROOT / "nbs/index.ipynb"), encoding="utf-8")
+    print("README.md written")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
