@@ -78,7 +78,7 @@ def list_files(
                                ('move their images up' if kind == 'folders' else 'convert images to PNG or TIFF'))
     return paths
 
-# %% ../nbs/13_check.ipynb #14891b10
+# %% ../nbs/13_check.ipynb #61c5d849
 def _split_rows(path):
     "The ids of all rows, with repetitions, and the split of each id. Raises `InputError` where the file is broken."
     try:
@@ -98,7 +98,7 @@ def check_splits(
     path = report.folder/'splits.csv'
     if not path.exists(): return dict.fromkeys(ids, 'train')
     try: rows, splits = _split_rows(path)
-    except InputError as e: report.errors.append(_relative(report, e)); return {}
+    except InputError as e: report.errors.append(_relative(report, path, e)); return {}
     missing, unknown = [i for i in ids if not splits.get(i)], [i for i in splits if i not in ids]
     twice = [i for i, n in Counter(rows).items() if n > 1]
     if missing: report.errors.append(f'splits.csv has no split for {plural(len(missing), "image")} ({some(missing)}); add a row for each of them')
@@ -108,9 +108,9 @@ def check_splits(
     if 'train' not in known.values(): report.errors.append(f"splits.csv puts no image into 'train' ({tally(known.values()) if known else 'it matches none'}); training reads only those")
     return known
 
-def _relative(report, e):
-    "The sentence of an error, with files named from the folder on."
-    return str(e).replace(f'{report.folder}/', '')
+def _relative(report, path, e):
+    "The sentence of an error about a file, which is named from the folder on."
+    return str(e).replace(str(path), str(path.relative_to(report.folder)))
 
 # %% ../nbs/13_check.ipynb #bc5a512d
 @dataclass(frozen=True)
@@ -135,7 +135,7 @@ def look_at(
     depth = f'{array.dtype.itemsize * 8} bit' + (' float' if array.dtype.kind == 'f' else '')
     return ImageFacts(array.shape[:2], 1 if array.ndim == 2 else 3, depth, hash, float(np.max(high - low)), values)
 
-# %% ../nbs/13_check.ipynb #6bb93e98
+# %% ../nbs/13_check.ipynb #20fd73e0
 FLAT = 4        # gray steps
 ODD = 1.5       # ratio of aspects
 FEW = 20        # training images
@@ -150,7 +150,7 @@ def check_images(
     seen, name = {}, {i: p.relative_to(report.folder) for i, p in paths.items()}
     for i, path in tqdm(paths.items(), 'images', disable=not progress):
         try: seen[i] = look_at(read_image(path))
-        except InputError as e: report.errors.append(_relative(report, e))
+        except InputError as e: report.errors.append(_relative(report, path, e))
     usual = Counter(s.channels for s in seen.values()).most_common(1)[0][0] if seen else 1
     for i, s in seen.items():
         if s.channels != usual: report.errors.append(f'{name[i]} has {plural(s.channels, "channel")} where most images have {usual}; convert it')
@@ -184,7 +184,7 @@ def _warn_duplicates(report, seen, splits, name):
         report.warnings.append(f'{shown} are the same image, a leak between {" and ".join(sorted(set(part.values())))}; keep it in one split')
     report.warnings += within
 
-# %% ../nbs/13_check.ipynb #d6624cc4
+# %% ../nbs/13_check.ipynb #4774e109
 def _mask_fault(path, error):
     "What `read_mask` said, with the values of a gray mask."
     sentence, _, remedy = str(error).rpartition('; ')
@@ -192,7 +192,7 @@ def _mask_fault(path, error):
     except InputError: return f'{sentence}; replace it by a PNG of 0 and 255'
     if 'not a binary mask' not in sentence: return str(error)
     shown = [*values[:3], '...', values[-1]] if len(values) > 5 else values
-    return f'{path} is not a binary mask: it holds {len(values)} values ({", ".join(map(str, shown))}); {remedy}'
+    return f'{path} is not a binary mask: it holds {len(values)} values ({", ".join(v if v == "..." else f"{v:g}" for v in shown)}); {remedy} and save it as PNG'
 
 def check_masks(
     report:CheckReport,
@@ -206,7 +206,7 @@ def check_masks(
     for i, path in tqdm(paths.items(), 'masks', disable=not progress):
         if not auxiliary and i not in ids: report.errors.append(f'masks/{path.name} has no image of the id {i!r}; add the image, or remove or rename the mask')
         try: mask = read_mask(path)
-        except InputError as e: report.errors.append(_relative(report, _mask_fault(path, e))); continue
+        except InputError as e: report.errors.append(_relative(report, path, _mask_fault(path, e))); continue
         seen[i] = mask.shape, float(mask.mean())
         if not auxiliary and i in images and mask.shape != images[i].shape:
             report.errors.append(f'masks/{path.name} is {mask.shape[1]} x {mask.shape[0]} and its image is {images[i].shape[1]} x {images[i].shape[0]} (width x height); save it at the size of the image')
