@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['VAEStage', 'disturb', 'mask_distance', 'build_networks', 'GAN', 'label_statistics', 'label_alarms']
 
-# %% ../nbs/08_gan.ipynb #daad540d
+# %% ../nbs/08_gan.ipynb #5eefccd0
 import copy
 import torch
 from torch import nn
@@ -13,7 +13,7 @@ from .config import Config
 from .data import FLIPS, Images, generator_for, normalise, random_affine, training_batch, warp
 from .dgcc import CalibratedMaskGenerator, Feedback
 from .networks import ImageGenerator, ImagePool, MaskGenerator, PatchDiscriminator, discriminator_loss, squared_error
-from .vae import LatentDiscriminator, MaskVAE, latent_code, shape_loss, vae_loss, vae_step
+from .vae import LatentDiscriminator, MaskVAE, latent_code, reconstruction_loss, shape_loss, vae_loss, vae_step
 
 # %% ../nbs/08_gan.ipynb #0845b9cb
 class VAEStage:
@@ -51,7 +51,7 @@ def mask_distance(
     back = back.clamp(1e-4, 1 - 1e-4)           # written out, because torch refuses its own under CUDA's autocast
     return -(z * back.log() + (1 - z) * (1 - back).log()).mean()
 
-# %% ../nbs/08_gan.ipynb #def79cd3
+# %% ../nbs/08_gan.ipynb #eac8184c
 def build_networks(
     config:Config,
     image_channels:int,
@@ -59,7 +59,7 @@ def build_networks(
 ):                          # {'E', 'G', 'D_x', 'D_z'[, 'D_vae']}, Feedback
     "The networks that a configuration asks for, freshly initialised."
     c, shape = config, dict(channels=config.generator_channels, depth=config.generator_depth)
-    D_x, D_z = [PatchDiscriminator(n, c.discriminator_channels, c.discriminator_layers) for n in (image_channels, 1)]
+    D_x, D_z = [PatchDiscriminator(n, c.discriminator_channels, c.discriminator_layers, scale) for n, scale in ((image_channels, 1), (1, 2))]
     feedback = Feedback(D_z, vae if c.dgcc_feedback == 'discriminator+vae' else None)
     wide = dict(shape, dilations=c.mask_generator_dilations)
     E = CalibratedMaskGenerator(image_channels, feedback.channels, c.dgcc_layer, c.dgcc_passes, **wide) if c.variant in ('dgcc', 'full') else MaskGenerator(image_channels, **wide)
@@ -102,11 +102,12 @@ class GAN:
     def load_state_dict(self, state):
         for name, part in self.parts.items(): part.load_state_dict(self.fabric.to_device(state[name]))
 
-# %% ../nbs/08_gan.ipynb #3d65c3ae
+# %% ../nbs/08_gan.ipynb #b115b313
 from fastcore.basics import patch
 
 @patch
 def generator_losses(self:GAN,
+    k,              # the step, from 0
     x,              # (N, C, H, W) real images in [-1, 1]
     z,              # (N, 1, H, W) auxiliary masks in [0, 1]
     generator,      # torch.Generator of this step
@@ -121,7 +122,10 @@ def generator_losses(self:GAN,
     labels, back = drawn[:n], drawn[n:2 * n]
     losses = dict(E_adv=squared_error(nets['D_z'](labels), 1), G_adv=squared_error(nets['D_x'](painted), 1),
                   cycle_x=c.cycle_image_weight * (nets['G'](labels, noise()) - x).abs().mean(), cycle_z=c.cycle_mask_weight * mask_distance(back, z, c.cycle_mask_loss))
-    if self.with_shape: losses['shape'] = c.vae_weight * shape_loss(self.vae, nets.get('D_vae'), labels, c, generator)
+    if self.with_shape:
+        losses['shape'] = c.vae_weight * shape_loss(self.vae, nets.get('D_vae'), labels, c, generator)
+        # ramped in: at first labels are noise, and their reconstructions arbitrary shapes
+        losses['rebuilt'] = c.reconstruction_weight * min(1, k / c.reconstruction_ramp) * reconstruction_loss(self.vae, labels)
     if c.equivariance_weight: losses['equivariance'] = c.equivariance_weight * (drawn[2 * n:] - warp(labels, maps)).abs().mean()
     return losses, labels, painted
 
@@ -140,7 +144,7 @@ def discriminator_losses(self:GAN,
     if self.along: losses['vae'] = vae_loss(self.vae, z, self.config.vae_beta, generator)
     return losses
 
-# %% ../nbs/08_gan.ipynb #368a336c
+# %% ../nbs/08_gan.ipynb #56e460c0
 @patch
 def step(self:GAN, k:int):
     "One training step; returns its named losses. Everything random comes from (seed, k)."
@@ -151,7 +155,7 @@ def step(self:GAN, k:int):
     z = self.masks.sample(c.gan_batch, generator).to(device)
     critics = [p for group in self.optimizers['discriminators'].param_groups for p in group['params']]
     for p in critics: p.requires_grad_(False)
-    with self.fabric.autocast(): losses, labels, painted = self.generator_losses(x, z, generator)
+    with self.fabric.autocast(): losses, labels, painted = self.generator_losses(k, x, z, generator)
     self._descend('generators', losses)
     for p in critics: p.requires_grad_(True)
     with self.fabric.autocast(): more = self.discriminator_losses(x, z, labels.detach(), painted.detach(), generator)

@@ -82,19 +82,20 @@ class ImageGenerator(Generator):
         self.noise_channels = noise_channels
     def forward(self, z, noise): return torch.tanh(self.decode(self.encoder(torch.cat([z * 2 - 1, noise], 1))).float())
 
-# %% ../nbs/04_networks.ipynb #22e03793
+# %% ../nbs/04_networks.ipynb #bc1d7f9e
 class PatchDiscriminator(nn.Module):
     "D_x or D_z: (N, C, H, W) -> scores (N, 1, h, w); 1 is real, 0 is generated."
-    def __init__(self, inputs:int, channels:int=32, layers:int=3):
+    def __init__(self, inputs:int, channels:int=32, layers:int=3, scale:int=1):
         super().__init__()
+        self.scale = scale
         body = [nn.Conv2d(inputs, channels, 4, 2, 1), nn.LeakyReLU(.2)]
         for k in range(1, layers):
             body += [nn.Conv2d(channels * 2 ** (k - 1), channels * 2 ** k, 4, 2, 1), nn.InstanceNorm2d(channels * 2 ** k, affine=True), nn.LeakyReLU(.2)]
         self.feature_channels = channels * 2 ** (layers - 1)
         self.body, self.head = nn.Sequential(*body), nn.Conv2d(self.feature_channels, 1, 3, 1, 1)
         initialise(self)
-    def features(self, x): return self.body(x)
-    def forward(self, x): return self.head(self.body(x)).float()
+    def features(self, x): return self.body(F.avg_pool2d(x, self.scale) if self.scale > 1 else x)
+    def forward(self, x): return self.head(self.features(x)).float()
 
 # %% ../nbs/04_networks.ipynb #8692244d
 def squared_error(

@@ -11,10 +11,10 @@ __all__ = ['OURS', 'TRUTH', 'LINES', 'INKS', 'NUMBERS', 'KEPT', 'DROPPED', 'STAG
            'ranked_pictures', 'quality_section', 'dice_section', 'file_size', 'files_section', 'reproduction_section',
            'page', 'write_report']
 
-# %% ../nbs/14_report.ipynb #949446e6
+# %% ../nbs/14_report.ipynb #e5a4e518
 import base64, html, io, json, re
 from pathlib import Path
-import numpy as np, pandas as pd, torch, yaml
+import numpy as np, pandas as pd, torch
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
@@ -136,8 +136,8 @@ class Bitmaps:
         self.seen.add(name)
         return f'<image id="{name}" width="{pixels.shape[2]}" height="{pixels.shape[1]}" href="{embed(as_picture(pixels))}"/>'
 
-# %% ../nbs/14_report.ipynb #3f982ecb
-LINES = ('#0072b2', '#e69f00', '#009e73', '#d55e00', '#cc79a7', '#56b4e9', '#8c8c8c')     # Okabe and Ito's, without black and yellow
+# %% ../nbs/14_report.ipynb #f90d4564
+LINES = ('#2a86c8', '#e69f00', '#009e73', '#d55e00', '#cc79a7', '#56b4e9', '#8c8c8c')     # Okabe and Ito's without black and yellow, the blue lighter for dark pages
 INKS = dict(light='#24292f', dark='#d5d9de')
 
 def _ink(figure, colour):
@@ -183,7 +183,7 @@ def thin(
     n = -(-len(frame) // points)
     return frame.groupby(np.arange(len(frame)) // max(n, 1)).mean()
 
-# %% ../nbs/14_report.ipynb #2aaf05c0
+# %% ../nbs/14_report.ipynb #966fc75d
 def draw_losses(
     figure:Figure,
     frame:pd.DataFrame,     # a stage of `read_stages`
@@ -196,7 +196,7 @@ def draw_losses(
     if 0 < low * 20 < high:
         axis.set_yscale('log'); axis.yaxis.set_minor_locator(NullLocator())
         axis.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if high < 500 * low else (1,))); axis.yaxis.set_major_formatter(FuncFormatter(lambda v, _: f'{v:g}'))
-    axis.set_xlabel('step', fontsize=8); axis.tick_params(labelsize=8)
+    axis.set_xlabel('step', fontsize=8); axis.tick_params(labelsize=8); axis.xaxis.get_major_locator().set_params(integer=True)
     lines = sorted(axis.get_lines(), key=lambda line: -np.nan_to_num(line.get_ydata()[-1]))
     if len(lines) == 1: axis.set_ylabel(lines[0].get_label(), fontsize=8, parse_math=False)
     else: figure.legend(handles=lines, loc='outside right upper', fontsize=7.5, frameon=False, handlelength=1.2)
@@ -212,16 +212,17 @@ def draw_numbers(
         axis.set_title(name, fontsize=8, loc='left', pad=2, parse_math=False); axis.tick_params(labelsize=7); axis.margins(y=.2)
         axis.xaxis.get_major_locator().set_params(integer=True)
 
-# %% ../nbs/14_report.ipynb #cf3cb9c6
-KEPT, DROPPED = '#0072b2', '#d55e00'
+# %% ../nbs/14_report.ipynb #98a950bb
+KEPT, DROPPED = LINES[0], LINES[3]
 
 def read_table(
     path,                       # CSV of the run folder
-)->pd.DataFrame:                # ids and splits stay text; None where there is no such file
+)->pd.DataFrame:                # ids and splits stay text; None where there is no such file or no row
     "Read quality.csv or metrics.csv."
     if not Path(path).exists(): return None
     frame = pd.read_csv(path, dtype=str, keep_default_na=False)     # an id may be 001 or NA
-    return frame.apply(lambda c: (c == 'True') if c.name in ('kept', 'empty') else c if c.name in ('id', 'split', 'stage') else pd.to_numeric(c, errors='coerce'))
+    kind = lambda c: c == 'True' if c.name in ('kept', 'empty') else c if c.name in ('id', 'split', 'stage') else pd.to_numeric(c, errors='coerce')
+    return frame.apply(kind) if len(frame) else None
 
 def draw_scores(
     figure:Figure,
@@ -244,11 +245,11 @@ def draw_agreement(
     "Score against Dice of pseudo labels."
     axis = figure.subplots(); kept = both['kept'].astype(bool)
     for which, name, colour, marker in ((kept, 'kept', KEPT, 'o'), (~kept, 'dropped', DROPPED, '^')):
-        axis.scatter(both['score'][which], both['dice'][which], s=14, alpha=.75, color=colour, marker=marker, linewidths=0, label=name)
+        axis.scatter(both['score'][which], both['dice'][which], s=15, alpha=.85, color=colour, marker=marker, linewidths=0, label=name)
     axis.set_xlabel('score (label-free)', fontsize=8); axis.set_ylabel('Dice', fontsize=8); axis.tick_params(labelsize=8); axis.legend(fontsize=8, frameon=False)
 
-# %% ../nbs/14_report.ipynb #7766998d
-STAGES = dict(pseudo_label='pseudo label', final='final')       # of metrics.csv, and what they are called
+# %% ../nbs/14_report.ipynb #ad103dcd
+STAGES = dict(pseudo_label='pseudo label', final='final mask')      # of metrics.csv, and what they are called
 
 def split_order(splits)->list:
     "train, val, test, then all others by name."
@@ -302,17 +303,17 @@ def some(count:int, word:str)->str:
     "'no alarm', '1 alarm', '2 alarms'."
     return f'{count or "no"} {word}' + ('s' if count > 1 else '')
 
-# %% ../nbs/14_report.ipynb #3ea0f40d
+# %% ../nbs/14_report.ipynb #cba47879
 def verdict(found)->str:
     "The sentence that a reader who reads one sentence gets."
     m, alarms = found.metrics, some(len(found.events), 'alarm')
-    if m is None or not len(m): return f'No true masks were given, so nothing was measured; label-free checks of the final result raised <b>{alarms}</b>.'
+    if m is None: return f'No true masks were given, so nothing was measured; label-free checks of the final result raised <b>{alarms}</b>.'
     stage = 'final' if 'final' in set(m['stage']) else m['stage'].iloc[0]
     split = next(s for s in ('test', 'val', 'train', m['split'].iloc[0]) if s in set(m['split'][m['stage'] == stage]))
     of = lambda stage: m['dice'][(m['stage'] == stage) & (m['split'] == split)]
     final, before = of(stage), of('pseudo_label') if stage == 'final' else ()
     compare = f' (pseudo labels there: {before.mean():.3f})' if len(before) else ''
-    return f'Mean Dice of {text(STAGES.get(stage, stage))} masks on <b>{text(split)}</b>: <b>{final.mean():.3f}</b>, {len(final)} image{"s" * (len(final) != 1)}{compare}; <b>{alarms}</b> raised about the final result.'
+    return f'Mean Dice of {text(STAGES.get(stage, stage))}s on <b>{text(split)}</b>: <b>{final.mean():.3f}</b>, {len(final)} image{"s" * (len(final) != 1)}{compare}; <b>{alarms}</b> raised about the final result.'
 
 def header(found)->str:
     "Title, verdict and what was run."
@@ -323,7 +324,7 @@ def header(found)->str:
     chips = ''.join(f'<span>{w} <b>{text(v)}</b></span>' for w, v in (('variant', c.variant), ('preset', c.preset), ('shape', c.shape), ('seed', c.seed)))
     return f'<header><h1>{text(c.task.replace("_", " ").capitalize())}</h1><p class="chips">{chips}</p><p class="verdict">{verdict(found)}</p><p class="quiet">{" · ".join(facts)}</p></header>'
 
-# %% ../nbs/14_report.ipynb #c18fd4b5
+# %% ../nbs/14_report.ipynb #c9de887f
 METRIC_TITLES = dict(dice='Dice', iou='IoU', assd_px='ASSD (px)', hd95_px='HD95 (px)', assd_mm='ASSD (mm)', hd95_mm='HD95 (mm)', area_ratio='area ratio')
 
 def _cell(row, digits):
@@ -334,7 +335,7 @@ def _cell(row, digits):
 
 def summary_table(found)->str:
     "Scores by stage and split, or label-free numbers and the reason."
-    if found.metrics is None or not len(found.metrics): return label_free_table(found)
+    if found.metrics is None: return label_free_table(found)
     names, rows = [m for m in METRICS if m in found.metrics], []
     for stage in sorted(set(found.metrics['stage']), key=lambda s: list(STAGES).index(s) if s in STAGES else 9):
         group = found.metrics[found.metrics['stage'] == stage]; scores = summarise(group, 'split')
@@ -344,7 +345,7 @@ def summary_table(found)->str:
     note = '<p class="quiet">Mean ± standard deviation over images. True masks were opened only after training and prediction had ended. An empty mask counts in every mean with the values of <code>aeseg.metrics</code>.</p>'
     return table(['masks', 'split', 'n', 'empty', *[METRIC_TITLES[m] for m in names]], rows, 'numbers') + note
 
-# %% ../nbs/14_report.ipynb #13c14dbd
+# %% ../nbs/14_report.ipynb #49026afa
 def label_free_table(found)->str:
     "What can be said without a true mask: numbers of the labels, first and last."
     rows = []
@@ -364,12 +365,12 @@ def alarm_box(found)->str:
     items = lambda events: '<ul>' + ''.join(f'<li>{text(e)}</li>' for e in events) + '</ul>'
     skipped = found.provenance.get('skipped') or []
     skipped = [skipped] if isinstance(skipped, (str, int)) else list(skipped)
-    box = f'<div class="box bad" role="alert"><b>{some(len(found.events), "alarm")} or remedy to read before using the masks</b>{items(found.events)}</div>' if found.events else f'<div class="box good"><b>No alarm.</b>{" The labels have the size, place and variety of the auxiliary masks." if "checkpoint" in found.stages else ""}</div>'
+    box = f'<div class="box bad" role="alert"><b>Before using the masks, read {some(len(found.events), "message")}</b>{items(found.events)}</div>' if found.events else f'<div class="box good"><b>No alarm.</b>{" The labels have the size, place and variety of the auxiliary masks." if "checkpoint" in found.stages else ""}</div>'
     if found.passing: box += f'<details><summary>{some(len(found.passing), "alarm")} at checkpoints during training</summary>{items(found.passing)}</details>'
     if skipped: box += f'<details><summary>files left out: {len(skipped)}</summary>{items(skipped)}</details>'
     return box
 
-# %% ../nbs/14_report.ipynb #acb49fc4
+# %% ../nbs/14_report.ipynb #2d8feca0
 def painted_pictures(found)->str:
     "Auxiliary masks, each above what G paints into it."
     p, cells = found.pictures, []
@@ -386,12 +387,12 @@ def example_pictures(found)->str:
     for k, (i, split) in enumerate(zip(p['ids'], p['splits'])):
         image, true = (lambda: found.bitmaps(f'i{k}', p['images'][k])), '' if p.get('truth') is None else svg_path(p['truth'][k], 'truth')
         tiles = tile(found.shape, image(), 'image', f'image {i}')
-        for title, stage, mask in (('pseudo label', 'pseudo_label', p['pseudo_labels'][k]), ('final', 'final', p['final'][k])):
+        for stage, mask in (('pseudo_label', p['pseudo_labels'][k]), ('final', p['final'][k])):
             empty = '' if (mask > .5).any() else ' <em>empty</em>'
-            tiles += tile(found.shape, image() + true + svg_path(mask, 'ours'), f'{title}{empty} <b>{found.dice(stage, k, mask)}</b>', f'{title} of image {i}')
+            tiles += tile(found.shape, image() + true + svg_path(mask, 'ours'), f'{STAGES[stage]}{empty} <b>{found.dice(stage, k, mask)}</b>', f'{STAGES[stage]} of image {i}')
         cards.append(f'<article><h3>{text(i)} <small>{text(split)}</small></h3><div class="three">{tiles}</div></article>')
     key = '<span class="key ours"></span> written by aeseg' + ('' if p.get('truth') is None else ' &nbsp; <span class="key truth"></span> true mask, not seen in training')
-    return f'<p>{key} &nbsp; <span class="quiet">Point at a picture to hide its outlines.</span></p><div class="grid wide">{"".join(cards)}</div>' if cards else ''
+    return f'<p class="apart">{key} &nbsp; <span class="quiet">Point at a picture to hide its outlines.</span></p><div class="grid wide">{"".join(cards)}</div>' if cards else ''
 
 # %% ../nbs/14_report.ipynb #830f74b2
 def loss_charts(found)->str:
@@ -421,10 +422,10 @@ def ranked_pictures(found, count=4)->str:
     groups = [('highest score', known[:half]), ('lowest score', known[half:][-half:])]
     return ''.join(f'<h3>Among the examples: {title}</h3><div class="grid small">{"".join(map(one, ks))}</div>' for title, ks in groups if ks)
 
-# %% ../nbs/14_report.ipynb #7bc86dbf
+# %% ../nbs/14_report.ipynb #c3b41700
 def quality_section(found)->str:
     "Scores of labels and what the selection kept."
-    if found.quality is None: return number_charts(found) + '<p class="quiet">No round of iterative learning was run, so no label was scored.</p>'
+    if found.quality is None: return f'<div class="grid charts">{number_charts(found)}</div><p class="quiet">No round of iterative learning was run, so no label was scored.</p>'
     q = found.quality; kept = q.groupby('round')['kept'].agg(['sum', 'size'])
     said = '; '.join(f'round {r}: {int(row["sum"])} of {int(row["size"])}' for r, row in kept.iterrows())
     charts = chart(lambda f: draw_scores(f, q), 'histogram of label scores, kept against dropped, by round', (4.4, 2.5), 'Scores of labels')
@@ -438,12 +439,12 @@ def quality_section(found)->str:
 
 def dice_section(found)->str:
     "Dice per image."
-    if found.metrics is None or not len(found.metrics): return ''
+    if found.metrics is None: return ''
     groups = len(found.metrics.groupby(['stage', 'split']))
     return chart(lambda f: draw_dice(f, found.metrics), 'Dice of every image by split and stage', (max(4.4, 1.1 * groups + .8), 3.1), note='Each point is an image; lines join its pseudo label to its final mask. Boxes: quartiles and median.')
 
-# %% ../nbs/14_report.ipynb #dad35f17
-FILES = {'report.html': 'this page', 'config.yaml': 'every choice of this run; <code>aeseg fit --config</code> takes it', 'provenance.json': 'command, versions, commit, machine, times, alarms', 
+# %% ../nbs/14_report.ipynb #65c57d0f
+FILES = {'report.html': 'this page', 'config.yaml': 'every choice of this run', 'provenance.json': 'command, versions, commit, machine, times, alarms', 
          'log.jsonl': 'losses and label-free numbers, one step a line', 'checkpoints/': 'state of every stage, to resume from', 'pseudo_labels/': "the GAN's labels of the training images, at the images' own sizes",
          'quality.csv': 'score, selection and weight of every label in every round', 'rounds/': 'labels and scores that each round learned from', 'model.safetensors': 'the trained network, for <code>aeseg predict</code>',
          'predictions/': "masks of all images, at the images' own sizes", 'metrics.csv': 'scores of every mask against the true one; only where true masks were given'}
@@ -473,20 +474,20 @@ def reproduction_section(found)->str:
     differs = '<p>Choices that differ from the preset <code>' + text(found.config.preset) + '</code>: ' + (', '.join(f'<code>{text(k)}={text(v)}</code>' for k, v in changed.items()) or 'none') + '.</p>'
     return command + commit + differs + f'<details><summary>provenance</summary>{table(["fact", "value"], [[text(k.replace("_", " ")), show(v)] for k, v in facts.items()])}</details><details><summary>config.yaml</summary><pre>{text(config_to_yaml(found.config))}</pre></details>'
 
-# %% ../nbs/14_report.ipynb #17e55310
+# %% ../nbs/14_report.ipynb #d9648585
 STYLE = '''
 :root{color-scheme:light dark;--page:#fff;--ink:#24292f;--quiet:#57606a;--line:#d8dee4;--soft:#f6f8fa;--link:#0a5cad;--good:#e6f4ea;--goodline:#1a7f37;--bad:#fff1e5;--badline:#bc4c00}
 @media(prefers-color-scheme:dark){:root{--page:#15181c;--ink:#d5d9de;--quiet:#9aa4af;--line:#343b43;--soft:#1e2329;--link:#6cb6ff;--good:#14281b;--goodline:#3fb950;--bad:#33200f;--badline:#f0883e}}
 *{box-sizing:border-box}body{margin:0 auto;padding:1.5rem clamp(.8rem,3vw,2.5rem) 4rem;max-width:76rem;background:var(--page);color:var(--ink);font:16px/1.5 system-ui,-apple-system,"Segoe UI",Roboto,"Liberation Sans",sans-serif;overflow-wrap:break-word}
 h1{font-size:2rem;line-height:1.2;margin:0}h2{font-size:1.25rem;margin:2.6rem 0 .8rem;padding-bottom:.3rem;border-bottom:1px solid var(--line)}h3{font-size:.95rem;margin:1rem 0 .35rem;overflow-wrap:anywhere}
-p{margin:.5rem 0;max-width:75ch}small,.quiet{color:var(--quiet)}small{font-size:.82em;font-weight:400}.quiet{font-size:.9rem}a{color:var(--link)}code,pre{font:.88em/1.45 ui-monospace,"Liberation Mono",Menlo,monospace}
+p{margin:.5rem 0;max-width:75ch}small,.quiet{color:var(--quiet)}small{font-size:.82em;font-weight:400}.quiet{font-size:.9rem}a{color:var(--link)}td code{white-space:nowrap}code,pre{font:.88em/1.45 ui-monospace,"Liberation Mono",Menlo,monospace}
 pre{background:var(--soft);padding:.8rem;border-radius:6px;overflow-x:auto}nav{display:flex;flex-wrap:wrap;gap:.2rem 1.1rem;font-size:.9rem;margin-top:.8rem}
 .chips{display:flex;flex-wrap:wrap;gap:.4rem;margin:.6rem 0}.chips span{background:var(--soft);border:1px solid var(--line);border-radius:1rem;padding:.05rem .7rem;font-size:.88rem;color:var(--quiet)}.chips b{color:var(--ink)}
-.verdict{font-size:1.12rem}.scroll{overflow-x:auto}table{border-collapse:collapse;font-size:.92rem}th,td{text-align:left;vertical-align:top;padding:.4rem .9rem .4rem 0;border-bottom:1px solid var(--line)}tbody th{font-weight:600}
+.apart{margin-top:1.6rem}.verdict{font-size:1.12rem}.scroll{overflow-x:auto}table{border-collapse:collapse;font-size:.92rem}th,td{text-align:left;vertical-align:top;padding:.4rem .9rem .4rem 0;border-bottom:1px solid var(--line)}tbody th{font-weight:600}
 thead th{color:var(--quiet);font-weight:500;white-space:nowrap}.numbers td{font-variant-numeric:tabular-nums;white-space:nowrap}.box{border-left:4px solid;border-radius:4px;padding:.7rem 1rem;margin:.6rem 0}.box ul,details ul{margin:.3rem 0;padding-left:1.2rem}
 .good{background:var(--good);border-color:var(--goodline)}.bad{background:var(--bad);border-color:var(--badline)}summary{cursor:pointer;padding:.35rem 0;color:var(--link)}
-.grid{display:grid;gap:.8rem}.small{grid-template-columns:repeat(auto-fill,minmax(min(9.5rem,45%),1fr))}.wide{grid-template-columns:repeat(auto-fill,minmax(min(100%,26rem),1fr));gap:.6rem 1.6rem}.charts{grid-template-columns:repeat(auto-fill,minmax(min(100%,21.5rem),1fr));gap:1.4rem}
-.three{display:grid;grid-template-columns:repeat(3,1fr);gap:.4rem}figure{margin:0}.tile svg{display:block;width:100%;height:auto;border-radius:4px}.tile figcaption{font-size:.82rem;line-height:1.35;padding:.2rem 0;overflow-wrap:anywhere}.small .tile+.tile{margin-top:.4rem}
+.grid{display:grid;gap:.8rem}.small{grid-template-columns:repeat(auto-fill,minmax(min(9.5rem,30%),1fr))}.wide{grid-template-columns:repeat(auto-fill,minmax(min(100%,26rem),1fr));gap:.6rem 1.6rem}.charts{grid-template-columns:repeat(auto-fill,minmax(min(100%,21.5rem),1fr));gap:1.4rem}
+.three{display:grid;grid-template-columns:repeat(3,1fr);gap:.4rem}figure{margin:0}.tile svg{display:block;width:100%;height:auto;border-radius:4px}.tile figcaption b{white-space:nowrap}.tile figcaption{font-size:.82rem;line-height:1.35;padding:.2rem 0;overflow-wrap:anywhere}.small>div>.tile+.tile{margin-top:.4rem}
 .chart img{display:block;width:100%;height:auto}.chart figcaption{font-size:.88rem;color:var(--quiet);margin-bottom:.3rem}.chart b{color:var(--ink)}.charts .chart{align-self:start}
 path{fill:none;vector-effect:non-scaling-stroke;stroke-linejoin:round;transition:opacity .1s}.rim{stroke:#000;stroke-width:3.6;opacity:.55}.ours{stroke:OURS;stroke-width:1.7}.truth{stroke:TRUTH;stroke-width:1.7}path.fill{fill:#fff}.black{fill:#0b0d0f}
 .tile svg:hover .rim,.tile svg:hover .ours,.tile svg:hover .truth{opacity:0}.key{display:inline-block;width:1.6rem;height:.55rem;border-radius:2px;border:1px solid #0008}.key.ours{background:OURS}.key.truth{background:TRUTH}.kept{color:var(--link)}.dropped{color:var(--badline)}

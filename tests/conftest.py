@@ -1,10 +1,22 @@
 """What several test files use."""
+import json
 import os
+import select
+import signal
+import subprocess
+import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
+SCRIPT = Path(sys.executable).with_name("aeseg")  # the console script itself
+ONE_CORE = {**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "120"}
+
+# A run of about two seconds. gan_steps leaves time to interrupt it; checkpoint_every hits neither its end nor the logged steps.
+TINY = dict(size=32, vae_steps=2, gan_steps=45, checkpoint_every=8, segmentation_steps=2)
+FAST = ["--preset", "smoke", "--accelerator", "cpu", "--quiet", *[w for k, v in TINY.items() for w in ("-p", f"{k}={v}")]]
 
 
 @pytest.fixture(scope="session")
@@ -13,3 +25,85 @@ def real_data():
     folder = Path(os.environ.get("AESEG_DATA") or ROOT / "../shared/data")
     if not folder.is_dir(): pytest.skip(f"no real data: {folder} does not exist; set AESEG_DATA to a folder of data sets")
     return folder.resolve()
+
+
+@dataclass
+class Result:
+    "How a command ended."
+    code: int       # exit code; negative: killed by this signal
+    out: str        # stdout
+    err: str        # stderr
+
+
+# Importing torch and MONAI takes seconds, so one process imports them, and each command is a fork of it that runs the console script.
+# It is a process of its own: with its arguments, exit code, output files, signals and start-up state.
+SERVER = """
+import json, os, runpy, signal, sys
+import aeseg.check, aeseg.pipeline, aeseg.report, lightning_fabric, monai.metrics, monai.networks.nets, safetensors.torch
+for line in sys.stdin:
+    job = json.loads(line)
+    pid = os.fork()
+    if not pid:
+        for fd, path, flags in ((0, os.devnull, os.O_RDONLY), (1, job["out"], os.O_WRONLY | os.O_CREAT), (2, job["err"], os.O_WRONLY | os.O_CREAT)):
+            os.dup2(os.open(path, flags, 0o600), fd)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        os.chdir(job["cwd"])
+        sys.argv = job["command"]
+        runpy.run_path(sys.argv[0], run_name="__main__")
+        os._exit(99)        # the script must have left by sys.exit
+    print(pid, flush=True)
+    print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), flush=True)
+"""
+
+
+class Aeseg:
+    "Runs the console script: `aeseg(...)` to its end, or `start(...)` and `finish()`."
+    def __init__(self, folder):
+        self.folder = folder
+        self.server = subprocess.Popen([sys.executable, "-c", SERVER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0, env=ONE_CORE, cwd=ROOT)
+
+    def _line(self, seconds=120):
+        if not select.select([self.server.stdout], [], [], seconds)[0]: raise TimeoutError("no answer from aeseg")
+        return int(self.server.stdout.readline())
+
+    def start(self, *arguments, cwd="/")->int:  # the process id
+        self.files = self.folder / "out", self.folder / "err"
+        for f in self.files: f.unlink(missing_ok=True)
+        job = dict(command=[str(SCRIPT), *map(str, arguments)], cwd=str(cwd), out=str(self.files[0]), err=str(self.files[1]))
+        self.server.stdin.write((json.dumps(job) + "\n").encode())
+        self.pid = self._line()
+        return self.pid
+
+    def finish(self)->Result:
+        try: code = self._line()
+        except TimeoutError: os.kill(self.pid, signal.SIGKILL); self._line(); raise
+        return Result(code, *(f.read_text() for f in self.files))
+
+    def __call__(self, *arguments, **kw)->Result:
+        self.start(*arguments, **kw)
+        return self.finish()
+
+
+@pytest.fixture(scope="session")
+def aeseg(tmp_path_factory):
+    "The command line."
+    runner = Aeseg(tmp_path_factory.mktemp("aeseg"))
+    yield runner
+    runner.server.stdin.close()
+    runner.server.wait(10)
+
+
+@pytest.fixture(scope="session")
+def phantoms(tmp_path_factory):
+    "Four training and two validation phantoms with true masks. Not to be changed: copy it."
+    from aeseg.phantoms import write_phantoms
+    return write_phantoms(tmp_path_factory.mktemp("sound") / "set", "fetal_head", count=6, val=2, size=(40, 60))
+
+
+@pytest.fixture(scope="session")
+def finished(phantoms, tmp_path_factory):
+    "A run on `phantoms`, by a process of its own from start to end. Not to be changed: copy it."
+    out = tmp_path_factory.mktemp("finished") / "run"
+    done = subprocess.run([SCRIPT, "fit", "--images", phantoms, "--out", out, *FAST], env=ONE_CORE, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    return out
