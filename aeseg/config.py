@@ -41,7 +41,7 @@ def option(
     if isinstance(default, list): return field(default_factory=lambda: list(default), metadata=meta)
     return field(default=default, metadata=meta)
 
-# %% ../nbs/00_config.ipynb #85ae2c34
+# %% ../nbs/00_config.ipynb #c624d847
 @dataclass(frozen=True)
 class Config:
     "All choices of one experiment. Build it with `make_config`, which also validates."
@@ -79,11 +79,11 @@ class Config:
     dgcc_passes: int = option(2, '2: feedback on the image itself; 1: running mean of the feedback', low=1, high=2)
     dgcc_feedback: str = option('discriminator', 'what calibrates the channels', choices=('discriminator', 'discriminator+vae'))
     # CycleGAN
-    gan_steps: int = option(1600, 'training steps of the GAN', low=1)
+    gan_steps: int = option(1000, 'training steps of the GAN', low=1)
     gan_batch: int = option(4, 'images (and masks) a step', low=1)
     gan_learning_rate: float = option(4e-4, 'learning rate, constant over the first half, then falling to zero', low=0)
-    generator_channels: int = option(32, 'channels of E and G at half the resolution; doubled by each further halving', low=4)
-    generator_depth: int = option(2, 'how often E and G halve the resolution', low=2, high=5)
+    generator_channels: int = option(16, 'channels of the first layer of E and G; doubled by each halving', low=2)
+    generator_depth: int = option(2, 'how often E and G halve the resolution', low=1, high=5)
     mask_generator_dilations: list = option([1, 2, 4, 8, 4, 1], 'dilation of each residual block of E; large ones let it see the whole canvas')
     image_generator_dilations: list = option([1, 1, 1, 1, 1, 1], 'dilation of each residual block of G')
     discriminator_channels: int = option(32, 'channels of the first layer of D_x and D_z', low=1)
@@ -143,13 +143,13 @@ def _check_range(key, value, meta):
     for bound, bad, word in ((meta['low'], lambda v, b: v < b, 'at least'), (meta['high'], lambda v, b: v > b, 'at most')):
         if bound is not None and bad(value, bound): raise InputError(f'{key}={value!r} must be {word} {bound}')
 
-# %% ../nbs/00_config.ipynb #6caad0b2
+# %% ../nbs/00_config.ipynb #56077646
 PRESETS = dict(
     cpu={},
     smoke=dict(size=64, vae_steps=30, vae_batch=8, vae_channels=8, vae_latent=8, gan_steps=12, gan_batch=2, generator_channels=8, 
                mask_generator_dilations=[1, 2], image_generator_dilations=[1, 1], discriminator_channels=8, discriminator_layers=2, pool_size=8, checkpoint_every=6,
                rounds=1, segmentation_steps=8, segmentation_batch=2, segmentation_channels=4),
-    gpu=dict(size=256, vae_steps=4000, vae_batch=64, vae_channels=32, vae_latent=64, gan_steps=40000, gan_learning_rate=2e-4, generator_channels=96,
+    gpu=dict(size=256, vae_steps=4000, vae_batch=64, vae_channels=32, vae_latent=64, gan_steps=40000, gan_learning_rate=2e-4, generator_channels=64,
              mask_generator_dilations=[1, 2, 4, 8, 8, 4, 2, 1], image_generator_dilations=[1] * 8,
              discriminator_channels=64, checkpoint_every=2000, average_decay=.999,
              rounds=3, segmentation_steps=4000, segmentation_batch=16, segmentation_channels=32),

@@ -44,24 +44,24 @@ def initialise(
         if isinstance(m, nn.Conv2d): nn.init.normal_(m.weight, 0, .02); nn.init.zeros_(m.bias)
     return network
 
-# %% ../nbs/04_networks.ipynb #0bfcccf5
+# %% ../nbs/04_networks.ipynb #2ca4c3fb
 class Generator(nn.Module):
     "A residual translator from `inputs` to `outputs` channels at the same resolution."
     def __init__(self,
         inputs:int,                         # channels in
         outputs:int,                        # channels out
-        channels:int=32,                    # at half resolution; doubled by each further halving
+        channels:int=16,                    # of the first layer; doubled by each halving
         depth:int=2,                        # how often the resolution is halved
         dilations=(1, 1, 1, 1, 1, 1),       # of each residual block
     ):
         super().__init__()
-        widths = [channels * 2 ** d for d in range(depth)]
+        widths = [channels * 2 ** d for d in range(depth + 1)]
         self.bottleneck_channels = widths[-1]
         self.encoder = nn.Sequential(
-            convolution(inputs, channels, 5, 2), *[convolution(i, o, 3, 2) for i, o in zip(widths, widths[1:])],
+            convolution(inputs, channels, 7), *[convolution(i, o, 3, 2) for i, o in zip(widths, widths[1:])],
             *[ResidualBlock(self.bottleneck_channels, d) for d in dilations])
-        self.ups = nn.ModuleList([Upsample(i, o) for i, o in zip(widths[:0:-1], widths[-2::-1])])
-        self.head = nn.Sequential(nn.Conv2d(channels, 4 * outputs, 3, 1, 1), nn.PixelShuffle(2))
+        self.ups = nn.ModuleList([Upsample(o, i) for i, o in reversed(list(zip(widths, widths[1:])))])
+        self.head = nn.Conv2d(channels, outputs, 7, 1, 3)
         initialise(self)
 
     def decode(self, h):

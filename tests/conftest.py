@@ -38,8 +38,9 @@ class Result:
 # Importing torch and MONAI takes seconds, so one process imports them, and each command is a fork of it that runs the console script.
 # It is a process of its own: with its arguments, exit code, output files, signals and start-up state.
 SERVER = """
-import json, os, runpy, signal, sys
+import gc, json, os, runpy, signal, sys, traceback
 import aeseg.check, aeseg.pipeline, aeseg.report, lightning_fabric, monai.metrics, monai.networks.nets, safetensors.torch
+gc.freeze()                 # or every fork would copy all pages
 for line in sys.stdin:
     job = json.loads(line)
     pid = os.fork()
@@ -49,8 +50,12 @@ for line in sys.stdin:
         signal.signal(signal.SIGINT, signal.default_int_handler)
         os.chdir(job["cwd"])
         sys.argv = job["command"]
-        runpy.run_path(sys.argv[0], run_name="__main__")
-        os._exit(99)        # the script must have left by sys.exit
+        code = 99           # the script must leave by sys.exit
+        try: runpy.run_path(sys.argv[0], run_name="__main__")
+        except SystemExit as e: code = e.code
+        except BaseException: traceback.print_exc(); code = 1
+        sys.stdout.flush(); sys.stderr.flush()
+        os._exit(code if type(code) is int else 98)     # without the second that tearing down torch takes
     print(pid, flush=True)
     print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), flush=True)
 """
