@@ -8,7 +8,7 @@ BIN := .venv/bin
 STAMP := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lab export readme clean
+.PHONY: help install demo test lab export readme picture clean
 
 help:
 	@echo 'make demo     the whole method on synthetic phantoms, with a report in runs/demo'
@@ -17,6 +17,7 @@ help:
 	@echo 'make install  .venv with the exact versions of constraints.txt'
 	@echo 'make export   clean the notebooks and write aeseg/ from them'
 	@echo 'make readme   write README.md from nbs/index.ipynb'
+	@echo 'make picture  nbs/images/overview.png from the demo'
 	@echo 'make clean    remove build products and caches (keeps .venv and runs)'
 
 install: $(STAMP)
@@ -46,6 +47,9 @@ export: install
 
 readme: install
 	$(BIN)/python tests/make_readme.py
+
+picture: demo
+	$(BIN)/python tests/make_picture.py runs/demo
 
 clean:
 	rm -rf build dist _docs _proc .pytest_cache *.egg-info

@@ -15,7 +15,7 @@ from scipy.ndimage import distance_transform_edt
 from .config import Config, InputError
 from .data import image_paths, place, random_affine, read_mask, to_canvas, warp
 
-# %% ../nbs/03_auxiliary_masks.ipynb #8ecf5a8e
+# %% ../nbs/03_auxiliary_masks.ipynb #da26a2cc
 class EllipseRanges(NamedTuple):
     "From where the parameters of an ellipse are drawn, each a (low, high) pair."
     semi_major: tuple   # longer semi-axis, fraction of the canvas's width
@@ -26,7 +26,7 @@ class EllipseRanges(NamedTuple):
 
 ELLIPSES = dict(
     fetal_head=EllipseRanges(
-        semi_major=(.18, .38),          # sonographers zoom until the head fills about a third (early) to three quarters (late) of the width
+        semi_major=(.16, .38),          # sonographers zoom until the head fills about a third (early) to three quarters (late) of the width
         axis_ratio=(.68, .88),          # the cephalic index: 0.78 on average, two standard deviations are about 0.1
         center_x=(.40, .60),            # the head is what is measured, so it is near the middle
         center_y=(.36, .60),            # slightly above it: the frame goes on below the head

@@ -62,16 +62,20 @@ def _demo(a):
     from aeseg.pipeline import demo
     return _summary(demo(a.out, a.task, overwrite=a.overwrite))
 
-# %% ../nbs/16_cli.ipynb #777ff287
+# %% ../nbs/16_cli.ipynb #1eb86daf
 def _command(commands, name, run, help, example):
     p = commands.add_parser(name, help=help, description=help, epilog=f'example:\n  {example}', formatter_class=argparse.RawDescriptionHelpFormatter)
     p.set_defaults(run_command=run)
     return p
 
+class _Parser(argparse.ArgumentParser):
+    "A parser whose errors are one sentence."
+    def error(self, message): self.exit(2, f'aeseg: {message}; see {self.prog} --help\n')
+
 def make_parser()->argparse.ArgumentParser:
     "The parser of `aeseg`."
     from aeseg import __version__
-    parser = argparse.ArgumentParser('aeseg', description='Medical image segmentation without annotations: unlabelled images and unpaired masks in, a trained network and masks out.',
+    parser = _Parser('aeseg', description='Medical image segmentation without annotations: unlabelled images and unpaired masks in, a trained network and masks out.',
                                      epilog='example:\n  aeseg demo --out runs/demo', formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--version', action='version', version=f'aeseg {__version__}')
     commands = parser.add_subparsers(metavar='COMMAND', required=True)

@@ -41,7 +41,7 @@ def option(
     if isinstance(default, list): return field(default_factory=lambda: list(default), metadata=meta)
     return field(default=default, metadata=meta)
 
-# %% ../nbs/00_config.ipynb #c624d847
+# %% ../nbs/00_config.ipynb #ba341006
 @dataclass(frozen=True)
 class Config:
     "All choices of one experiment. Build it with `make_config`, which also validates."
@@ -72,7 +72,7 @@ class Config:
     vae_code: str = option('mean', 'latent code that D_VAE sees', choices=('mean', 'sample'))
     vae_loss: str = option('discriminator', 'how E is held to the latent distribution: least-squares D_VAE, or Kullback-Leibler divergence to the prior', choices=('discriminator', 'divergence'))
     vae_weight: float = option(1., "weight of that loss in E's objective", low=0)
-    reconstruction_weight: float = option(5., "weight of the distance of E's masks to their VAE reconstruction (ours); 0 leaves D_VAE alone", low=0)
+    reconstruction_weight: float = option(10., "weight of the distance of E's masks to their VAE reconstruction (ours); 0 leaves D_VAE alone", low=0)
     reconstruction_ramp: int = option(200, 'steps over which that weight rises from zero', low=1)
     # DGCC
     dgcc_layer: str = option('bottleneck', 'where in E the channels are calibrated', choices=('bottleneck', 'decoder'))

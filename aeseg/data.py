@@ -40,14 +40,18 @@ def write_mask(
     "Write a mask as 8-bit PNG with the values 0 and 255."
     with replacing(path) as temporary: Image.fromarray((np.asarray(mask) > 0).astype(np.uint8) * 255).save(temporary)
 
-# %% ../nbs/02_data.ipynb #36e160e0
+# %% ../nbs/02_data.ipynb #c148f9bf
 SUFFIXES = ('.png', '.jpg', '.jpeg', '.tif', '.tiff')
 
 def _read_array(path):
     "The array in an image file: TIFF by tifffile, everything else by Pillow."
     if Path(path).suffix.lower() in ('.tif', '.tiff'):
         import tifffile
-        return np.asarray(tifffile.imread(path))
+        with tifffile.TiffFile(path) as f:
+            page = f.pages[0]       # Pillow knows palettes and the compressions for which tifffile needs extra packages
+            if len(f.pages) > 1 or page.photometric.name != 'PALETTE' and page.compression.name in ('NONE', 'ADOBE_DEFLATE', 'DEFLATE', 'PACKBITS'):
+                planes = page.photometric.name == 'RGB' and page.planarconfig.name == 'SEPARATE'
+                return np.moveaxis(f.asarray(), 0, -1) if planes and len(f.pages) == 1 else f.asarray()
     with Image.open(path) as image:
         image.load()
         plain = {'1': 'L', 'LA': 'L', 'P': 'RGB', 'PA': 'RGB', 'RGBA': 'RGB', 'CMYK': 'RGB', 'YCbCr': 'RGB', 'I;16B': 'I'}

@@ -73,10 +73,11 @@ def apply_model(
     calibrated.eval = calibrated.train = lambda: None
     return segment(calibrated, pixels, fabric)
 
-# %% ../nbs/15_pipeline.ipynb #c447131d
-def data_digest(images:Images)->str:
-    "A fingerprint of ids and pixels, so that a run is never resumed on other data."
+# %% ../nbs/15_pipeline.ipynb #686c91fe
+def data_digest(images:Images, masks)->str:
+    "A fingerprint of ids, pixels and auxiliary masks, so that a run is never resumed on other data."
     h = hashlib.sha256('\n'.join(images.ids).encode()); h.update(images.pixels.numpy().tobytes())
+    h.update(masks.sample(64, generator_for(0, 'digest', 0)).numpy().tobytes())
     return h.hexdigest()[:16]
 
 def write_masks(
@@ -92,7 +93,7 @@ def write_rows(path, rows):
     with replacing(path) as temporary, temporary.open('w', newline='') as f:
         w = csv.DictWriter(f, rows[0].keys()); w.writeheader(); w.writerows(rows)
 
-# %% ../nbs/15_pipeline.ipynb #808a7904
+# %% ../nbs/15_pipeline.ipynb #4439ead9
 KEPT_CHECKPOINTS = 4    # label sets of the GAN's last checkpoints that give the second opinion
 
 class _Fit:
@@ -119,6 +120,7 @@ class _Fit:
 
     def after_checkpoint(self, step):
         "Keep the labels of this checkpoint, log what they look like, and raise alarms."
+        if (self.run.folder/'checkpoints'/f'labels_{step:06d}.pt').exists(): return         # of a resumed run
         if step % self.config.checkpoint_every and step < self.config.gan_steps: return     # saved by an interruption
         labels, auxiliary = self.gan.write_labels(self.training), self.auxiliary(len(self.training))
         self.run.save(f'labels_{step:06d}', (labels.float() * 255).round().byte())
@@ -189,7 +191,7 @@ def report_pictures(fit, truth):
                 pseudo_labels=torch.stack([fit.labels[index[images.ids[k]]] if images.ids[k] in index else written[k] for k in chosen]).float(), final=fit.predictions[chosen].float(),
                 truth=(torch.from_numpy(np.stack(true))[:, None] > 127).float() if len(true) == len(chosen) else None, auxiliary=auxiliary, painted=painted)
 
-# %% ../nbs/15_pipeline.ipynb #3590effb
+# %% ../nbs/15_pipeline.ipynb #2944c5f6
 def fit(
     images,                 # data-set folder with images/, folder of images, or a list of such
     out,                    # run folder
@@ -208,17 +210,27 @@ def fit(
     aux_masks = [aux_masks] if isinstance(aux_masks, (str, Path)) else list(aux_masks or ())
     folders = [images] if isinstance(images, (str, Path)) else list(images)
     if config is None: config = make_config(**{'shape': 'masks' if aux_masks else 'ellipse', **parameters})
+    own = {Path(f).resolve() for f in folders} & {p for f in aux_masks for p in (Path(f).resolve(), Path(f).resolve().parent)}
+    if own: raise InputError(f'{min(own)} is given as --images and as --aux-masks, but its own masks must not enter training; give masks of another data set')
     data = load_images(folders, config.size, skip_bad=skip_bad)
     if len(data.split('train')) < 2: raise InputError(f'{folders[0]} has {len(data.split("train"))} training image(s); at least 2 are needed, marked "train" in splits.csv or without a splits.csv')
     masks = make_auxiliary(config, data.canvas, aux_masks)
     truth, spacing = find_truth(truth, folders), read_spacing(spacing) if isinstance(spacing, (str, Path)) and not _is_number(spacing) else spacing and float(spacing)
-    if truth: TrueMasks(truth)
+    if truth: _check_truth(TrueMasks(truth), data, spacing)
+    fabric = make_fabric(config)
     run = Run.open(out, config, resume, overwrite)
-    if run.finished: return run
-    digest = data_digest(data)
-    if run.provenance.get('data', digest) != digest: raise InputError(f'{run.folder} was started with other images than {folders[0]} holds now; give the same images, or --overwrite')
+    digest = data_digest(data, masks)
+    if run.provenance.get('data', digest) != digest: raise InputError(f'{run.folder} was started with other images or auxiliary masks than given now ({folders[0]}); give the same ones, or --overwrite')
+    if run.finished and (run.folder/'report.html').exists(): return run
     run.note(data=digest, image_folders=[str(f) for f in folders], images=len(data), training_images=len(data.split('train')), canvas=list(data.canvas), auxiliary_folders=[str(f) for f in aux_masks], skipped=list(data.skipped))
-    return _run_stages(_Fit(run, data, masks, make_fabric(config), quiet), truth, spacing, began)
+    return _run_stages(_Fit(run, data, masks, fabric, quiet), truth, spacing, began)
+
+def _check_truth(masks, images, spacing):
+    "What evaluation would miss after hours of training is said before: no true mask at all, or no spacing."
+    known = [i for i in images.ids if i in masks]
+    if not known: raise InputError(f'none of the {len(images)} images has a true mask of its name; check --truth, or give --truth none')
+    missing = [i for i in known if isinstance(spacing, dict) and i not in spacing]
+    if missing: raise InputError(f'the spacing file has no row for {missing[0]!r} ({len(missing)} images without one); add them')
 
 def _is_number(text):
     try: float(text); return True
@@ -235,7 +247,7 @@ def _run_stages(fit, truth, spacing, began):
     write_report(run, report_pictures(fit, truth))
     return run
 
-# %% ../nbs/15_pipeline.ipynb #369eff53
+# %% ../nbs/15_pipeline.ipynb #80135ec2
 def predict(
     run,                    # folder of a finished run
     images,                 # folder of images
@@ -247,9 +259,11 @@ def predict(
     if not (run.folder/'config.yaml').exists(): raise InputError(f'{run.folder} is not a run folder; give the --out of an aeseg fit')
     config, fabric = run.config, make_fabric(run.config)
     model, canvas, channels = load_model(run, fabric)
-    paths = list(image_paths(images).values())
+    paths, target = list(image_paths(images).values()), Path(out).resolve()
+    if target in (paths[0].parent.resolve(), (Path(images)/'masks').resolve()): raise InputError(f'{out} holds data that the masks would replace; choose another --out')
     for k in range(0, len(paths), 256):                 # in pieces, so that memory does not grow with the folder
         piece = load_images(images, canvas=canvas, channels=channels, skip_bad=skip_bad, only=[p.stem for p in paths[k:k + 256]])
+        for sentence in piece.skipped: print(f'skipped: {sentence}')
         write_masks(out, piece, apply_model(model, config, piece.pixels, fabric))
     return Path(out)
 

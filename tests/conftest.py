@@ -27,6 +27,28 @@ def real_data():
     return folder.resolve()
 
 
+LEARNED = ("pseudo_labels", "rounds", "quality.csv", "model.safetensors", "predictions")
+
+
+def learned(run):
+    "The bytes of everything that was learned."
+    files = [p for name in LEARNED for p in ([run / name] if (run / name).is_file() else sorted((run / name).rglob("*")))]
+    return {str(p.relative_to(run)): weights(p) if p.suffix == ".safetensors" else p.read_bytes() for p in files if p.is_file()}
+
+
+def weights(path):
+    "The bytes of each tensor; the header of the file has no fixed order."
+    from safetensors.torch import load_file
+    return {k: v.numpy().tobytes() for k, v in load_file(path).items()}
+
+
+def same(a, b):
+    "Fails where two runs learned something else, naming the files."
+    a, b = learned(a), learned(b)
+    assert a.keys() == b.keys() and len(a) > 10
+    assert [name for name in a if a[name] != b[name]] == []
+
+
 @dataclass
 class Result:
     "How a command ended."

@@ -13,18 +13,19 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import FAST, ONE_CORE, SCRIPT, TINY
+from conftest import FAST, ONE_CORE, SCRIPT, TINY, learned, same
 from PIL import Image
-from safetensors.torch import load_file
 
+import aeseg.report as aeseg_report
 from aeseg.cli import make_parser
 from aeseg.config import config_from_yaml
 from aeseg.data import read_image, read_mask, write_mask
+from aeseg.pipeline import fit
+from aeseg.runs import Run
 
 COMMANDS = ("fit", "predict", "evaluate", "check", "demo")
 IDS = [f"fetal_head_{k:04d}" for k in range(6)]
 TRAIN, VAL = IDS[:4], IDS[4:]
-LEARNED = ("pseudo_labels", "rounds", "quality.csv", "model.safetensors", "predictions")
 
 
 def image(data, k): return data / "images" / f"{IDS[k]}.png"
@@ -38,24 +39,6 @@ def names(folder): return sorted(p.name for p in folder.iterdir())
 def snapshot(folder):
     "Every file and folder below, with content and time of change."
     return {str(p.relative_to(folder)): (p.stat().st_mtime_ns, p.is_file() and p.read_bytes()) for p in sorted(folder.rglob("*"))}
-
-
-def learned(run):
-    "The bytes of everything that was learned."
-    files = [p for name in LEARNED for p in ([run / name] if (run / name).is_file() else sorted((run / name).rglob("*")))]
-    return {str(p.relative_to(run)): weights(p) if p.suffix == ".safetensors" else p.read_bytes() for p in files if p.is_file()}
-
-
-def weights(path):
-    "The bytes of each tensor; the header of the file has no fixed order."
-    return {k: v.numpy().tobytes() for k, v in load_file(path).items()}
-
-
-def same(a, b):
-    "Fails where two runs learned something else, naming the files."
-    a, b = learned(a), learned(b)
-    assert a.keys() == b.keys() and len(a) > 10
-    assert [name for name in a if a[name] != b[name]] == []
 
 
 def unfinished(run):
@@ -235,7 +218,7 @@ BAD_FIT = {
     "out below read-only": (read_only, ["--out", "locked/a/b"], ["locked is read-only", "choose an --out"]),
     "out is a file": (lambda h: (h / "out").write_text("mine"), [], ["out is a file", "--out"]),
     "foreign files": (NOTES, [], ["out is not empty and is not a run folder", "another --out"]),
-    "foreign files, --overwrite": (NOTES, ["--overwrite"], ["out is not empty and is not a run folder", "another --out"]),
+    "foreign files, --overwrite": (NOTES, ["--overwrite"], ["out", "another --out"]),
     "foreign files, --resume": (NOTES, ["--resume"], ["out is not empty and is not a run folder", "another --out"]),
     "another program's config.yaml": (PROJECT, ["--overwrite"], ["out", "another --out"]),
     "own masks as auxiliary ones": (NOTHING, ["--aux-masks", "data"], ["data", "--aux-masks"]),
@@ -283,9 +266,9 @@ BAD_RERUN = {
     "finished": (NOTHING, [], ["out already holds a finished run", "--resume", "--overwrite"]),
     "unfinished": (lambda h: unfinished(h / "out"), [], ["out already holds an unfinished run", "--resume", "--overwrite"]),
     "other choices": (NOTHING, ["--resume", "-p", "gan_steps=5"], ["out was run with gan_steps=45, not 5", "--overwrite"]),
-    "other images": (lambda h: (unfinished(h / "out"), change_image(h)), ["--resume"], ["out was started with other images than data", "--overwrite"]),
-    "fewer images": (lambda h: (unfinished(h / "out"), image(h / "data", 5).unlink()), ["--resume"], ["out was started with other images than data"]),
-    "other images, finished": (change_image, ["--resume"], ["out was started with other images than data"]),
+    "other images": (lambda h: (unfinished(h / "out"), change_image(h)), ["--resume"], ["out was started with other images", "--overwrite"]),
+    "fewer images": (lambda h: (unfinished(h / "out"), image(h / "data", 5).unlink()), ["--resume"], ["out was started with other images"]),
+    "other images, finished": (change_image, ["--resume"], ["out was started with other images"]),
     "bad images, --overwrite": (lambda h: cut(image(h / "data", 1)), ["--overwrite"], ["fetal_head_0001.png cannot be read"]),
     "no masks, --overwrite": (NOTHING, ["--overwrite", "--shape", "masks"], ["--aux-masks"]),
     "notes inside, --overwrite": (lambda h: (h / "out/notes.txt").write_text("mine"), ["--overwrite"], ["out", "notes.txt"]),
@@ -299,6 +282,17 @@ def test_a_run_is_not_lost(aeseg, finished, place, name):
     damage(place)
     before = snapshot(place)
     refused(aeseg("fit", "--images", "data", "--out", "out", *FAST, *options, cwd=place), *words)
+    assert snapshot(place) == before
+
+
+def test_other_auxiliary_masks_are_refused(aeseg, place):
+    for k in range(2): write_mask(place / f"aux/masks/a{k}.png", read_mask(mask(place / "data", k)))
+    run = ["fit", "--images", "data", "--out", "out", "--aux-masks", "aux", *FAST]
+    assert aeseg(*run, cwd=place).code == 0
+    unfinished(place / "out")
+    write_mask(place / "aux/masks/a0.png", read_mask(mask(place / "data", 2)))
+    before = snapshot(place)
+    refused(aeseg(*run, "--resume", cwd=place), "out was started with other", "aux", "--overwrite")
     assert snapshot(place) == before
 
 
@@ -446,3 +440,21 @@ def test_interruption(aeseg, finished, phantoms, tmp_path, number):
     assert names(run) == names(finished) and names(run / "checkpoints") == names(finished / "checkpoints")
     rows = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
     assert sum(r["stage"] == "vae" for r in rows) == 1 and len(rows) > interrupted        # the VAE was not trained again
+
+
+def test_killed_between_a_checkpoint_and_its_labels(finished, phantoms, tmp_path, monkeypatch):
+    "What follows a checkpoint is made up for by the continued run."
+    class Killed(BaseException): pass
+
+    def save(run, name, state, save=Run.save):
+        if name == "labels_000032": raise Killed
+        save(run, name, state)
+
+    monkeypatch.setattr(aeseg_report, "write_report", lambda run, pictures: None)
+    given = dict(preset="smoke", accelerator="cpu", quiet=True, **TINY)
+    with monkeypatch.context() as m, pytest.raises(Killed):
+        m.setattr(Run, "save", save)
+        fit(phantoms, tmp_path / "run", **given)
+    fit(phantoms, tmp_path / "run", resume=True, **given)
+    assert names(tmp_path / "run/checkpoints") == names(finished / "checkpoints")
+    same(tmp_path / "run", finished)
