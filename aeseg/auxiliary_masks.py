@@ -15,7 +15,7 @@ from scipy.ndimage import distance_transform_edt
 from .config import Config, InputError
 from .data import image_paths, place, random_affine, read_mask, to_canvas, warp
 
-# %% ../nbs/03_auxiliary_masks.ipynb #da26a2cc
+# %% ../nbs/03_auxiliary_masks.ipynb #95ddff35
 class EllipseRanges(NamedTuple):
     "From where the parameters of an ellipse are drawn, each a (low, high) pair."
     semi_major: tuple   # longer semi-axis, fraction of the canvas's width
@@ -30,7 +30,7 @@ ELLIPSES = dict(
         axis_ratio=(.68, .88),          # the cephalic index: 0.78 on average, two standard deviations are about 0.1
         center_x=(.40, .60),            # the head is what is measured, so it is near the middle
         center_y=(.36, .60),            # slightly above it: the frame goes on below the head
-        angle=(0., 180.)),              # the fetus lies in any direction
+        angle=(-45., 45.)),             # head circumference is measured with the midline across the beam, so the long axis is near the horizontal
     optic_disc=EllipseRanges(           # of crops around the disc
         semi_major=(.15, .21),          # crops are about three disc diameters wide, so half a diameter is about a sixth of them
         axis_ratio=(.82, .98),          # a disc is about 1.7 to 1.8 mm wide and 1.9 mm high

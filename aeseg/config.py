@@ -41,7 +41,7 @@ def option(
     if isinstance(default, list): return field(default_factory=lambda: list(default), metadata=meta)
     return field(default=default, metadata=meta)
 
-# %% ../nbs/00_config.ipynb #ba341006
+# %% ../nbs/00_config.ipynb #2a2d0415
 @dataclass(frozen=True)
 class Config:
     "All choices of one experiment. Build it with `make_config`, which also validates."
@@ -98,7 +98,7 @@ class Config:
     pool_size: int = option(50, 'generated images that the discriminators remember', low=0)
     checkpoint_every: int = option(200, 'steps between checkpoints', low=1)
     # label quality and iterative learning
-    quality_score: str = option('combined', 'score of a pseudo label', choices=('combined', 'vae', 'discriminator', 'ensemble'))
+    quality_score: str = option('vae_ensemble', 'score of a pseudo label, the mean rank of: agreement with its VAE reconstruction and with earlier checkpoints; the former and the D_z score (combined); or one alone', choices=('vae_ensemble', 'combined', 'vae', 'discriminator', 'ensemble'))
     selection: bool = option(True, 'keep the best-scored pseudo labels only (LQSS)')
     keep_fraction: float = option(.7, 'fraction of pseudo labels that the selection keeps', low=.01, high=1)
     segmentation_loss: str = option('noise_weighted_dice', 'loss of the final network', choices=('noise_weighted_dice', 'dice'))

@@ -86,7 +86,7 @@ def segment(
     network.train()
     return torch.cat(out)
 
-# %% ../nbs/11_iterative.ipynb #e13b43df
+# %% ../nbs/11_iterative.ipynb #ce9562c4
 def iterate(
     config:Config,
     images:Images,              # training images, no annotations
@@ -95,13 +95,13 @@ def iterate(
     vae, judge,                 # for the scores; see `score_labels`
     train_stage,                # runs a stage to the end: (stage, steps) -> None
     fabric,
-    others=(),                  # label sets of earlier checkpoints
+    others,                     # label sets of earlier checkpoints, at least one
     after_round=None,           # called with (round, rows, labels before, change)
 ):                              # C of the last round (None for rounds=0), labels by C
     "Noise-robust iterative learning."
     network = None
     for r in range(1, config.rounds + 1):
-        scores = score_labels(labels, vae, judge, config.quality_score if r == 1 or config.quality_score != 'ensemble' else 'combined', others if r == 1 else ())
+        scores = score_labels(labels, vae, judge, others if r == 1 else [previous], config.quality_score)
         kept, image, pixels = choose_labels(labels, previous, scores, config)
         stage = Segmentation(config, images, labels, pixels * image[:, None, None, None], kept, fabric, f'round_{r}')
         train_stage(stage, config.segmentation_steps)

@@ -153,7 +153,7 @@ def paint(image:np.ndarray, # (height, width), changed in place
     if region.dtype == bool: region = gaussian_filter(region.astype(np.float32), blur)
     image += region*(value-image)
 
-# %% ../nbs/01_phantoms.ipynb #6bfe71f9
+# %% ../nbs/01_phantoms.ipynb #afdc45f2
 FETAL_ASPECT = 1.5   # ultrasound frames are wider than high
 
 def fetal_head_shape(rng:np.random.Generator, # source of randomness
@@ -162,7 +162,7 @@ def fetal_head_shape(rng:np.random.Generator, # source of randomness
     "A head outline: an ellipse that lies inside the frame."
     major = 0.23 + np.clip(0.07*spread*rng.uniform(-1, 1), -0.12, 0.09)
     minor = major*np.clip(0.78 + 0.10*spread*rng.uniform(-1, 1), 0.6, 0.97)
-    angle = rng.uniform(0, np.pi)
+    angle = rng.uniform(-np.pi/4, np.pi/4)  # the probe is turned until the midline lies across the beam
     half_height = np.hypot(major*np.sin(angle), minor*np.cos(angle))
     room = np.clip(0.5/FETAL_ASPECT-0.01-half_height, 0, 0.07)
     return dict(centre=(rng.uniform(-0.08, 0.08), rng.uniform(-0.6, 1)*room), axes=(major, minor), angle=angle)

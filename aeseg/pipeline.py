@@ -93,7 +93,7 @@ def write_rows(path, rows):
     with replacing(path) as temporary, temporary.open('w', newline='') as f:
         w = csv.DictWriter(f, rows[0].keys()); w.writeheader(); w.writerows(rows)
 
-# %% ../nbs/15_pipeline.ipynb #4439ead9
+# %% ../nbs/15_pipeline.ipynb #40cedf32
 KEPT_CHECKPOINTS = 4    # label sets of the GAN's last checkpoints that give the second opinion
 
 class _Fit:
@@ -102,7 +102,8 @@ class _Fit:
         self.run, self.config, self.fabric, self.quiet, self.masks = run, run.config, fabric, quiet, masks
         self.images, self.training, self.rows = images, images.split('train'), []
 
-    def train(self, stage, steps, **kw): train(stage, steps, self.run, self.config.checkpoint_every, quiet=self.quiet, **kw)
+    def every(self, steps): return min(self.config.checkpoint_every, max(1, steps // 2))    # at least two checkpoints: selection compares their labels
+    def train(self, stage, steps, **kw): train(stage, steps, self.run, self.every(steps), quiet=self.quiet, **kw)
 
     def train_vae(self):
         stage = VAEStage(self.config, self.images.canvas, self.masks, self.fabric)
@@ -121,11 +122,11 @@ class _Fit:
     def after_checkpoint(self, step):
         "Keep the labels of this checkpoint, log what they look like, and raise alarms."
         if (self.run.folder/'checkpoints'/f'labels_{step:06d}.pt').exists(): return         # of a resumed run
-        if step % self.config.checkpoint_every and step < self.config.gan_steps: return     # saved by an interruption
+        if step % self.every(self.config.gan_steps) and step < self.config.gan_steps: return     # saved by an interruption
         labels, auxiliary = self.gan.write_labels(self.training), self.auxiliary(len(self.training))
         self.run.save(f'labels_{step:06d}', (labels.float() * 255).round().byte())
         for old in self.label_sets()[:-KEPT_CHECKPOINTS]: old.unlink()
-        scores, seen = score_labels(labels, self.gan.vae, self.gan.judge), label_statistics(labels)
+        scores, seen = score_labels(labels, self.gan.vae, self.gan.judge, [labels]), label_statistics(labels)
         self.run.log('checkpoint', step, dict(vae_agreement=round(float(scores['vae'].mean()), 4), discriminator=round(float(scores['discriminator'].mean()), 4),
                                               area=round(seen['area'], 4), diversity=round(seen['diversity'], 4)))
         for alarm in label_alarms(labels, auxiliary): self.run.note(f'step {step}: {alarm}')
@@ -134,8 +135,8 @@ class _Fit:
 
     def learn(self):
         "The rounds; `self.model` is what predicts afterwards."
-        others = [self.run.load(p.stem).float() / 255 for p in self.label_sets()[:-1]]
-        second = torch.stack(others).mean(0) if others else self.labels.float()
+        others = [self.run.load(p.stem).float() / 255 for p in self.label_sets()[:-1]] or [self.labels.float()]
+        second = torch.stack(others).mean(0)
         network, _ = iterate(self.config, self.training, self.labels, second, self.gan.vae, self.gan.judge, self.train, self.fabric, others, self.after_round)
         self.model = network or torch.nn.ModuleDict(dict(E=self.gan.average, D_z=self.gan.networks['D_z'], vae=self.gan.vae))
         save_model(self.run.folder/'model.safetensors', self.model, self.images)
