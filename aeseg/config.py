@@ -41,7 +41,7 @@ def option(
     if isinstance(default, list): return field(default_factory=lambda: list(default), metadata=meta)
     return field(default=default, metadata=meta)
 
-# %% ../nbs/00_config.ipynb #2a2d0415
+# %% ../nbs/00_config.ipynb #04328464
 @dataclass(frozen=True)
 class Config:
     "All choices of one experiment. Build it with `make_config`, which also validates."
@@ -79,7 +79,7 @@ class Config:
     dgcc_passes: int = option(2, '2: feedback on the image itself; 1: running mean of the feedback', low=1, high=2)
     dgcc_feedback: str = option('discriminator', 'what calibrates the channels', choices=('discriminator', 'discriminator+vae'))
     # CycleGAN
-    gan_steps: int = option(1000, 'training steps of the GAN', low=1)
+    gan_steps: int = option(800, 'training steps of the GAN', low=1)
     gan_batch: int = option(4, 'images (and masks) a step', low=1)
     gan_learning_rate: float = option(4e-4, 'learning rate, constant over the first half, then falling to zero', low=0)
     generator_channels: int = option(16, 'channels of the first layer of E and G; doubled by each halving', low=2)
@@ -100,7 +100,7 @@ class Config:
     # label quality and iterative learning
     quality_score: str = option('vae_ensemble', 'score of a pseudo label, the mean rank of: agreement with its VAE reconstruction and with earlier checkpoints; the former and the D_z score (combined); or one alone', choices=('vae_ensemble', 'combined', 'vae', 'discriminator', 'ensemble'))
     selection: bool = option(True, 'keep the best-scored pseudo labels only (LQSS)')
-    keep_fraction: float = option(.7, 'fraction of pseudo labels that the selection keeps', low=.01, high=1)
+    keep_fraction: float = option(.9, 'fraction of pseudo labels that the selection keeps', low=.01, high=1)
     segmentation_loss: str = option('noise_weighted_dice', 'loss of the final network', choices=('noise_weighted_dice', 'dice'))
     noise_power: float = option(1., 'a pixel weighs (1 - disagreement) to this power', low=0)
     image_weights: bool = option(True, 'multiply pixel weights by the quality of the image')
