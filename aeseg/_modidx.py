@@ -138,6 +138,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                            'aeseg.gan.VAEStage.step': ('gan.html#vaestage.step', 'aeseg/gan.py'),
                            'aeseg.gan.build_networks': ('gan.html#build_networks', 'aeseg/gan.py'),
                            'aeseg.gan.disturb': ('gan.html#disturb', 'aeseg/gan.py'),
+                           'aeseg.gan.edge_tie': ('gan.html#edge_tie', 'aeseg/gan.py'),
+                           'aeseg.gan.gradient_magnitude': ('gan.html#gradient_magnitude', 'aeseg/gan.py'),
                            'aeseg.gan.label_alarms': ('gan.html#label_alarms', 'aeseg/gan.py'),
                            'aeseg.gan.label_statistics': ('gan.html#label_statistics', 'aeseg/gan.py'),
                            'aeseg.gan.mask_distance': ('gan.html#mask_distance', 'aeseg/gan.py')},

@@ -41,7 +41,7 @@ def option(
     if isinstance(default, list): return field(default_factory=lambda: list(default), metadata=meta)
     return field(default=default, metadata=meta)
 
-# %% ../nbs/00_config.ipynb #04328464
+# %% ../nbs/00_config.ipynb #c4a3458d
 @dataclass(frozen=True)
 class Config:
     "All choices of one experiment. Build it with `make_config`, which also validates."
@@ -79,7 +79,7 @@ class Config:
     dgcc_passes: int = option(2, '2: feedback on the image itself; 1: running mean of the feedback', low=1, high=2)
     dgcc_feedback: str = option('discriminator', 'what calibrates the channels', choices=('discriminator', 'discriminator+vae'))
     # CycleGAN
-    gan_steps: int = option(800, 'training steps of the GAN', low=1)
+    gan_steps: int = option(500, 'training steps of the GAN', low=1)
     gan_batch: int = option(4, 'images (and masks) a step', low=1)
     gan_learning_rate: float = option(4e-4, 'learning rate, constant over the first half, then falling to zero', low=0)
     generator_channels: int = option(16, 'channels of the first layer of E and G; doubled by each halving', low=2)
@@ -93,20 +93,21 @@ class Config:
     cycle_mask_weight: float = option(2., 'weight of the distance of E(G(z)) to z', low=0)
     cycle_mask_loss: str = option('cross_entropy', 'that distance', choices=('cross_entropy', 'l1'))
     equivariance_weight: float = option(5., 'weight of |E(Tx) - T E(x)| under random affine T (ours); 0 turns it off', low=0)
+    edge_weight: float = option(.5, "weight of the tie between the edges of G(z) and the outline of z (ours); 0 turns it off", low=0)
     disturbance: float = option(.2, 'strongest noise on painted images before E reads them (ours); 0 turns it off', low=0)
     average_decay: float = option(.99, 'decay of the moving average of E (ours); 0 turns it off', low=0, high=.99999)
     pool_size: int = option(50, 'generated images that the discriminators remember', low=0)
-    checkpoint_every: int = option(200, 'steps between checkpoints', low=1)
+    checkpoint_every: int = option(100, 'steps between checkpoints', low=1)
     # label quality and iterative learning
     quality_score: str = option('vae_ensemble', 'score of a pseudo label, the mean rank of: agreement with its VAE reconstruction and with earlier checkpoints; the former and the D_z score (combined); or one alone', choices=('vae_ensemble', 'combined', 'vae', 'discriminator', 'ensemble'))
     selection: bool = option(True, 'keep the best-scored pseudo labels only (LQSS)')
-    keep_fraction: float = option(.9, 'fraction of pseudo labels that the selection keeps', low=.01, high=1)
+    keep_fraction: float = option(.95, 'fraction of pseudo labels that the selection keeps', low=.01, high=1)
     segmentation_loss: str = option('noise_weighted_dice', 'loss of the final network', choices=('noise_weighted_dice', 'dice'))
     noise_power: float = option(1., 'a pixel weighs (1 - disagreement) to this power', low=0)
     image_weights: bool = option(True, 'multiply pixel weights by the quality of the image')
     rounds: int = option(2, 'rounds of iterative learning, at most; 0 keeps the labels of E', low=0)
     stop_change: float = option(.005, 'stop when the mean of 1 - Dice between two rounds of labels falls below', low=0, high=1)
-    segmentation_steps: int = option(400, 'training steps of the final network a round', low=1)
+    segmentation_steps: int = option(500, 'training steps of the final network a round', low=1)
     segmentation_batch: int = option(8, 'images a step', low=1)
     segmentation_learning_rate: float = option(2e-3, 'peak learning rate', low=0)
     segmentation_channels: int = option(16, 'channels of the first layer of the final U-Net', low=1)

@@ -268,8 +268,8 @@ def predict(
         write_masks(out, piece, apply_model(model, config, piece.pixels, fabric))
     return Path(out)
 
-# %% ../nbs/15_pipeline.ipynb #dc9aaaa0
-DEMO = dict(gan_steps=600, vae_steps=200, segmentation_steps=200)     # phantoms are easier than patients
+# %% ../nbs/15_pipeline.ipynb #c2735543
+DEMO = dict(gan_steps=400, vae_steps=200, segmentation_steps=300)     # phantoms are easier than patients
 
 def demo(
     out,                        # folder for phantoms and run
