@@ -1,6 +1,9 @@
 """What several test files use."""
 import json
 import os
+
+os.environ["OMP_NUM_THREADS"] = "1"  # before torch: results depend on the number of threads, and subprocesses get one too
+
 import select
 import signal
 import subprocess
@@ -15,7 +18,7 @@ SCRIPT = Path(sys.executable).with_name("aeseg")  # the console script itself
 ONE_CORE = {**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "120"}
 
 # A run of about two seconds. gan_steps leaves time to interrupt it; checkpoint_every hits neither its end nor the logged steps.
-TINY = dict(size=32, vae_steps=2, gan_steps=45, checkpoint_every=8, segmentation_steps=2)
+TINY = dict(size=32, vae_steps=2, gan_steps=45, checkpoint_every=8, segmentation_steps=2, keep_fraction=.7)
 FAST = ["--preset", "smoke", "--accelerator", "cpu", "--quiet", *[w for k, v in TINY.items() for w in ("-p", f"{k}={v}")]]
 
 
