@@ -6,8 +6,8 @@
 __all__ = ['KEPT_CHECKPOINTS', 'DEMO', 'build_model', 'save_model', 'load_model', 'apply_model', 'data_digest', 'write_masks',
            'write_rows', 'find_truth', 'measure', 'report_pictures', 'fit', 'predict', 'demo']
 
-# %% ../nbs/15_pipeline.ipynb #cb1fd159
-import copy, csv, hashlib, time
+# %% ../nbs/15_pipeline.ipynb #b93ca8e7
+import csv, hashlib, time
 from datetime import datetime, timezone
 from pathlib import Path
 import numpy as np, torch
