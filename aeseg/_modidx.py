@@ -101,6 +101,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                              'aeseg.check.tally': ('check.html#tally', 'aeseg/check.py')},
             'aeseg.cli': { 'aeseg.cli._Parser': ('cli.html#_parser', 'aeseg/cli.py'),
                            'aeseg.cli._Parser.error': ('cli.html#_parser.error', 'aeseg/cli.py'),
+                           'aeseg.cli._bench': ('cli.html#_bench', 'aeseg/cli.py'),
+                           'aeseg.cli._bench_arguments': ('cli.html#_bench_arguments', 'aeseg/cli.py'),
                            'aeseg.cli._check': ('cli.html#_check', 'aeseg/cli.py'),
                            'aeseg.cli._command': ('cli.html#_command', 'aeseg/cli.py'),
                            'aeseg.cli._demo': ('cli.html#_demo', 'aeseg/cli.py'),

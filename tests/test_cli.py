@@ -23,7 +23,7 @@ from aeseg.data import read_image, read_mask, write_mask
 from aeseg.pipeline import fit
 from aeseg.runs import Run
 
-COMMANDS = ("fit", "predict", "evaluate", "check", "demo")
+COMMANDS = ("fit", "predict", "evaluate", "check", "demo", "bench")
 IDS = [f"fetal_head_{k:04d}" for k in range(6)]
 TRAIN, VAL = IDS[:4], IDS[4:]
 
@@ -154,6 +154,24 @@ def test_predict_evaluate_check(aeseg, finished, phantoms, tmp_path):
 
     result = aeseg("check", phantoms)
     assert result.code == 0 and result.err == "" and result.out.endswith("\nok\n")
+
+
+def test_bench(aeseg, phantoms, tmp_path):
+    "Speeds on phantoms that it draws itself; on images with true masks time to quality as well."
+    options = ["bench", "--quick", "--accelerator", "cpu", "-p", "size=32", "-p", "vae_steps=2", "-p", "gan_steps=4"]
+    for name, more in (("drawn", ["--repeats", "1"]), ("given", ["--images", phantoms, "--minutes", "0.005", "--precision", "32-true"])):
+        result = aeseg(*options, "--out", name, *more, cwd=tmp_path)
+        assert result.code == 0 and result.err == "" and names(tmp_path / name) == ["bench.csv", "bench.json", "bench.png"], result
+        facts = json.loads((tmp_path / name / "bench.json").read_text())
+        assert facts["repeats"] == (1 if name == "drawn" else 3) and all(len(s) == facts["repeats"] for s in facts["seconds"].values())
+        assert shlex.split(facts["command"])[:3] == ["aeseg", "bench", "--quick"] and {"commit", "torch", "threads", "processor", "load_average", "flops"} <= set(facts)
+        with (tmp_path / name / "bench.csv").open() as f: rows = {r["name"]: r for r in csv.DictReader(f)}
+        assert float(rows["textbook"]["median"]) > 0 and rows["GAN step, `cyclegan` against the textbook"]["target"] == ">= 2"
+        for row in rows: assert row in result.out
+        curves = facts["time_to_quality"] and facts["time_to_quality"]["curves"]
+        assert ("Dice" in result.out) == (name == "given") and (curves is None) == (name == "drawn")
+    assert (facts["precision"], facts["training_images"], facts["config"]["size"]) == ("32-true", 4, 32) and str(phantoms.parent) not in json.dumps(facts["data"])
+    assert [p["step"] for p in curves["full"]] == [1, 2, 3, 4] and all(0 <= p["dice"] <= 1 for c in curves.values() for p in c)
 
 
 # ---------------------------------------------------------------- bad input
@@ -370,6 +388,29 @@ def test_check_finds(aeseg, place, damage, words):
     result = aeseg("check", "data", cwd=place)
     assert result.code == 1 and result.err == "" and words in result.out and result.out.endswith("1 error\n")
     assert snapshot(place) == before
+
+
+# name: (options, words)
+BAD_BENCH = {
+    "unknown key": (["-p", "gan_stepps=3"], ["'gan_stepps'", "did you mean 'gan_steps'?"]),
+    "given twice": (["--precision", "32-true", "-p", "precision=auto"], ["precision is given twice, by --precision and by -p"]),
+    "preset twice": (["-p", "preset=cpu"], ["preset is given twice, by --quick and by -p"]),
+    "no repeats": (["--repeats", "0"], ["repeats=0 must be at least 1"]),
+    "no time": (["--minutes", "-1"], ["minutes=-1.0 must be above 0"]),
+    "no number": (["--repeats", "few"], ["invalid int value: 'few'"]),
+    "no such folder": (["--images", "dta"], ["dta: no such folder"]),
+    "own masks as auxiliary ones": (["--images", "data", "--aux-masks", "data"], ["data", "--aux-masks", "must not enter training"]),
+    "no ellipse prior": (["--images", "data", "-p", "task=lung"], ["no ellipse prior for task 'lung'"]),
+    "out is a file": (["--out", "data/splits.csv"], ["cannot write to data/splits.csv", "--out"]),
+}
+
+
+@pytest.mark.parametrize("name", BAD_BENCH)
+def test_bench_refuses(aeseg, place, name):
+    options, words = BAD_BENCH[name]
+    before = set(snapshot(place))
+    refused(aeseg("bench", "--quick", "--out", "numbers", *options, cwd=place), *words)
+    assert set(snapshot(place)) - {"numbers"} == before and not (place / "numbers/bench.json").exists()
 
 
 def test_check_refuses(aeseg, place):

@@ -49,6 +49,9 @@ def test_fit(tmp_path):
     ("02_variants", dict(seed=1), "unknown parameter 'seed'; did you mean 'seeds'?"),
     ("02_variants", dict(variants="full,cylcegan"), "variant='cylcegan' is unknown; did you mean 'cyclegan'?"),
     ("02_variants", dict(gan_steps="many"), "gan_steps='many' is str"),
+    ("03_bench", dict(repeat=1), "unknown parameter 'repeat'; did you mean 'repeats'?"),
+    ("03_bench", dict(phantoms="many"), "phantoms='many' must be a number"),
+    ("03_bench", dict(task="liver"), "there are no phantoms with an ellipse prior of task='liver'"),
 ])
 def test_unknown_parameter(tmp_path, name, parameter, hint):
     with pytest.raises(papermill.PapermillExecutionError) as e: execute(name, tmp_path, **parameter)
@@ -80,3 +83,14 @@ def test_variants(tmp_path, images):
     table = pd.read_csv(out / "variants.csv").set_index("variant")
     assert table["runs"].to_dict() == dict(cyclegan=1, vae=1) and table["vae_agreement_mean"].notna().all()
     assert (out / "variants.png").stat().st_size
+
+
+def test_bench(tmp_path):
+    said = execute("03_bench", tmp_path, phantoms=6, repeats=1, minutes=.005, size=32, **TINY)
+    out = tmp_path / "runs/experiments/bench"
+    assert sorted(p.name for p in out.iterdir()) == ["bench.csv", "bench.json", "bench.png"]
+    facts = json.loads((out / "bench.json").read_text())
+    assert (facts["repeats"], facts["training_images"], facts["config"]["size"], facts["config"]["gan_steps"]) == (1, 6, 32, 4)
+    assert facts["command"].startswith("papermill nbs/experiments/03_bench.ipynb") and "-p gan_steps 4" in facts["command"]
+    assert set(facts["time_to_quality"]["curves"]) == {"full", "textbook"} and "GAN step, `full` against the textbook" in said and "full: " in said
+    assert said.count("image/jpeg") == 1 and str(tmp_path) not in said
