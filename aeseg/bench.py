@@ -90,7 +90,7 @@ def count_flops(
 class TextbookCycleGAN:
     "A CycleGAN as it is usually written, with the networks of `build_networks`."
     def __init__(self,
-        config:Config,          # networks, task, pool and seed; everything else is the recipe's
+        config:Config,          # networks, task and seed; everything else is the recipe's
         images:Images,          # without annotations
         masks,                  # auxiliary masks: anything with sample(n, generator)
         device:torch.device,
@@ -409,7 +409,7 @@ def bench(
     fabric, out = make_fabric(config), Path(out)
     with _scratch(out) as scratch:
         data, masks, files = bench_data(config, folders, aux_masks, scratch)
-        truth, load = find_truth('auto', folders) if folders else None, os.getloadavg() if hasattr(os, 'getloadavg') else None
+        truth, load = find_truth('auto', folders) if folders else None, [round(v, 2) for v in os.getloadavg()] if hasattr(os, 'getloadavg') else None
         echo(f'measuring on {len(data)} {"images" if folders else "phantoms"}, canvas {data.canvas[0]} x {data.canvas[1]}, {precision_of(fabric)}, {torch.get_num_threads()} thread(s), {repeats} repeats')
         speeds, ratios = compare_speeds(*(times := measure_speeds(config, data, masks, files, scratch, fabric, repeats, echo)))
         quality = time_to_quality(config, data, masks, truth, fabric, minutes, echo=echo) if truth else None
