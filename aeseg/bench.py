@@ -171,7 +171,7 @@ class MonaiTraining:
             T.EnsureTyped(both),                        # this one is cached
             T.RandFlipd(both, prob=.5 if FLIPS[config.task] else 0., spatial_axis=1),
             T.RandAffined(both, prob=1., rotate_range=math.radians(15), scale_range=.15, translate_range=shift, mode=('bilinear', 'nearest'), padding_mode='zeros'),
-            T.RandAdjustContrastd('image', prob=1., gamma=(.7, 1.3)), T.RandScaleIntensityd('image', factors=.15, prob=1.), T.ScaleIntensityRanged('image', 0., 1., -1., 1.)])
+            T.RandAdjustContrastd('image', prob=1., gamma=(.7, 1.3)), T.RandScaleIntensityd('image', factors=.15, prob=1.), T.ScaleIntensityRanged('image', 0., 1., -1., 1.)]).set_random_state(config.seed)
         rows = [dict(image=p.float() / 255, label=(l > .5).float()) for p, l in zip(images.pixels, labels)]
         self.loader = DataLoader(CacheDataset(rows, transform, progress=False), batch_size=config.segmentation_batch, shuffle=True, drop_last=True)
         self.network, self.device, self.batches, self.loss = network.to(device), device, self.endless(), DiceLoss(sigmoid=True)
@@ -274,7 +274,7 @@ def learning_curve(
         began = clock()
         for k in range(start, end): step(k)
         wait_for(device); seconds += clock() - began
-        yield dict(step=end, minutes=round(seconds / 60, 4), dice=round(measure(labels()), 5))
+        yield dict(step=end, minutes=round(seconds / 60, 6), dice=round(measure(labels()), 5))
 
 def holds(
     curve,          # dicts with minutes and dice, in order
