@@ -92,10 +92,12 @@ def shared_draws(fabric):
 def gather(
     fabric,
     t:torch.Tensor,         # (n, ...), in each process its own
-    gradient:bool=False,    # let gradients flow back to every process
 )->torch.Tensor:            # (n * processes, ...), in each process the same
     "The samples of all processes."
-    return fabric.all_gather(t, sync_grads=gradient).flatten(0, 1) if fabric.world_size > 1 else t
+    if fabric.world_size == 1: return t
+    everybody = [torch.empty_like(t, memory_format=torch.contiguous_format) for _ in range(fabric.world_size)]
+    torch.distributed.all_gather(everybody, t.contiguous())
+    return torch.cat(everybody)
 
 def part(
     fabric,
@@ -109,8 +111,10 @@ def total(
     fabric,
     sums:torch.Tensor,      # (k,)
 )->torch.Tensor:            # (k,)
-    "Sums over all processes, with gradient."
-    return gather(fabric, sums[None], gradient=True).sum(0) if fabric.world_size > 1 else sums
+    "Sums over all processes; the gradient is such that its mean over the processes, as `descend` takes it, is that of the sums."
+    if fabric.world_size == 1: return sums
+    mine = sums.detach(); everybody = mine.clone(); torch.distributed.all_reduce(everybody)
+    return everybody + fabric.world_size * (sums - mine)
 
 # %% ../nbs/07_runs.ipynb #94d1a7ce
 @torch.no_grad()
@@ -122,7 +126,7 @@ def average(
     tensors = list(tensors)
     if fabric.world_size == 1 or not tensors: return
     flat = torch.cat([t.reshape(-1) for t in tensors])
-    torch.distributed.all_reduce(flat); flat /= fabric.world_size       # Fabric's own all_reduce waits for a barrier first
+    torch.distributed.all_reduce(flat); flat /= fabric.world_size
     for t, mean in zip(tensors, flat.split([t.numel() for t in tensors])): t.copy_(mean.view_as(t))
 
 def descend(
