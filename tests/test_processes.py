@@ -2,20 +2,22 @@
 import json
 import os
 import signal
-import time
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import torch
-from conftest import FAST, learned, same
-from test_cli import names, refused, unfinished, wait_for
+from conftest import FAST, ONE_CORE, same
+from test_cli import names, refused, wait_for
 
 from aeseg import gan, iterative, runs
 from aeseg.auxiliary_masks import make_auxiliary
-from aeseg.config import InputError, make_config
+from aeseg.config import make_config
 from aeseg.data import load_images, normalise
 from aeseg.gan import GAN, VAEStage
 from aeseg.iterative import Segmentation
-from aeseg.runs import launch, make_fabric
+from aeseg.runs import Run, launch, make_fabric
 
 pytestmark = pytest.mark.skipif(os.cpu_count() < 2, reason="two processes want two cores")
 STEPS = 4
@@ -123,3 +125,68 @@ def test_without_totals_and_shared_memories_they_would_not_be(results):
     assert gradient_differences(one, first)["C"] > 2e-4 and answer_differences(one, first)["C"] > 1e-3       # the Dice of the halves is not the Dice of the whole
     assert len(first["pools"]["x"]) == len(one["pools"]["x"]) and difference(first["pools"], second["pools"]) > .01
     assert difference({0: one["weights"]["E"]["running"]}, {0: first["weights"]["E"]["running"]}) > 1e-3
+
+
+# ---------------------------------------------------------------- the command
+
+
+TWO = [*FAST, "-p", "precision=32-true", "--devices", "2"]
+
+
+@pytest.fixture(scope="module")
+def together(aeseg, phantoms, tmp_path_factory):
+    "A run by two processes."
+    out = tmp_path_factory.mktemp("together") / "run"
+    result = aeseg("fit", "--images", phantoms, "--out", out, *TWO)
+    assert result.code == 0 and result.err == "" and result.out.count("report: ") == 1, result
+    return out
+
+
+def test_one_run_folder(together, finished):
+    "Complete, and written once: the same files as by one process, each logged step once."
+    for folder in (".", "checkpoints", "predictions", "pseudo_labels", "rounds/round_1/labels"): assert names(together / folder) == names(finished / folder)
+    rows, alone = [[(r["stage"], r["step"]) for r in map(json.loads, (run / "log.jsonl").read_text().splitlines())] for run in (together, finished)]
+    assert rows == alone and len(rows) == len(set(rows))
+    facts = json.loads((together / "provenance.json").read_text())
+    assert "--devices 2" in facts["command"] and Run(together).config.devices == 2 and facts["events"] == list(dict.fromkeys(facts["events"]))
+
+
+def children(pid): return [int(p) for p in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+@pytest.mark.parametrize("how", ["Ctrl-C", "one is killed"])
+def test_interruption(aeseg, together, phantoms, tmp_path, how):
+    "Ctrl-C, and the death of one process, end all; the continued run ends with the same masks, byte by byte."
+    if how != "Ctrl-C" and not Path("/proc").is_dir(): pytest.skip("no /proc to find the processes in")
+    run = tmp_path / "run"
+    command = ["fit", "--images", phantoms, "--out", run, *TWO]
+    for _ in range(5):                # a slow watcher may come too late
+        pid = aeseg.start(*command, "--overwrite")
+        wait_for(pid, run / "log.jsonl", '"gan"')
+        if how == "Ctrl-C": os.kill(pid, signal.SIGINT)
+        else: workers = children(pid); os.kill(next(w for w in reversed(workers) if b"spawn_main" in Path(f"/proc/{w}/cmdline").read_bytes()), signal.SIGKILL)
+        result = aeseg.finish()
+        if not (run / "pseudo_labels").exists(): break
+    assert not (run / "model.safetensors").exists()
+    if how == "Ctrl-C": refused(result, "interrupted", "--resume", str(run))
+    else: assert result.code not in (0, 2) and "SIGKILL" in result.err, result
+    result = aeseg(*command, "--resume")
+    assert result.code == 0 and result.err == "", result
+    same(run, together)
+
+
+def test_a_mistake_is_one_sentence(aeseg, together, phantoms, tmp_path):
+    "Also where only the first process finds it, while the other waits."
+    run = ["fit", "--images", phantoms, "--out", together, *TWO]
+    refused(aeseg(*run), "already holds a finished run", "--resume")
+    refused(aeseg(*run, "--resume", "--devices", "1"), "devices=2, not 1")
+    refused(aeseg(*run, "--devices", "999"), "devices=999", f"use --devices {os.cpu_count()}")
+    assert aeseg(*run, "--resume").code == 0
+
+
+def test_from_a_script(phantoms, tmp_path):
+    "Without `if __name__ == '__main__':` Python cannot start processes, and the remedy is said."
+    script = tmp_path / "learn.py"
+    script.write_text(f"from aeseg import fit\nfit({str(phantoms)!r}, {str(tmp_path / 'run')!r}, preset='smoke', accelerator='cpu', devices=2)\n")
+    done = subprocess.run([sys.executable, script], env=ONE_CORE, capture_output=True, text=True, timeout=300)
+    assert done.returncode and "if __name__ == '__main__':" in done.stderr and not (tmp_path / "run").exists()
