@@ -5,9 +5,12 @@ everything that asks the device for a number: item, float, bool, nonzero, cpu. N
 """
 import copy
 import shutil
+import subprocess
+import sys
 
 import pytest
 import torch
+from conftest import ONE_CORE, ROOT
 from lightning_fabric import Fabric
 from lightning_fabric.plugins import MixedPrecision
 from torch.overrides import TorchFunctionMode
@@ -174,3 +177,16 @@ def test_compiled_stages_learn_the_same(images, monkeypatch):
         state = b.state_dict()
         a.load_state_dict(copy.deepcopy(state))
         assert all(a.state_dict()[part].keys() == state[part].keys() for part in state)
+
+
+# ---------------------------------------------------------------- the script for machines with a GPU
+
+
+def test_gpu_check():
+    "Without a GPU it says so, and with --allow-cpu its code runs on the CPU."
+    script = [sys.executable, ROOT / "tests/gpu_check.py", "--quick"]
+    hidden = dict(env={**ONE_CORE, "CUDA_VISIBLE_DEVICES": ""}, capture_output=True, text=True, cwd=ROOT)
+    done = subprocess.run(script, **hidden)
+    assert done.returncode == 2 and done.stdout == "" and "no CUDA GPU" in done.stderr and "--allow-cpu" in done.stderr
+    done = subprocess.run([*script, "--allow-cpu"], **hidden)
+    assert done.returncode == 0 and done.stdout.endswith("0 failed\n") and done.stdout.count("ok    ") == 4, done
