@@ -6,9 +6,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import nbformat
+import papermill
 import pytest
 import torch
-from conftest import FAST, ONE_CORE, same
+from conftest import FAST, ONE_CORE, TINY, same
 from test_cli import names, refused, wait_for
 
 from aeseg import gan, iterative, runs
@@ -190,3 +192,11 @@ def test_from_a_script(phantoms, tmp_path):
     script.write_text(f"from aeseg import fit\nfit({str(phantoms)!r}, {str(tmp_path / 'run')!r}, preset='smoke', accelerator='cpu', devices=2)\n")
     done = subprocess.run([sys.executable, script], env=ONE_CORE, capture_output=True, text=True, timeout=300)
     assert done.returncode and "if __name__ == '__main__':" in done.stderr and not (tmp_path / "run").exists()
+
+
+def test_from_a_notebook(phantoms, tmp_path):
+    cell = f"from aeseg import fit\nrun = fit({str(phantoms)!r}, 'run', preset='smoke', accelerator='cpu', devices=2, quiet=True, **{TINY})\nprint(run.finished, run.config.devices)"
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell)], metadata=dict(kernelspec=dict(name="python3", language="python", display_name="Python")))
+    nbformat.write(notebook, tmp_path / "learn.ipynb")
+    done = papermill.execute_notebook(tmp_path / "learn.ipynb", None, cwd=tmp_path, progress_bar=False, start_timeout=120)
+    assert done.cells[0].outputs[0].text == "True 2\n"
