@@ -48,7 +48,7 @@ def make_fabric(
     if config.threads or config.devices > 1 and kind == 'cpu': torch.set_num_threads(config.threads or max(1, torch.get_num_threads() // config.devices))
     precision = config.precision if config.precision != 'auto' else 'bf16-mixed' if has_bfloat16(kind) else '32-true'
     together = dict(strategy=DDPStrategy(cluster_environment=LightningEnvironment())) if config.devices > 1 else {}     # not a scheduler's: `launch` starts the processes
-    try: return Fabric(accelerator=config.accelerator, devices=config.devices, precision=precision, **together)
+    try: return Fabric(accelerator=kind, devices=config.devices, precision=precision, **together)
     except Exception as e: raise InputError(f'accelerator={config.accelerator!r} is not available here ({e}); use --accelerator auto') from None
 
 # %% ../nbs/07_runs.ipynb #e4c8127a

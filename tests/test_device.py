@@ -23,6 +23,7 @@ from aeseg.data import load_images, send
 from aeseg.gan import GAN, VAEStage
 from aeseg.iterative import Segmentation
 from aeseg.networks import convolution
+from aeseg.pipeline import predict
 from aeseg.runs import Run, make_fabric, prepare, train
 
 META = torch.device("meta")
@@ -146,6 +147,17 @@ def test_resumed_is_not_interrupted(images, tmp_path, precision):
     flat = lambda s: [t for v in s.values() for t in flat(v)] if isinstance(s, dict) else [t for v in s for t in flat(v)] if isinstance(s, list) else [s]
     assert len(flat(whole)) > 100 and all(torch.equal(a, b) if isinstance(a, torch.Tensor) else a == b for a, b in zip(flat(whole), flat(parts), strict=True))
     assert ("scale" in whole[0]["precision"]) == (precision == "16-mixed")
+
+
+def test_a_model_from_a_gpu_predicts_without_one(finished, phantoms, tmp_path):
+    if torch.cuda.is_available(): pytest.skip("this machine has CUDA")
+    shutil.copytree(finished, tmp_path / "run")
+    text = (tmp_path / "run/config.yaml").read_text()
+    changed = text.replace("accelerator: cpu", "accelerator: cuda").replace("precision: auto", "precision: 16-mixed").replace("devices: 1", "devices: 4")
+    assert changed.count("cuda") == changed.count("16-mixed") == changed.count("devices: 4") == 1
+    (tmp_path / "run/config.yaml").write_text(changed)
+    predict(tmp_path / "run", phantoms, tmp_path / "masks")
+    for p in (finished / "predictions").iterdir(): assert (tmp_path / "masks" / p.name).read_bytes() == p.read_bytes()
 
 
 # ---------------------------------------------------------------- compiling
