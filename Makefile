@@ -4,16 +4,18 @@
 
 PYTHON ?= $(shell python3.11 -c '' 2>/dev/null && echo python3.11 || echo python3)
 PIP_ARGS ?=
+GPU_ARGS ?=
 BIN := .venv/bin
 STAMP := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lab export readme picture clean
+.PHONY: help install demo test gpu lab export readme picture clean
 
 help:
 	@echo 'make demo     the whole method on synthetic phantoms, with a report in runs/demo'
 	@echo 'make lab      the notebooks in JupyterLab (this machine only)'
 	@echo 'make test     notebooks, tests/, and the check that code and notebooks agree'
+	@echo 'make gpu      checks and benchmark on a CUDA GPU (GPU_ARGS=--allow-cpu: the same code without one)'
 	@echo 'make install  .venv with the exact versions of constraints.txt'
 	@echo 'make export   clean the notebooks and write aeseg/ from them'
 	@echo 'make readme   write README.md from nbs/index.ipynb'
@@ -37,6 +39,9 @@ test: install
 	$(BIN)/python tests/run_notebooks.py
 	$(BIN)/python -m pytest
 	$(BIN)/python tests/check_clean.py
+
+gpu: install
+	$(BIN)/python tests/gpu_check.py $(GPU_ARGS)
 
 lab: install
 	$(BIN)/jupyter lab nbs --ip 127.0.0.1

@@ -13,7 +13,7 @@ from .config import TASKS, VARIANTS, PRESETS, InputError, config_from_yaml, pars
 # %% ../nbs/17_cli.ipynb #40c6f2cc
 def _fit(a):
     from aeseg.pipeline import fit
-    named = {k: getattr(a, k) for k in ('task', 'variant', 'shape', 'seed', 'accelerator', 'precision') if getattr(a, k) is not None}
+    named = {k: getattr(a, k) for k in ('task', 'variant', 'shape', 'seed', 'accelerator', 'devices', 'precision') if getattr(a, k) is not None}
     given = parse_parameters(a.parameter)
     twice = set(named) & set(given)
     if twice: raise InputError(f'{min(twice)} is given twice, by --{min(twice)} and by -p; give it once')
@@ -123,7 +123,8 @@ def _fit_arguments(p):
     add('--aux-masks', action='append', metavar='DIR', help='masks of another data set; may be repeated')
     add('--preset', choices=tuple(PRESETS), help='smoke (seconds), cpu (minutes; the default) or gpu')
     add('--variant', choices=VARIANTS, help='parts of the improved CycleGAN (default full)')
-    add('--seed', type=int); add('--accelerator', choices=('auto', 'cpu', 'cuda', 'mps')); add('--precision', choices=('auto', '32-true', 'bf16-mixed'))
+    add('--seed', type=int); add('--accelerator', choices=('auto', 'cpu', 'cuda', 'mps')); add('--precision', choices=('auto', '32-true', 'bf16-mixed', '16-mixed'))
+    add('--devices', type=int, metavar='N', help='GPUs, or processes on the CPU, that train together (default 1); a step takes N batches')
     add('-p', '--parameter', action='append', metavar='KEY=VALUE', help='any field of the configuration; may be repeated')
     add('--config', metavar='YAML', help='a configuration file, such as config.yaml of another run')
     add('--truth', default='auto', metavar='DIR', help='true masks for evaluation only (default: masks/ beside images/; "none": do not evaluate)')

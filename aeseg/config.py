@@ -54,7 +54,9 @@ class Config:
     size: int = option(128, 'long side of the working canvas in pixels', low=32, high=1024)
     # machine
     accelerator: str = option('auto', "Lightning Fabric's accelerator", choices=('auto', 'cpu', 'cuda', 'mps'))
-    precision: str = option('auto', "Lightning Fabric's precision; auto takes bfloat16 where the processor has it", choices=('auto', '32-true', 'bf16-mixed'))
+    precision: str = option('auto', "Lightning Fabric's precision; auto takes bfloat16 where the processor has it", choices=('auto', '32-true', 'bf16-mixed', '16-mixed'))
+    devices: int = option(1, 'GPUs, or processes on the CPU; each takes a batch of its own, so the batch of a step is as many times larger', low=1)
+    compile: bool = option(False, 'compile the networks that are trained (torch.compile): minutes at the start, faster steps')
     threads: int = option(0, 'CPU threads; 0 leaves the choice to torch', low=0)
     # auxiliary masks
     auxiliary_rotation: float = option(10., 'random rotation of auxiliary masks, at most, in degrees', low=0, high=180)

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['SUFFIXES', 'FLIPS', 'replacing', 'write_mask', 'read_image', 'scale_intensity', 'Placement', 'choose_canvas', 'place',
            'to_canvas', 'from_canvas', 'image_paths', 'read_splits', 'Images', 'load_images', 'read_mask',
-           'generator_for', 'random_affine', 'warp', 'training_batch', 'normalise']
+           'generator_for', 'send', 'random_affine', 'warp', 'training_batch', 'normalise']
 
 # %% ../nbs/02_data.ipynb #e91893d6
 import csv, math, os, warnings
@@ -247,6 +247,16 @@ def generator_for(
     import hashlib
     return torch.Generator().manual_seed(int.from_bytes(hashlib.sha256(f'{seed}/{stage}/{step}'.encode()).digest()[:7], 'big'))
 
+# %% ../nbs/02_data.ipynb #c6b1f09a
+def send(
+    t:torch.Tensor,     # on the CPU, or already there
+    to,                 # a device, or a tensor whose device and type it takes on
+)->torch.Tensor:
+    "Move a tensor without waiting for the device."
+    device = to.device if isinstance(to, torch.Tensor) else torch.device(to)
+    if device.type == 'cuda' and t.device.type == 'cpu': t = t.pin_memory()
+    return t.to(to, non_blocking=device.type not in ('cpu', 'mps'))     # on MPS, PyTorch's non-blocking copies are not safe
+
 # %% ../nbs/02_data.ipynb #55eeb4c4
 FLIPS = dict(fetal_head=True, optic_disc=True, lung=False, liver=False, other=False)  # left-right flips that give a possible image
 
@@ -272,7 +282,7 @@ def warp(
     maps:torch.Tensor,      # (N, 2, 3)
 )->torch.Tensor:            # (N, C, H, W)
     "Apply affine maps, bilinear, with zeros from outside."
-    grid = F.affine_grid(maps.to(x), x.shape, align_corners=False)
+    grid = F.affine_grid(send(maps, x), x.shape, align_corners=False)
     return F.grid_sample(x, grid, align_corners=False)
 
 # %% ../nbs/02_data.ipynb #42c41112

@@ -60,7 +60,7 @@ class CalibratedMaskGenerator(MaskGenerator):
         h = self.encoder(x)
         if self.passes == 2:
             with torch.no_grad(): heard = feedback(torch.sigmoid(self.decode(h).float()))
-        else: heard = self.running.expand(len(x), -1)
+        else: heard = self.running.clone().expand(len(x), -1)      # a copy: the backward pass needs it as it was
         z = torch.sigmoid(self.decode_calibrated(h, self.calibration(heard)).float())
         if self.passes == 1 and self.training: self.running.lerp_(feedback(z).mean(0), .05)
         return z

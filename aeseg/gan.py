@@ -11,9 +11,10 @@ import copy
 import torch
 from torch import nn
 from .config import Config
-from .data import FLIPS, Images, generator_for, normalise, random_affine, training_batch, warp
+from .data import FLIPS, Images, generator_for, normalise, random_affine, send, training_batch, warp
 from .dgcc import CalibratedMaskGenerator, Feedback
 from .networks import ImageGenerator, ImagePool, MaskGenerator, PatchDiscriminator, discriminator_loss, squared_error
+from .runs import average, descend, gather, make_optimizer, part, prepare, shared_draws
 from .vae import LatentDiscriminator, MaskVAE, latent_code, reconstruction_loss, shape_loss, vae_loss, vae_step
 
 # %% ../nbs/08_gan.ipynb #0845b9cb
@@ -23,9 +24,10 @@ class VAEStage:
     def __init__(self, config:Config, canvas, masks, fabric):
         torch.manual_seed(config.seed)
         self.config, self.masks, self.fabric = config, masks, fabric
-        self.vae = fabric.to_device(MaskVAE(canvas, config.vae_channels, config.vae_latent))
-        self.optimizer = torch.optim.Adam(self.vae.parameters(), config.vae_learning_rate)
-    def step(self, k): return dict(vae=vae_step(self.vae, self.optimizer, self.masks, self.config, k, self.fabric.device))
+        self.vae = prepare(fabric, MaskVAE(canvas, config.vae_channels, config.vae_latent))
+        self.optimizer = make_optimizer(fabric, torch.optim.Adam, self.vae.parameters(), config.vae_learning_rate)
+    def step(self, k):
+        with shared_draws(self.fabric): return dict(vae=vae_step(self.vae, self.optimizer, self.masks, self.config, k, self.fabric.device, lambda o, loss: descend(self.fabric, o, loss)))
     def state_dict(self): return dict(vae=self.vae.state_dict(), optimizer=self.optimizer.state_dict())
     def load_state_dict(self, state): self.vae.load_state_dict(state['vae']); self.optimizer.load_state_dict(state['optimizer'])
 
@@ -37,8 +39,8 @@ def disturb(
 )->torch.Tensor:                    # (N, C, H, W)
     "Change contrast and brightness and add noise, differently for each sample."
     if not strength: return x
-    u = lambda: torch.rand(len(x), 1, 1, 1, generator=generator).to(x)
-    noise = torch.randn(x.shape, generator=generator).to(x)
+    u = lambda: send(torch.rand(len(x), 1, 1, 1, generator=generator), x)
+    noise = send(torch.randn(x.shape, generator=generator), x)
     return (x + 1) * (.75 + .5 * u()) - 1.1 + .2 * u() + noise * strength * u()
 
 # %% ../nbs/08_gan.ipynb #fb802ef4
@@ -57,8 +59,8 @@ def gradient_magnitude(
     x:torch.Tensor,     # (N, C, H, W)
 )->torch.Tensor:        # (N, 1, H, W)
     "Length of the intensity gradient by Sobel filters, summed over channels."
-    across = torch.tensor([[-1., 0, 1], [-2, 0, 2], [-1, 0, 1]], device=x.device) / 8
-    filters = torch.stack([across, across.T])[:, None]
+    across = torch.tensor([[-1., 0, 1], [-2, 0, 2], [-1, 0, 1]]) / 8
+    filters = send(torch.stack([across, across.T])[:, None], x.device)
     flat = nn.functional.pad(x.float().flatten(0, 1)[:, None], (1, 1, 1, 1), mode='replicate')
     return (nn.functional.conv2d(flat, filters).square().sum(1) + 1e-6).sqrt().view(x.shape).sum(1, keepdim=True)
 
@@ -108,13 +110,13 @@ class GAN:
         self.with_shape = config.variant in ('vae', 'full')
         self.vae = fabric.to_device(copy.deepcopy(vae))
         self.networks, self.feedback = build_networks(config, images.channels, self.vae)
-        for network in self.networks.values(): fabric.to_device(network)
-        self.average = copy.deepcopy(self.networks['E']).eval().requires_grad_(False)
+        self.average = prepare(fabric, copy.deepcopy(self.networks['E']).eval().requires_grad_(False))
+        for network in self.networks.values(): prepare(fabric, network, config.compile)
         generators, critics = [[p for n, net in self.networks.items() if (n[0] == 'D') == critic for p in net.parameters()] for critic in (False, True)]
         self.along = self.with_shape and not config.vae_frozen
         if self.along: critics += list(self.vae.parameters())
         else: self.vae.requires_grad_(False)
-        self.optimizers = {n: torch.optim.Adam(p, config.gan_learning_rate, betas=(.5, .999)) for n, p in (('generators', generators), ('discriminators', critics))}
+        self.optimizers = {n: make_optimizer(fabric, torch.optim.Adam, p, config.gan_learning_rate, betas=(.5, .999)) for n, p in (('generators', generators), ('discriminators', critics))}
         self.pools = dict(x=ImagePool(config.pool_size), z=ImagePool(config.pool_size))
         self.pictures = {}
 
@@ -138,7 +140,7 @@ def generator_losses(self:GAN,
 ):                  # {name: weighted loss}, pseudo labels, painted images
     "Every term of E's and G's objective."
     c, nets, n = self.config, self.networks, len(x)
-    noise = lambda: torch.randn(n, c.noise_channels, *z.shape[2:], generator=generator).to(x)
+    noise = lambda: send(torch.randn(n, c.noise_channels, *z.shape[2:], generator=generator), x)
     painted = nets['G'](z, noise())
     maps = random_affine(n, z.shape[2:], generator, rotation=30., scale=.2, shift=.05, flip=True) if c.equivariance_weight else None
     seen = [x, disturb(painted, c.disturbance, generator)] + ([warp(x + 1, maps) - 1] if c.equivariance_weight else [])
@@ -157,33 +159,36 @@ def generator_losses(self:GAN,
 @patch
 def discriminator_losses(self:GAN,
     x, z,               # real images and auxiliary masks
-    labels, painted,    # generated ones, detached
+    labels, painted,    # generated ones, detached, out of the pools
     generator,
 ):                      # {name: loss}
-    "Every critic's objective; generated samples pass through the pools."
-    nets, old = self.networks, self.pools['z'](labels, generator)
-    losses = dict(D_x=discriminator_loss(nets['D_x'], x, self.pools['x'](painted, generator)), D_z=discriminator_loss(nets['D_z'], z, old))
+    "Every critic's objective."
+    nets = self.networks
+    losses = dict(D_x=discriminator_loss(nets['D_x'], x, painted), D_z=discriminator_loss(nets['D_z'], z, labels))
     if 'D_vae' in nets:
-        with torch.no_grad(): code = latent_code(self.vae, torch.cat([z, old]), self.config.vae_code, generator)
-        losses['D_vae'] = discriminator_loss(nets['D_vae'], code[:len(z)], code[len(z):])
+        with torch.no_grad(): codes = [latent_code(self.vae, m, self.config.vae_code, generator) for m in (z, labels)]
+        losses['D_vae'] = discriminator_loss(nets['D_vae'], *codes)
     if self.along: losses['vae'] = vae_loss(self.vae, z, self.config.vae_beta, generator)
     return losses
 
 # %% ../nbs/08_gan.ipynb #56e460c0
 @patch
 def step(self:GAN, k:int):
-    "One training step; returns its named losses. Everything random comes from (seed, k)."
+    "One training step; returns its named losses. Everything random comes from (seed, k); of several processes, each takes `gan_batch` samples."
     c, generator, device = self.config, generator_for(self.config.seed, 'gan', k), self.fabric.device
     for o in self.optimizers.values():
         for group in o.param_groups: group['lr'] = c.gan_learning_rate * min(1., 2 * (1 - k / c.gan_steps))
-    x = training_batch(self.images, c.gan_batch, generator, FLIPS[c.task]).to(device)
-    z = self.masks.sample(c.gan_batch, generator).to(device)
+    with shared_draws(self.fabric):
+        x = send(training_batch(self.images, c.gan_batch, generator, FLIPS[c.task]), device)
+        z = send(self.masks.sample(c.gan_batch, generator), device)
     critics = [p for group in self.optimizers['discriminators'].param_groups for p in group['params']]
     for p in critics: p.requires_grad_(False)
-    with self.fabric.autocast(): losses, labels, painted = self.generator_losses(k, x, z, generator)
+    with shared_draws(self.fabric), self.fabric.autocast(): losses, labels, painted = self.generator_losses(k, x, z, generator)
     self._descend('generators', losses)
+    average(self.fabric, self.networks['E'].buffers())      # a running mean is one over all processes, too
     for p in critics: p.requires_grad_(True)
-    with self.fabric.autocast(): more = self.discriminator_losses(x, z, labels.detach(), painted.detach(), generator)
+    old = [part(self.fabric, self.pools[n](gather(self.fabric, new.detach()), generator)) for n, new in (('z', labels), ('x', painted))]
+    with shared_draws(self.fabric), self.fabric.autocast(): more = self.discriminator_losses(x, z, *old, generator)
     self._descend('discriminators', more)
     self._follow(min(c.average_decay, (1 + k) / (10 + k)) if c.average_decay else 0.)
     self.pictures = dict(image=x, pseudo_label=labels.detach(), auxiliary_mask=z, painted=painted.detach())
@@ -191,8 +196,7 @@ def step(self:GAN, k:int):
 
 @patch
 def _descend(self:GAN, which, losses):
-    optimizer = self.optimizers[which]
-    optimizer.zero_grad(); self.fabric.backward(sum(losses.values())); optimizer.step()
+    descend(self.fabric, self.optimizers[which], sum(losses.values()))
 
 @patch
 @torch.no_grad()

@@ -9,10 +9,11 @@ __all__ = ['choose_labels', 'Segmentation', 'segment', 'iterate']
 import torch
 from torch import nn
 from .config import Config
-from .data import FLIPS, Images, generator_for, normalise, random_affine, warp
+from .data import FLIPS, Images, generator_for, normalise, random_affine, send, warp
 from .losses import noise_weighted_dice, pixel_weights
 from .networks import segmentation_network
 from .quality import agreement, score_labels, select
+from .runs import descend, make_optimizer, prepare, shared_draws, total
 
 # %% ../nbs/11_iterative.ipynb #bf452e5c
 def choose_labels(
@@ -45,8 +46,8 @@ class Segmentation:
         self.config, self.fabric, self.name = config, fabric, name
         self.pixels = images.pixels[kept]
         self.labels, self.weights = (labels[kept] > .5).float(), weights[kept].half()
-        self.network = fabric.to_device(segmentation_network(images.channels, config.segmentation_channels))
-        self.optimizer = torch.optim.AdamW(self.network.parameters(), config.segmentation_learning_rate, weight_decay=1e-4)
+        self.network = prepare(fabric, segmentation_network(images.channels, config.segmentation_channels), config.compile)
+        self.optimizer = make_optimizer(fabric, torch.optim.AdamW, self.network.parameters(), config.segmentation_learning_rate, weight_decay=1e-4)
 
     def batch(self, k):
         "Images in [-1, 1], labels and weights (n, 1, H, W), augmented together."
@@ -61,10 +62,10 @@ class Segmentation:
     def step(self, k):
         c, progress = self.config, k / self.config.segmentation_steps
         for group in self.optimizer.param_groups: group['lr'] = c.segmentation_learning_rate * min(1, progress / .1 + .04, (1 - progress) / .6)
-        x, y, w = [self.fabric.to_device(t) for t in self.batch(k)]
+        with shared_draws(self.fabric): x, y, w = [send(t, self.fabric.device) for t in self.batch(k)]
         with self.fabric.autocast(): logits = self.network(x)
-        loss = noise_weighted_dice(torch.sigmoid(logits.float()), y, w)
-        self.optimizer.zero_grad(); self.fabric.backward(loss); self.optimizer.step()
+        loss = noise_weighted_dice(torch.sigmoid(logits.float()), y, w, total=lambda sums: total(self.fabric, sums))
+        descend(self.fabric, self.optimizer, loss)
         return dict(loss=loss.detach())
 
     def state_dict(self): return dict(network=self.network.state_dict(), optimizer=self.optimizer.state_dict())

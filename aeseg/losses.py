@@ -14,10 +14,12 @@ def noise_weighted_dice(
     y:torch.Tensor,         # (N, 1, H, W) pseudo label in [0, 1]
     w:torch.Tensor,         # reliability in [0, 1], of any shape that broadcasts to y
     epsilon:float=1.,       # keeps empty batches finite
+    total=lambda sums: sums,# of the sums, over several processes
 )->torch.Tensor:            # scalar in [0, 1]
     "Dice loss over the batch with a weight per pixel."
     w = w.expand_as(y)
-    return 1 - (2 * (w * p * y).sum() + epsilon) / ((w * (p + y)).sum() + epsilon)
+    both, sizes = total(torch.stack([(w * p * y).sum(), (w * (p + y)).sum()]))
+    return 1 - (2 * both + epsilon) / (sizes + epsilon)
 
 # %% ../nbs/10_losses.ipynb #1be9833c
 def pixel_weights(

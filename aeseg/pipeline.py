@@ -7,7 +7,7 @@ __all__ = ['KEPT_CHECKPOINTS', 'DEMO', 'build_model', 'save_model', 'load_model'
            'write_rows', 'find_truth', 'measure', 'report_pictures', 'fit', 'predict', 'demo']
 
 # %% ../nbs/15_pipeline.ipynb #b93ca8e7
-import csv, hashlib, time
+import csv, dataclasses, hashlib, time
 from datetime import datetime, timezone
 from pathlib import Path
 import numpy as np, torch
@@ -19,7 +19,7 @@ from .iterative import iterate, segment
 from .metrics import TrueMasks, evaluate, read_spacing
 from .networks import segmentation_network
 from .quality import score_labels
-from .runs import Run, make_fabric, train
+from .runs import Run, launch, make_fabric, train
 from .vae import MaskVAE
 
 # %% ../nbs/15_pipeline.ipynb #ed406c18
@@ -103,7 +103,7 @@ class _Fit:
         self.images, self.training, self.rows = images, images.split('train'), []
 
     def every(self, steps): return min(self.config.checkpoint_every, max(1, steps // 2))    # at least two checkpoints: selection compares their labels
-    def train(self, stage, steps, **kw): train(stage, steps, self.run, self.every(steps), quiet=self.quiet, **kw)
+    def train(self, stage, steps, **kw): train(stage, steps, self.run, self.every(steps), quiet=self.quiet, fabric=self.fabric, **kw)
 
     def train_vae(self):
         stage = VAEStage(self.config, self.images.canvas, self.masks, self.fabric)
@@ -114,6 +114,7 @@ class _Fit:
         self.gan = GAN(self.config, self.training, self.masks, self.vae, self.fabric)
         self.train(self.gan, self.config.gan_steps, after_checkpoint=self.after_checkpoint)
         self.labels = self.gan.write_labels(self.training)
+        if not self.run.writes: return
         write_masks(self.run.folder/'pseudo_labels', self.training, self.labels)
         for alarm in label_alarms(self.labels, self.auxiliary(len(self.training))): self.run.note(f'final pseudo labels: {alarm}')
 
@@ -135,14 +136,17 @@ class _Fit:
 
     def learn(self):
         "The rounds; `self.model` is what predicts afterwards."
+        self.fabric.barrier()           # until the label sets are written
         others = [self.run.load(p.stem).float() / 255 for p in self.label_sets()[:-1]] or [self.labels.float()]
         second = torch.stack(others).mean(0)
         network, _ = iterate(self.config, self.training, self.labels, second, self.gan.vae, self.gan.judge, self.train, self.fabric, others, self.after_round)
         self.model = network or torch.nn.ModuleDict(dict(E=self.gan.average, D_z=self.gan.networks['D_z'], vae=self.gan.vae))
+        if not self.run.writes: return
         save_model(self.run.folder/'model.safetensors', self.model, self.images)
         if self.rows: write_rows(self.run.folder/'quality.csv', self.rows)
 
     def after_round(self, r, rows, labels, change):
+        if not self.run.writes: return
         folder = self.run.folder/'rounds'/f'round_{r}'
         write_masks(folder/'labels', self.training, labels); write_rows(folder/'quality.csv', rows)
         self.rows += rows
@@ -213,13 +217,17 @@ def fit(
     if config is None: config = make_config(**{'shape': 'masks' if aux_masks else 'ellipse', **parameters})
     own = {Path(f).resolve() for f in folders} & {p for f in aux_masks for p in (Path(f).resolve(), Path(f).resolve().parent)}
     if own: raise InputError(f'{min(own)} is given as --images and as --aux-masks, but its own masks must not enter training; give masks of another data set')
+    return launch(_fit, config, config, folders, out, aux_masks, truth, spacing, skip_bad, resume, overwrite, quiet, began) or Run(out)
+
+def _fit(fabric, config, folders, out, aux_masks, truth, spacing, skip_bad, resume, overwrite, quiet, began):
+    "`fit` in one process; of several, the first opens the run, and the others follow when it is there."
     data = load_images(folders, config.size, skip_bad=skip_bad)
     if len(data.split('train')) < 2: raise InputError(f'{folders[0]} has {len(data.split("train"))} training image(s); at least 2 are needed, marked "train" in splits.csv or without a splits.csv')
     masks = make_auxiliary(config, data.canvas, aux_masks)
     truth, spacing = find_truth(truth, folders), read_spacing(spacing) if isinstance(spacing, (str, Path)) and not _is_number(spacing) else spacing and float(spacing)
     if truth: _check_truth(TrueMasks(truth), data, spacing)
-    fabric = make_fabric(config)
-    run = Run.open(out, config, resume, overwrite)
+    run = Run.open(out, config, resume, overwrite) if fabric.is_global_zero else Run(out, writes=False)
+    fabric.barrier()
     digest = data_digest(data, masks)
     if run.provenance.get('data', digest) != digest: raise InputError(f'{run.folder} was started with other images or auxiliary masks than given now ({folders[0]}); give the same ones, or --overwrite')
     if run.finished and (run.folder/'report.html').exists(): return run
@@ -241,7 +249,9 @@ def _run_stages(fit, truth, spacing, began):
     from aeseg.report import write_report
     run, earlier = fit.run, fit.run.provenance.get('minutes', 0)
     try:
-        fit.train_vae(); fit.train_gan(); fit.learn(); fit.predict()
+        fit.train_vae(); fit.train_gan(); fit.learn()
+        if not run.writes: return run
+        fit.predict()
     finally: run.note(minutes=round(earlier + (time.time() - began) / 60, 2))
     if truth: measure(run, fit.images, truth, spacing)
     run.note(finished=datetime.now(timezone.utc).isoformat(timespec='seconds'))
@@ -258,7 +268,9 @@ def predict(
     "Write masks of new images with the model of a run. Raises `InputError`."
     run = Run(run)
     if not (run.folder/'config.yaml').exists(): raise InputError(f'{run.folder} is not a run folder; give the --out of an aeseg fit')
-    config, fabric = run.config, make_fabric(run.config)
+    config = dataclasses.replace(run.config, devices=1)
+    try: fabric = make_fabric(config)
+    except InputError: fabric = make_fabric(dataclasses.replace(config, accelerator='auto', precision='auto'))      # trained on another machine
     model, canvas, channels = load_model(run, fabric)
     paths, target = list(image_paths(images).values()), Path(out).resolve()
     if target in (paths[0].parent.resolve(), (Path(images)/'masks').resolve()): raise InputError(f'{out} holds data that the masks would replace; choose another --out')

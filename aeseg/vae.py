@@ -9,7 +9,7 @@ __all__ = ['MaskVAE', 'sample_code', 'divergence', 'vae_loss', 'vae_step', 'Late
 # %% ../nbs/05_vae.ipynb #ca90f758
 import torch, torch.nn.functional as F
 from torch import nn
-from .data import generator_for
+from .data import generator_for, send
 from .networks import squared_error
 
 # %% ../nbs/05_vae.ipynb #958b955c
@@ -51,7 +51,7 @@ def sample_code(
     generator:torch.Generator,      # on the CPU
 )->torch.Tensor:                    # (N, latent)
     "Mean plus deviation times noise."
-    return mean + (log_variance / 2).exp() * torch.randn(mean.shape, generator=generator).to(mean)
+    return mean + (log_variance / 2).exp() * send(torch.randn(mean.shape, generator=generator), mean)
 
 def divergence(
     mean:torch.Tensor,              # (N, latent)
@@ -79,13 +79,15 @@ def vae_step(
     config,             # uses vae_steps, vae_batch, vae_beta, vae_learning_rate, seed
     step:int,           # from 0
     device='cpu',
-)->float:               # the loss
+    descend=None,       # what takes a step: (optimizer, loss) -> None; None is the usual three calls
+)->torch.Tensor:        # the loss, on the device
     "One training step on auxiliary masks; everything random comes from (seed, step)."
     generator = generator_for(config.seed, 'vae', step)
     progress = step / config.vae_steps
     for group in optimizer.param_groups: group['lr'] = config.vae_learning_rate * min(1, progress / .1 + .04, (1 - progress) / .7)
-    loss = vae_loss(vae, masks.sample(config.vae_batch, generator).to(device), config.vae_beta, generator)
-    optimizer.zero_grad(); loss.backward(); optimizer.step()
+    loss = vae_loss(vae, send(masks.sample(config.vae_batch, generator), device), config.vae_beta, generator)
+    if descend: descend(optimizer, loss)
+    else: optimizer.zero_grad(); loss.backward(); optimizer.step()
     return loss.detach()
 
 # %% ../nbs/05_vae.ipynb #f9f3936f

@@ -1,0 +1,104 @@
+"""Everything that needs a GPU, in one command: `make gpu`.
+
+    python tests/gpu_check.py                 steps, fits, all tests and the benchmark; exit code 0 when all is well, 1 otherwise, 2 without a CUDA GPU
+    python tests/gpu_check.py --allow-cpu     the same code on the CPU where there is no GPU
+    python tests/gpu_check.py --quick         steps and one short fit only
+
+`aeseg` must be installed, see `make install`; a PyTorch for CUDA comes by PIP_ARGS.
+"""
+import argparse
+import subprocess
+import sys
+import tempfile
+import traceback
+from pathlib import Path
+
+import torch
+
+from aeseg.auxiliary_masks import make_auxiliary
+from aeseg.config import make_config
+from aeseg.data import load_images
+from aeseg.gan import GAN, VAEStage
+from aeseg.iterative import Segmentation
+from aeseg.phantoms import write_phantoms
+from aeseg.runs import Run, has_bfloat16, make_fabric
+
+ROOT = Path(__file__).resolve().parents[1]
+SCRIPT = Path(sys.executable).with_name("aeseg")
+PRECISIONS = dict(cuda=("32-true", "bf16-mixed", "16-mixed"), cpu=("32-true", "bf16-mixed"))
+
+
+def make_stages(images, kind, precision):
+    config = make_config("smoke", accelerator=kind, precision=precision)
+    fabric, masks = make_fabric(config), make_auxiliary(config, images.canvas)
+    vae = VAEStage(config, images.canvas, masks, fabric)
+    labels = masks.sample(len(images), torch.Generator().manual_seed(0))
+    return vae, GAN(config, images, masks, vae.vae, fabric), Segmentation(config, images, labels, labels * .5 + .5, torch.ones(len(images), dtype=torch.bool), fabric)
+
+
+def check_steps(images, kind, precision):
+    "Steps are finite and, after the first ones, never wait for the device."
+    for stage in make_stages(images, kind, precision):
+        for k in range(3): stage.step(k)
+        try:
+            if kind == "cuda": torch.cuda.synchronize(); torch.cuda.set_sync_debug_mode("error")
+            losses = [stage.step(k) for k in range(3, 6)]
+        finally:
+            if kind == "cuda": torch.cuda.set_sync_debug_mode("default")
+        assert all(torch.isfinite(v) for step in losses for v in step.values()), losses
+    if kind == "cuda":
+        for p in stage.network.parameters(): assert p.ndim != 4 or p.is_contiguous(memory_format=torch.channels_last)
+
+
+def check_like_cpu(images, kind):
+    "The first step has the same losses as on the CPU: the same numbers are drawn."
+    for here, there in zip(make_stages(images, kind, "32-true"), make_stages(images, "cpu", "32-true")):
+        a, b = here.step(0), there.step(0)
+        for name in a: assert abs(a[name].item() - b[name].item()) < 5e-3 * (1 + abs(b[name].item())), (here.name, name, a[name].item(), b[name].item())
+
+
+def check_fit(data, out, kind, precision, *more):
+    "A whole run from the command line, and prediction with its model."
+    subprocess.run([SCRIPT, "fit", "--images", data, "--out", out, "--preset", "smoke", "--accelerator", kind, "--precision", precision, "--quiet", *more], check=True)
+    subprocess.run([SCRIPT, "predict", out, "--images", data, "--out", out.with_name(out.name + "_masks")], check=True)
+    assert Run(out).finished and len(list((out / "predictions").glob("*.png"))) == 8
+
+
+def command(*words): return lambda: subprocess.run([str(w) for w in words], check=True, cwd=ROOT)
+
+
+def checks(kind, quick, folder):
+    "{name: function}"
+    data = write_phantoms(folder / "heads", "fetal_head", count=8, val=2, size=(64, 64))
+    images, count = load_images(data, 64), torch.cuda.device_count() if kind == "cuda" else 2
+    out = {f"steps in {p}": lambda p=p: check_steps(images, kind, p) for p in PRECISIONS[kind]}
+    out["first steps like on the CPU"] = lambda: check_like_cpu(images, kind)
+    if quick: return {**out, "fit in 32-true": lambda: check_fit(data, folder / "fit", kind, "32-true")}
+    for p in PRECISIONS[kind]: out[f"fit in {p}"] = lambda p=p: check_fit(data, folder / f"fit_{p}", kind, p)
+    out["fit, compiled"] = lambda: check_fit(data, folder / "compiled", kind, "32-true", "-p", "compile=true")
+    if count > 1: out["fit on 2 devices"] = lambda: check_fit(data, folder / "two", kind, "32-true", "--devices", "2")
+    else: print("left out: fit on 2 devices (one is here)")
+    return {**out, "notebooks": command(sys.executable, "tests/run_notebooks.py", "--flags", "cuda" if kind == "cuda" else ""), "tests": command(sys.executable, "-m", "pytest", "-q"),
+            "benchmark": command(SCRIPT, "bench", "--out", "runs/bench")}
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--allow-cpu", action="store_true")
+    parser.add_argument("--quick", action="store_true")
+    a = parser.parse_args()
+    kind = "cuda" if torch.cuda.is_available() else "cpu"
+    if kind == "cpu" and not a.allow_cpu:
+        print("no CUDA GPU here, so nothing was checked; --allow-cpu runs the same code on the CPU", file=sys.stderr)
+        return 2
+    print(f"{torch.cuda.get_device_name() if kind == 'cuda' else 'the CPU, in place of a GPU'}, torch {torch.__version__}, native bfloat16: {has_bfloat16(kind)}", flush=True)
+    failed = 0
+    with tempfile.TemporaryDirectory() as folder:
+        for name, check in checks(kind, a.quick, Path(folder)).items():
+            try: check(); print(f"ok    {name}", flush=True)
+            except Exception: traceback.print_exc(); print(f"FAIL  {name}", flush=True); failed += 1
+    print(f"{failed} failed")
+    return int(failed > 0)
+
+
+if __name__ == "__main__": sys.exit(main())
