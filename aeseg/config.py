@@ -27,7 +27,7 @@ def nearest(
 
 # %% ../nbs/00_config.ipynb #5382f480
 TASKS = ('fetal_head', 'optic_disc', 'lung', 'liver', 'other')
-VARIANTS = ('cyclegan', 'vae', 'dgcc', 'full')
+VARIANTS = ('cyclegan', 'vae', 'dgcc', 'full', 'plus')
 
 def option(
     default,            # the value of the `cpu` preset
@@ -48,7 +48,7 @@ class Config:
     # what is run
     preset: str = option('cpu', 'where the defaults come from', choices=('smoke', 'cpu', 'gpu'))
     task: str = option('fetal_head', 'the organ; sets the ellipse prior and whether images may be flipped', choices=TASKS)
-    variant: str = option('full', 'which parts of the improved CycleGAN are on', choices=VARIANTS)
+    variant: str = option('full', 'which parts of the improved CycleGAN are on; plus: full, and labels registered to the edges of their images (ours)', choices=VARIANTS)
     shape: str = option('ellipse', 'where auxiliary masks come from: an ellipse prior, masks of another data set, or a statistical shape model of those', choices=('ellipse', 'masks', 'statistical'))
     seed: int = option(0, 'seed of every random draw', low=0)
     size: int = option(128, 'long side of the working canvas in pixels', low=32, high=1024)
@@ -99,6 +99,7 @@ class Config:
     disturbance: float = option(.2, 'strongest noise on painted images before E reads them (ours); 0 turns it off', low=0)
     average_decay: float = option(.99, 'decay of the moving average of E (ours); 0 turns it off', low=0, high=.99999)
     pool_size: int = option(50, 'generated images that the discriminators remember', low=0)
+    restarts: int = option(2, 'new initialisations of the GAN, at most, where its labels raise an alarm of collapse, inversion or no diversity', low=0)
     checkpoint_every: int = option(100, 'steps between checkpoints', low=1)
     # label quality and iterative learning
     quality_score: str = option('vae_ensemble', 'score of a pseudo label, the mean rank of: agreement with its VAE reconstruction and with earlier checkpoints; the former and the D_z score (combined); or one alone', choices=('vae_ensemble', 'combined', 'vae', 'discriminator', 'ensemble'))

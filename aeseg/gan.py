@@ -88,26 +88,27 @@ def build_networks(
     D_x, D_z = [PatchDiscriminator(n, c.discriminator_channels, c.discriminator_layers, scale) for n, scale in ((image_channels, 1), (1, 2))]
     feedback = Feedback(D_z, vae if c.dgcc_feedback == 'discriminator+vae' else None)
     wide = dict(shape, dilations=c.mask_generator_dilations)
-    E = CalibratedMaskGenerator(image_channels, feedback.channels, c.dgcc_layer, c.dgcc_passes, **wide) if c.variant in ('dgcc', 'full') else MaskGenerator(image_channels, **wide)
+    E = CalibratedMaskGenerator(image_channels, feedback.channels, c.dgcc_layer, c.dgcc_passes, **wide) if c.variant in ('dgcc', 'full', 'plus') else MaskGenerator(image_channels, **wide)
     G = ImageGenerator(image_channels, c.noise_channels, dilations=c.image_generator_dilations, **shape)
     networks = dict(E=E, G=G, D_x=D_x, D_z=D_z)
-    if c.variant in ('vae', 'full') and c.vae_loss == 'discriminator': networks['D_vae'] = LatentDiscriminator(c.vae_latent)
+    if c.variant in ('vae', 'full', 'plus') and c.vae_loss == 'discriminator': networks['D_vae'] = LatentDiscriminator(c.vae_latent)
     return networks, feedback
 
 # %% ../nbs/08_gan.ipynb #a5c83634
 class GAN:
     "The improved CycleGAN as a stage. `networks` names E, G, D_x, D_z and, with the shape constraint, D_vae; `average` is the moving average of E."
-    name = 'gan'
     def __init__(self,
         config:Config,
         images:Images,      # without annotations
         masks,              # auxiliary masks: anything with sample(n, generator)
         vae:MaskVAE,        # trained; used for labels' quality even where the variant has no shape loss
         fabric,
+        attempt:int=0,      # 1, 2, ...: a new initialisation after an alarm
     ):
-        torch.manual_seed(config.seed)      # of the weights; everything later draws from generator_for
+        self.name = f'gan_{attempt + 1}' if attempt else 'gan'
+        torch.manual_seed(config.seed + 1_000_003 * attempt)    # of the weights; everything later draws from generator_for
         self.config, self.images, self.masks, self.fabric = config, images, masks, fabric
-        self.with_shape = config.variant in ('vae', 'full')
+        self.with_shape = config.variant in ('vae', 'full', 'plus')
         self.vae = fabric.to_device(copy.deepcopy(vae))
         self.networks, self.feedback = build_networks(config, images.channels, self.vae)
         self.average = prepare(fabric, copy.deepcopy(self.networks['E']).eval().requires_grad_(False))
@@ -175,7 +176,7 @@ def discriminator_losses(self:GAN,
 @patch
 def step(self:GAN, k:int):
     "One training step; returns its named losses. Everything random comes from (seed, k); of several processes, each takes `gan_batch` samples."
-    c, generator, device = self.config, generator_for(self.config.seed, 'gan', k), self.fabric.device
+    c, generator, device = self.config, generator_for(self.config.seed, self.name, k), self.fabric.device
     for o in self.optimizers.values():
         for group in o.param_groups: group['lr'] = c.gan_learning_rate * min(1., 2 * (1 - k / c.gan_steps))
     with shared_draws(self.fabric):
