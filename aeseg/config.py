@@ -58,6 +58,7 @@ class Config:
     devices: int = option(1, 'GPUs, or processes on the CPU; each takes a batch of its own, so the batch of a step is as many times larger', low=1)
     compile: bool = option(False, 'compile the networks that are trained (torch.compile): minutes at the start, faster steps')
     threads: int = option(0, 'CPU threads; 0 leaves the choice to torch', low=0)
+    memory_limit: int = option(2000, 'MB; images that need more on the canvas are streamed from a file beside the run instead of held in memory', low=0)
     # auxiliary masks
     auxiliary_rotation: float = option(10., 'random rotation of auxiliary masks, at most, in degrees', low=0, high=180)
     auxiliary_scale: float = option(.15, 'random scaling of auxiliary masks, at most, as a fraction', low=0, high=.9)
@@ -150,7 +151,7 @@ def _check_range(key, value, meta):
 # %% ../nbs/00_config.ipynb #56077646
 PRESETS = dict(
     cpu={},
-    smoke=dict(size=64, vae_steps=30, vae_batch=8, vae_channels=8, vae_latent=8, gan_steps=12, gan_batch=2, generator_channels=8, 
+    smoke=dict(size=64, restarts=0, vae_steps=30, vae_batch=8, vae_channels=8, vae_latent=8, gan_steps=12, gan_batch=2, generator_channels=8, 
                mask_generator_dilations=[1, 2], image_generator_dilations=[1, 1], discriminator_channels=8, discriminator_layers=2, pool_size=8, checkpoint_every=6,
                rounds=1, segmentation_steps=8, segmentation_batch=2, segmentation_channels=4),
     gpu=dict(size=256, vae_steps=4000, vae_batch=64, vae_channels=32, vae_latent=64, gan_steps=40000, gan_learning_rate=2e-4, generator_channels=64,

@@ -4,11 +4,12 @@
 
 # %% auto #0
 __all__ = ['SUFFIXES', 'FLIPS', 'replacing', 'write_mask', 'read_image', 'scale_intensity', 'Placement', 'choose_canvas', 'place',
-           'to_canvas', 'from_canvas', 'image_paths', 'read_splits', 'Images', 'load_images', 'read_mask',
-           'generator_for', 'send', 'random_affine', 'warp', 'training_batch', 'normalise']
+           'to_canvas', 'from_canvas', 'image_paths', 'read_splits', 'Rows', 'Stored', 'collect', 'to_bytes',
+           'probability', 'Images', 'load_images', 'read_mask', 'generator_for', 'send', 'random_affine', 'warp',
+           'training_batch', 'normalise']
 
 # %% ../nbs/02_data.ipynb #e91893d6
-import csv, math, os, warnings
+import csv, math, os, tempfile, warnings, weakref
 from collections import Counter
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -163,12 +164,77 @@ def read_splits(
     if missing: raise InputError(f'{path} has no row for {missing[0]!r} ({len(missing)} images without one); add a row for each image')
     return splits
 
+# %% ../nbs/02_data.ipynb #5b1f7a21
+class Rows:
+    "Some rows of a uint8 tensor or `Stored`, without a copy of them."
+    def __init__(self, source, rows): self.source, self.rows, self.shape = source, np.asarray(rows, np.int64), torch.Size((len(rows), *source.shape[1:]))
+    def __len__(self): return self.shape[0]
+    def __getitem__(self, which):
+        "Rows as a tensor; `which` is a number (then without the first axis), slice, list, tensor of numbers or mask."
+        rows = np.arange(len(self))[which.cpu().numpy() if isinstance(which, torch.Tensor) else which]
+        return self.read(rows) if rows.ndim else self.read(rows[None])[0]
+    def read(self, rows): return self.source[torch.from_numpy(self.rows[rows])]
+    def split(self, batch): return (self[k:k + batch] for k in range(0, len(self), batch))
+
+class Stored(Rows):
+    "All rows of a uint8 .npy file (a path, or an open file)."
+    def __init__(self, file):
+        self.file = file = open(file, 'rb') if isinstance(file, (str, Path)) else file
+        weakref.finalize(self, file.close); file.seek(0)
+        try:
+            np.lib.format.read_magic(file); shape, _, kind = np.lib.format.read_array_header_1_0(file)
+            self.shape, self.start, self.size = torch.Size(shape), file.tell(), math.prod(shape[1:])
+            if kind != np.uint8 or os.fstat(file.fileno()).st_size != self.start + math.prod(shape): raise ValueError
+        except ValueError: raise InputError(f'{file.name} is damaged; delete it, then --resume') from None
+
+    def read(self, rows):
+        data = b''.join(os.pread(self.file.fileno(), self.size, self.start + int(r) * self.size) for r in rows)
+        return torch.frombuffer(bytearray(data), dtype=torch.uint8).view(len(rows), *self.shape[1:]) if data else torch.empty(0, *self.shape[1:], dtype=torch.uint8)
+
+# %% ../nbs/02_data.ipynb #5b1f7a22
+def collect(
+    pieces,         # uint8 tensors (n, C, H, W)
+    shape,          # (N, C, H, W) of all together; there may be fewer rows
+    where=None,     # None: in memory; a folder: in a nameless file there, which is gone with its last user; else the path of an .npy file
+):                  # tensor, or `Stored`
+    "Put pieces behind each other without holding them twice. Raises `InputError` where the file cannot be written."
+    if where is None:
+        out, n = torch.empty(tuple(shape), dtype=torch.uint8), 0
+        for p in pieces: out[n:n + len(p)] = p; n += len(p)
+        return out[:n]
+    if not Path(where).is_dir():
+        with replacing(where) as temporary, temporary.open('wb') as file: _write_rows(file, pieces, shape)
+        return Stored(where)
+    try: return Stored(_write_rows(tempfile.TemporaryFile(dir=where, prefix='.aeseg'), pieces, shape))
+    except OSError as e: raise InputError(f'cannot write to {where} ({e.strerror or e}); choose a folder that can be written to and has room') from None
+
+def _write_rows(file, pieces, shape):
+    "Write an .npy file; numpy leaves room in the header, so the number of rows can be corrected at the end."
+    header = lambda n: np.lib.format.write_array_header_1_0(file, dict(shape=(n, *shape[1:]), fortran_order=False, descr='|u1'))
+    header(shape[0]); n = 0
+    for p in pieces: file.write(np.ascontiguousarray(p)); n += len(p)
+    file.seek(0); header(n); file.flush()
+    return file
+
+# %% ../nbs/02_data.ipynb #5b1f7a25
+def to_bytes(
+    probability:torch.Tensor,   # in [0, 1]
+)->torch.Tensor:                # uint8
+    "Probabilities as bytes."
+    return (probability.float() * 255 - .5).ceil().clamp(0, 255).byte()
+
+def probability(
+    labels:torch.Tensor,        # uint8, or probabilities already
+)->torch.Tensor:                # float32 in [0, 1]
+    "Labels as probabilities."
+    return labels.float() / 255 if labels.dtype == torch.uint8 else labels.float()
+
 # %% ../nbs/02_data.ipynb #cb37f76e
 @dataclass(frozen=True)
 class Images:
     "Images without annotations, on one canvas."
     ids: tuple              # names of the images
-    pixels: torch.Tensor    # (N, C, height, width), uint8, C is 1 or 3
+    pixels: torch.Tensor    # (N, C, height, width), uint8, C is 1 or 3; or `Rows` of one, or `Stored`
     placements: tuple       # a `Placement` an image
     splits: tuple           # a split an image
     skipped: tuple = ()     # sentences about files left out
@@ -180,27 +246,48 @@ class Images:
     def channels(self): return self.pixels.shape[1]
 
     def split(self, name):
-        "The images of one split."
+        "The images of one split; their pixels are not copied."
         keep = [k for k, s in enumerate(self.splits) if s == name]
         pick = lambda t: tuple(t[k] for k in keep)
-        return Images(pick(self.ids), self.pixels[keep], pick(self.placements), pick(self.splits))
+        return Images(pick(self.ids), self.pixels if len(keep) == len(self) else Rows(self.pixels, keep), pick(self.placements), pick(self.splits))
+
+# %% ../nbs/02_data.ipynb #5b1f7a27
+def _on_canvas(paths, canvas, channels, shapes, problems):
+    "Read and scale every image; yields those with so many channels, (1, C, height, width), and notes (height, width, channels) and the sentences about bad files."
+    for i, path in paths.items():
+        try: a = scale_intensity(read_image(path))
+        except InputError as e: problems.append(str(e)); continue
+        shapes[i] = (*a.shape[:2], 1 if a.ndim == 2 else 3)
+        if shapes[i][2] == channels: yield torch.from_numpy(to_canvas(a, place(a.shape[:2], canvas), canvas).reshape(1, *canvas, -1).transpose(0, 3, 1, 2))
+
+def _common(shapes, canvas, channels, size):
+    "The canvas and the number of channels for images of such (height, width, channels)."
+    channels = channels or Counter(c for *_, c in shapes).most_common(1)[0][0]
+    return tuple(canvas or choose_canvas([s[:2] for s in shapes if s[2] == channels] or [s[:2] for s in shapes], size)), channels
+
+def _guess(paths, canvas, channels, size):
+    "What a few images ask for."
+    for step in (max(1, len(paths) // 8), 1):       # all of them where none of the few can be read
+        shapes = {}; list(_on_canvas(dict(list(paths.items())[::step]), None, None, shapes, []))
+        if shapes: return _common(shapes.values(), canvas, channels, size)
+    return (size, size), 1
+
+def _read_all(paths, skip_bad, limit, scratch, wanted):
+    "Pixels, shapes and sentences about bad files, and the canvas; it is guessed from a few images, and where all together ask for another one they are read again."
+    common = wanted[:2] if all(wanted[:2]) else _guess(paths, *wanted)
+    while True:
+        shapes, problems, pixels = {}, [], None
+        shape = (len(paths), common[1], *common[0])
+        pixels = collect(_on_canvas(paths, *common, shapes, problems), shape, scratch if math.prod(shape) > limit * 1e6 else None)
+        found = _common(shapes.values(), *wanted) if shapes else common
+        for i in [i for i, s in shapes.items() if s[2] != found[1]]:
+            problems.append(f'{paths[i]} has {shapes.pop(i)[2]} channel(s) where {found[1]} is expected; convert it, or leave it out with --skip-bad')
+        if problems and not skip_bad: raise InputError(problems[0] + (f' ({len(problems) - 1} more bad files)' if len(problems) > 1 else ''))
+        if not shapes: raise InputError(f'no usable image among {len(paths)}: {problems[0]}')
+        if found == common: return pixels, shapes, problems, found[0]
+        common = found
 
 # %% ../nbs/02_data.ipynb #af7842e1
-def _read_all(paths, channels, skip_bad):
-    "Read and scale every image; returns id -> uint8 array and the sentences about bad files."
-    arrays, problems = {}, []
-    for i, path in paths.items():
-        try: arrays[i] = scale_intensity(read_image(path))
-        except InputError as e: problems.append(str(e))
-    count = lambda a: 1 if a.ndim == 2 else 3
-    if arrays:
-        usual = channels or Counter(map(count, arrays.values())).most_common(1)[0][0]
-        for i in [i for i, a in arrays.items() if count(a) != usual]:
-            problems.append(f'{paths[i]} has {count(arrays.pop(i))} channel(s) where {usual} is expected; convert it, or leave it out with --skip-bad')
-    if problems and not skip_bad: raise InputError(problems[0] + (f' ({len(problems) - 1} more bad files)' if len(problems) > 1 else ''))
-    if not arrays: raise InputError(f'no usable image among {len(paths)}: {problems[0]}')
-    return arrays, problems
-
 def load_images(
     folder,             # a data-set folder, a folder of images, or a list of such (then ids must differ)
     size:int=128,       # long side of the canvas
@@ -208,6 +295,8 @@ def load_images(
     channels:int=None,  # 1 or 3 where a trained network expects it
     skip_bad:bool=False,# leave bad files out instead of failing
     only=None,          # ids to read; None reads all
+    limit:float=math.inf,# MB; pixels that need more stay in a file
+    scratch='.',        # folder for that file
 )->Images:
     "Read the images of one or several folders onto one canvas. Raises `InputError`; true masks are never opened."
     folders = [folder] if isinstance(folder, (str, Path)) else list(folder)
@@ -217,11 +306,8 @@ def load_images(
         if both := set(found) & set(paths): raise InputError(f'{f} and another folder both hold the id {min(both)!r}; rename one of them')
         paths.update(found); splits.update(read_splits(f, found))
     if only is not None: paths = {i: paths[i] for i in only}
-    arrays, problems = _read_all(paths, channels, skip_bad)
-    canvas = tuple(canvas or choose_canvas([a.shape[:2] for a in arrays.values()], size))
-    placements = {i: place(a.shape[:2], canvas) for i, a in arrays.items()}
-    pixels = np.stack([to_canvas(a, placements[i], canvas).reshape(*canvas, -1).transpose(2, 0, 1) for i, a in arrays.items()])
-    return Images(tuple(arrays), torch.from_numpy(pixels), tuple(placements.values()), tuple(splits[i] for i in arrays), tuple(problems))
+    pixels, shapes, problems, placed = _read_all(paths, skip_bad, limit, scratch, (canvas and tuple(canvas), channels, size))
+    return Images(tuple(shapes), pixels, tuple(place(s[:2], placed) for s in shapes.values()), tuple(splits[i] for i in shapes), tuple(problems))
 
 # %% ../nbs/02_data.ipynb #fd1bfc9a
 def read_mask(

@@ -11,7 +11,7 @@ import copy
 import torch
 from torch import nn
 from .config import Config
-from .data import FLIPS, Images, generator_for, normalise, random_affine, send, training_batch, warp
+from .data import FLIPS, Images, collect, generator_for, normalise, probability, random_affine, send, to_bytes, training_batch, warp
 from .dgcc import CalibratedMaskGenerator, Feedback
 from .networks import ImageGenerator, ImagePool, MaskGenerator, PatchDiscriminator, discriminator_loss, squared_error
 from .runs import average, descend, gather, make_optimizer, part, prepare, shared_draws
@@ -212,13 +212,13 @@ def _follow(self:GAN, decay):
 def write_labels(self:GAN,
     images:Images,
     batch:int=16,
-)->torch.Tensor:        # (N, 1, H, W) float16 probabilities on the CPU
+    where=None,         # None: in memory; a folder or file, see `collect`
+):                      # (N, 1, H, W) probabilities as uint8
     "Pseudo labels of images."
-    labels = []
-    for pixels in images.pixels.split(batch):
+    def write(pixels):
         with self.fabric.autocast(): z = self.average(normalise(self.fabric.to_device(pixels)), self.feedback)
-        labels.append(z.half().cpu())
-    return torch.cat(labels)
+        return to_bytes(z).cpu()
+    return collect(map(write, images.pixels.split(batch)), (len(images), 1, *images.canvas), where)
 
 @patch
 @torch.no_grad()
@@ -231,16 +231,20 @@ def judge(self:GAN,
 
 # %% ../nbs/08_gan.ipynb #fe858aaa
 def label_statistics(
-    labels:torch.Tensor,    # (N, 1, H, W) in [0, 1], N >= 2
+    labels,                 # (N, 1, H, W) in [0, 1] or uint8, N >= 2; may be `Stored`
+    batch:int=64,
 )->dict:                    # area, diversity: floats; mean: (H, W) tensor
     "What a set of masks looks like as a whole."
-    m = (labels[:, 0] > .5).float(); other = m.roll(len(m) // 2, 0)
-    overlap = (2 * (m * other).sum((1, 2)) + 1) / (m.sum((1, 2)) + other.sum((1, 2)) + 1)
-    return dict(area=float(m.mean()), diversity=float(1 - overlap.mean()), mean=m.mean(0))
+    n, inside, overlap = len(labels), 0, []
+    cut = lambda rows: (probability(labels[rows])[:, 0] > .5).float()
+    for rows in torch.arange(n).split(batch):
+        m, other = cut(rows), cut((rows - n // 2) % n)
+        inside = inside + m.sum(0); overlap.append((2 * (m * other).sum((1, 2)) + 1) / (m.sum((1, 2)) + other.sum((1, 2)) + 1))
+    return dict(area=float((inside / n).mean()), diversity=float(1 - torch.cat(overlap).mean()), mean=inside / n)
 
 def label_alarms(
-    labels:torch.Tensor,        # (N, 1, H, W) pseudo labels
-    auxiliary:torch.Tensor,     # (M, 1, H, W) auxiliary masks
+    labels,                     # (N, 1, H, W) pseudo labels, as for `label_statistics`
+    auxiliary,                  # (M, 1, H, W) auxiliary masks
 )->list:                        # sentences; empty where nothing is wrong
     "Compare pseudo labels with auxiliary masks and say what went wrong and what to try."
     a, b = label_statistics(labels), label_statistics(auxiliary)

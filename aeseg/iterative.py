@@ -9,7 +9,7 @@ __all__ = ['choose_labels', 'Segmentation', 'segment', 'iterate']
 import torch
 from torch import nn
 from .config import Config
-from .data import FLIPS, Images, generator_for, normalise, random_affine, send, warp
+from .data import FLIPS, Images, collect, generator_for, normalise, probability, random_affine, send, to_bytes, warp
 from .losses import noise_weighted_dice, pixel_weights
 from .networks import segmentation_network
 from .quality import agreement, score_labels, select
@@ -17,18 +17,14 @@ from .runs import descend, make_optimizer, prepare, shared_draws, total
 
 # %% ../nbs/11_iterative.ipynb #bf452e5c
 def choose_labels(
-    labels:torch.Tensor,        # (N, 1, H, W) this round's labels, probabilities
-    previous:torch.Tensor,      # (N, 1, H, W) the previous model's probabilities
     scores:dict,                # of `score_labels`
     config:Config,
-):                              # kept (N,) bool, image weights (N,), pixel weights (N, 1, H, W)
-    "Selection and weights of a round."
-    kept = select(scores['score'], config.keep_fraction) if config.selection else torch.ones(len(labels), dtype=torch.bool)
-    image, pixels = torch.ones(len(labels)), torch.ones_like(labels, dtype=torch.float32)
-    if config.segmentation_loss == 'noise_weighted_dice':
-        pixels = pixel_weights((labels > .5).float(), previous.float(), config.noise_power)
-        if config.image_weights: image = scores['score'] / scores['score'].max().clamp(min=1e-6)
-    return kept, image, pixels
+):                              # kept (N,) bool, image weights (N,)
+    "Selection and image weights of a round."
+    score = scores['score']
+    kept = select(score, config.keep_fraction) if config.selection else torch.ones(len(score), dtype=torch.bool)
+    weighted = config.segmentation_loss == 'noise_weighted_dice' and config.image_weights
+    return kept, score / score.max().clamp(min=1e-6) if weighted else torch.ones(len(score))
 
 # %% ../nbs/11_iterative.ipynb #6c40a6fa
 class Segmentation:
@@ -36,25 +32,28 @@ class Segmentation:
     def __init__(self,
         config:Config,
         images:Images,              # training images
-        labels:torch.Tensor,        # (N, 1, H, W) probabilities
-        weights:torch.Tensor,       # (N, 1, H, W) in [0, 1], image weights included
+        labels,                     # (N, 1, H, W) this round's labels, probabilities or uint8; may be `Stored`
+        previous,                   # (N, 1, H, W) the previous model's, likewise
+        weights:torch.Tensor,       # (N,) of images, in [0, 1]
         kept:torch.Tensor,          # (N,) bool
         fabric,
         name:str='round_1',
     ):
         torch.manual_seed(config.seed)
         self.config, self.fabric, self.name = config, fabric, name
-        self.pixels = images.pixels[kept]
-        self.labels, self.weights = (labels[kept] > .5).float(), weights[kept].half()
+        self.pixels, self.labels, self.previous, self.weights, self.kept = images.pixels, labels, previous, weights, kept.nonzero()[:, 0]
+        self.power = config.noise_power if config.segmentation_loss == 'noise_weighted_dice' else 0
         self.network = prepare(fabric, segmentation_network(images.channels, config.segmentation_channels), config.compile)
         self.optimizer = make_optimizer(fabric, torch.optim.AdamW, self.network.parameters(), config.segmentation_learning_rate, weight_decay=1e-4)
 
     def batch(self, k):
         "Images in [-1, 1], labels and weights (n, 1, H, W), augmented together."
         c, generator = self.config, generator_for(self.config.seed, self.name, k)
-        pick = torch.randint(len(self.pixels), (c.segmentation_batch,), generator=generator)
+        pick = self.kept[torch.randint(len(self.kept), (c.segmentation_batch,), generator=generator)]
+        y, previous = (probability(self.labels[pick]) > .5).float(), probability(self.previous[pick])
+        w = pixel_weights(y, previous, self.power) * self.weights[pick].view(-1, 1, 1, 1)
         maps = random_affine(len(pick), self.pixels.shape[2:], generator, rotation=15., scale=.15, shift=.05, flip=FLIPS[c.task])
-        together = warp(torch.cat([self.pixels[pick].float() / 255, self.labels[pick], self.weights[pick].float()], 1), maps)
+        together = warp(torch.cat([self.pixels[pick].float() / 255, y, w], 1), maps)
         u = lambda a: 1 + (torch.rand(len(pick), 1, 1, 1, generator=generator) * 2 - 1) * a
         x, y, w = together.split([self.pixels.shape[1], 1, 1], 1)
         return (x.clamp(0, 1) ** u(.3) * u(.15)) * 2 - 1, y, w
@@ -75,38 +74,41 @@ class Segmentation:
 @torch.no_grad()
 def segment(
     network:nn.Module,      # C
-    pixels:torch.Tensor,    # (N, C, H, W) uint8
+    pixels,                 # (N, C, H, W) uint8; may be `Stored`
     fabric,
     batch:int=32,
-)->torch.Tensor:            # (N, 1, H, W) float16 probabilities on the CPU
+    where=None,             # None: in memory; a folder or file, see `collect`
+):                          # (N, 1, H, W) probabilities as uint8
     "C's probabilities for stored pixels."
-    network.eval(); out = []
-    for p in pixels.split(batch):
+    def write(p):
         with fabric.autocast(): logits = network(normalise(fabric.to_device(p)))
-        out.append(torch.sigmoid(logits.float()).half().cpu())
+        return to_bytes(torch.sigmoid(logits.float())).cpu()
+    network.eval(); out = collect(map(write, pixels.split(batch)), (len(pixels), 1, *pixels.shape[2:]), where)
     network.train()
-    return torch.cat(out)
+    return out
 
 # %% ../nbs/11_iterative.ipynb #ce9562c4
 def iterate(
     config:Config,
     images:Images,              # training images, no annotations
-    labels:torch.Tensor,        # (N, 1, H, W) E's labels, probabilities
-    previous:torch.Tensor,      # (N, 1, H, W) second opinion on them: E's mean over earlier checkpoints
+    labels,                     # (N, 1, H, W) E's labels, probabilities or uint8; may be `Stored`
+    previous,                   # (N, 1, H, W) second opinion on them: E's mean over earlier checkpoints
     vae, judge,                 # for the scores; see `score_labels`
     train_stage,                # runs a stage to the end: (stage, steps) -> None
     fabric,
     others,                     # label sets of earlier checkpoints, at least one
     after_round=None,           # called with (round, rows, labels before, change)
+    where=None,                 # a folder for C's labels; None holds them in memory
+    refine=lambda labels: labels,   # what is done to C's labels, such as registration
 ):                              # C of the last round (None for rounds=0), labels by C
     "Noise-robust iterative learning."
     network = None
     for r in range(1, config.rounds + 1):
         scores = score_labels(labels, vae, judge, others if r == 1 else [previous], config.quality_score)
-        kept, image, pixels = choose_labels(labels, previous, scores, config)
-        stage = Segmentation(config, images, labels, pixels * image[:, None, None, None], kept, fabric, f'round_{r}')
+        kept, image = choose_labels(scores, config)
+        stage = Segmentation(config, images, labels, previous, image, kept, fabric, f'round_{r}')
         train_stage(stage, config.segmentation_steps)
-        network, written = stage.network, segment(stage.network, images.pixels, fabric)
+        network, written = stage.network, refine(segment(stage.network, images.pixels, fabric, where=where))
         change = float(1 - agreement(written, labels).mean())
         rows = [dict(round=r, id=i, **{k: round(float(v[n]), 5) for k, v in scores.items()}, kept=bool(kept[n]), weight=round(float(image[n]) * bool(kept[n]), 5)) for n, i in enumerate(images.ids)]
         if after_round: after_round(r, rows, labels, change)

@@ -7,14 +7,19 @@ __all__ = ['QUALITY_SCORES', 'agreement', 'ranks', 'score_labels', 'select']
 
 # %% ../nbs/09_quality.ipynb #15ca341a
 import torch
+from .data import probability
 
 # %% ../nbs/09_quality.ipynb #af91a915
 def agreement(
-    a:torch.Tensor,     # (N, 1, H, W) in [0, 1]
-    b:torch.Tensor,     # (N, 1, H, W) in [0, 1]
+    a,                  # (N, 1, H, W) in [0, 1] or uint8; may be `Stored`
+    b,                  # like a
+    batch:int=64,
 )->torch.Tensor:        # (N,) in [0, 1]
     "Dice of two sets of labels, each cut at 0.5; two empty masks agree fully."
-    a, b = (a > .5).flatten(1).float(), (b > .5).flatten(1).float()
+    return torch.cat([_dice(probability(x) > .5, probability(y) > .5) for x, y in zip(a.split(batch), b.split(batch))])
+
+def _dice(a, b):
+    a, b = a.flatten(1).float(), b.flatten(1).float()
     both = a.sum(1) + b.sum(1)
     return torch.where(both > 0, 2 * (a * b).sum(1) / both.clamp(min=1), torch.ones_like(both))
 
@@ -22,15 +27,16 @@ def ranks(
     values:torch.Tensor,    # (N,)
 )->torch.Tensor:            # (N,) in (0, 1]; equal values share their mean rank
     "The rank of each value among all: 1 is the largest."
-    below = (values[None] < values[:, None]).sum(1).float(); equal = (values[None] == values[:, None]).sum(1).float()
-    return (below + (equal + 1) / 2) / len(values)
+    ordered, values = values.sort().values, values.contiguous()
+    below, upto = torch.searchsorted(ordered, values), torch.searchsorted(ordered, values, right=True)
+    return (below + (upto - below + 1) / 2) / len(values)
 
 # %% ../nbs/09_quality.ipynb #641c4fcb
 QUALITY_SCORES = dict(vae_ensemble=('vae', 'ensemble'), combined=('vae', 'discriminator'), vae=('vae',), discriminator=('discriminator',), ensemble=('ensemble',))
 
 @torch.no_grad()
 def score_labels(
-    labels:torch.Tensor,    # (N, 1, H, W) in [0, 1]
+    labels,                 # (N, 1, H, W) in [0, 1] or uint8; may be `Stored`
     vae,                    # the mask VAE of notebook 05
     judge,                  # labels -> (N,) scores of D_z, as `GAN.judge`
     others,                 # label sets of other checkpoints or of the previous model, at least one, each like `labels`
@@ -39,11 +45,13 @@ def score_labels(
 )->dict:                    # vae, discriminator, ensemble: (N,) tensors; score: (N,) in (0, 1]
     "Quality scores of pseudo labels."
     device = next(vae.parameters()).device
-    binary = (labels > .5).float()
-    rebuilt = torch.cat([vae.reconstruct(b.to(device)).cpu() for b in binary.split(batch)])
-    scores = dict(vae=agreement(binary, rebuilt), discriminator=judge(binary).float())
-    scores['vae'] = torch.where(binary.flatten(1).any(1), scores['vae'], torch.zeros(()))      # an empty label is a bad one
-    scores['ensemble'] = torch.stack([agreement(labels, o) for o in others]).mean(0)
+    scores = dict(vae=[], discriminator=[])
+    for piece in labels.split(batch):
+        binary = (probability(piece) > .5).float()
+        agree = agreement(binary, vae.reconstruct(binary.to(device)).cpu())
+        scores['vae'].append(torch.where(binary.flatten(1).any(1), agree, torch.zeros(())))      # an empty label is a bad one
+        scores['discriminator'].append(judge(binary).float())
+    scores = dict({name: torch.cat(s) for name, s in scores.items()}, ensemble=torch.stack([agreement(labels, o) for o in others]).mean(0))
     return dict(scores, score=torch.stack([ranks(scores[name]) for name in QUALITY_SCORES[kind]]).mean(0))
 
 def select(

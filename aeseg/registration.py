@@ -4,14 +4,14 @@
 
 # %% auto #0
 __all__ = ['SPREAD', 'edge_strength', 'outline', 'linear_part', 'move_points', 'move_masks', 'search_motions', 'displacement',
-           'bounding_box', 'fit_field', 'bend_masks', 'register', 'bend']
+           'bounding_box', 'fit_field', 'bend_masks', 'register', 'find_motions']
 
 # %% ../nbs/10_registration.ipynb #3187f4a5
 import math
 import numpy as np, torch, torch.nn.functional as F
 from scipy.ndimage import gaussian_filter
 from skimage.measure import find_contours
-from .data import generator_for, normalise, warp
+from .data import collect, generator_for, normalise, probability, to_bytes, warp
 from .gan import gradient_magnitude
 
 # %% ../nbs/10_registration.ipynb #df24e0b4
@@ -143,44 +143,58 @@ def bend_masks(
     for _ in range(2): moved = displacement(field, here - moved, box)
     return F.grid_sample(masks, ((here - moved + .5) * 2 / torch.tensor([w, h]) - 1).view(n, h, w, 2), align_corners=False)
 
-# %% ../nbs/10_registration.ipynb #45a461ff
+# %% ../nbs/10_registration.ipynb #cb874d38
 def register(
-    labels:torch.Tensor,    # (N, 1, H, W) in [0, 1]
-    pixels:torch.Tensor,    # (N, C, H, W) uint8, their images
+    labels,                 # (N, 1, H, W) in [0, 1] or uint8; may be `Stored`
+    pixels,                 # (N, C, H, W) uint8, their images; may be `Stored`
     seed:int=0,
-    rounds:int=3,           # of motions
-    threshold:float=1.,     # least mean motion of outlines, pixels of a canvas of 128
-)->tuple:                   # labels (N, 1, H, W) in [0, 1]; what was done, as a dict
+    threshold:float=1.,     # least mean motion of outlines, pixels of a canvas of 128; below it labels stay
+    where=None,             # None: in memory; a folder, see `collect`
+)->tuple:                   # labels (N, 1, H, W) as uint8; what was done, as a dict
     "Labels moved and bent onto the edges of their images (ours). Labels without an outline stay."
     scale = max(labels.shape[2:]) / 128
-    spread = SPREAD * torch.tensor([1., 1., 1., scale, scale])
-    outlines = [outline(l[0].float().numpy()) for l in labels]
+    outlines = [outline(l[0].numpy()) for piece in labels.split(64) for l in probability(piece)]
     some = torch.tensor([k for k, o in enumerate(outlines) if len(o)], dtype=torch.long)
     if not len(some): return labels, dict(applied=False)
-    points, common = torch.from_numpy(np.stack([outlines[k] for k in some])), torch.zeros(5)
-    look = lambda which: edge_strength(normalise(pixels[some[which]]), scale)
-    pieces = torch.arange(len(some)).split(64)                      # so that memory does not grow with the data set
-    for r in range(rounds):
-        motions = torch.cat([search_motions(look(p), points[p], common, spread, generator_for(seed, f'register {r}', k)) for k, p in enumerate(pieces)])
-        common = motions.median(0).values
-        distance = (move_points(points, common.expand(len(some), 1, 5))[:, 0] - points).norm(dim=2).mean().item() / scale
-        if not r and distance < threshold: break
+    points = torch.from_numpy(np.stack([outlines[k] for k in some]))
+    motions, common, distance = find_motions(pixels, some, points, scale, seed, threshold)
     facts = dict(zip(('scale_x', 'scale_y', 'degrees', 'shift_x', 'shift_y'), [round(v, 3) for v in (*common[:2].exp().tolist(), math.degrees(common[2]), *common[3:].tolist())]))
     facts.update(outline_moved=round(distance, 3), applied=distance >= threshold)
     if not facts['applied']: return labels, facts
-    moved = labels.clone()
-    for p in pieces: moved[some[p]] = move_masks(labels[some[p]].float(), points[p].mean(1), motions[p]).to(labels.dtype)
-    return bend(moved, look, some, pieces), facts
+    moved = lambda which: move_masks(probability(labels[some[which]]), points[which].mean(1), motions[which])
+    return collect(_bent(labels, pixels, some, moved, scale), labels.shape, where), facts
 
-def bend(
-    labels:torch.Tensor,    # (N, 1, H, W) in [0, 1]
-    look,                   # indices into `some` -> edges
-    some:torch.Tensor,      # which labels have an outline
-    pieces,                 # indices into `some`, in pieces
-)->torch.Tensor:            # (N, 1, H, W)
-    "Bend labels in place: a common field from at most 256 of them, then one for each."
-    points = torch.stack([torch.from_numpy(o) if len(o) else torch.zeros(128, 2) for o in (outline(labels[k, 0].float().numpy(), 128) for k in some)])
-    few = torch.arange(len(some))[::max(1, len(some) // 256)]
-    common = fit_field(look(few), points[few])
-    for p in pieces: labels[some[p]] = bend_masks(labels[some[p]].float(), points[p], fit_field(look(p), points[p], common)).to(labels.dtype)
-    return labels
+# %% ../nbs/10_registration.ipynb #b3e2cfa8
+def find_motions(
+    pixels,                 # (N, C, H, W) uint8
+    some:torch.Tensor,      # (M,) which of them
+    points:torch.Tensor,    # (M, P, 2) outlines of their labels
+    scale:float,            # pixels of the canvas a pixel of a canvas of 128
+    seed:int,
+    threshold:float,
+    rounds:int=3,
+):                          # motions (M, 5), the common one (5,), how far it moves outlines on average, in pixels of a canvas of 128
+    "The motion of each label and what motions have in common; ends after the first round where that is next to nothing."
+    spread, common = SPREAD * torch.tensor([1., 1., 1., scale, scale]), torch.zeros(5)
+    for r in range(rounds):
+        motions = torch.cat([search_motions(edge_strength(normalise(pixels[some[p]]), scale), points[p], common, spread, generator_for(seed, f'register {r}', k))
+                             for k, p in enumerate(torch.arange(len(some)).split(64))])     # in pieces, so that memory does not grow with the data set
+        common = motions.median(0).values
+        distance = (move_points(points, common.expand(len(some), 1, 5))[:, 0] - points).norm(dim=2).mean().item() / scale
+        if not r and distance < threshold: break
+    return motions, common, distance
+
+def _bent(labels, pixels, some, moved, scale):
+    "All labels as pieces of bytes, those with an outline moved and bent: a common field from at most 256 of them, then one for each."
+    def look(which):
+        masks = moved(which)
+        outlines = [outline(m[0].numpy(), 128) for m in masks]
+        return masks, torch.stack([torch.from_numpy(o) if len(o) else torch.zeros(128, 2) for o in outlines]), edge_strength(normalise(pixels[some[which]]), scale)
+    _, points, edges = look(torch.arange(len(some))[::max(1, len(some) // 256)])
+    common, place = fit_field(edges, points), {int(k): j for j, k in enumerate(some)}
+    for rows in torch.arange(len(labels)).split(64):
+        out, here = to_bytes(probability(labels[rows])), torch.tensor([j for j, k in enumerate(rows.tolist()) if k in place], dtype=torch.long)
+        if len(here):
+            masks, points, edges = look(torch.tensor([place[int(rows[j])] for j in here]))
+            out[here] = to_bytes(bend_masks(masks, points, fit_field(edges, points, common)))
+        yield out

@@ -154,7 +154,7 @@ def provenance()->dict:
                 threads=torch.get_num_threads(), gpu=gpu, events=[])
 
 # %% ../nbs/07_runs.ipynb #a0f3e54b
-RUN_FILES = ('config.yaml', 'provenance.json', 'log.jsonl', 'checkpoints', 'pseudo_labels', 'rounds', 'quality.csv', 'model.safetensors', 'predictions', 'metrics.csv', 'report.html')
+RUN_FILES = ('config.yaml', 'provenance.json', 'log.jsonl', 'checkpoints', 'gan_labels', 'pseudo_labels', 'rounds', 'quality.csv', 'model.safetensors', 'predictions', 'metrics.csv', 'report.html')
 
 class Run:
     "A run folder. Files: config.yaml, provenance.json, log.jsonl, checkpoints/."

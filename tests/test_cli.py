@@ -20,8 +20,7 @@ import aeseg.report as aeseg_report
 from aeseg.cli import make_parser
 from aeseg.config import config_from_yaml
 from aeseg.data import read_image, read_mask, write_mask
-from aeseg.pipeline import fit
-from aeseg.runs import Run
+from aeseg.pipeline import _Fit, fit
 
 COMMANDS = ("fit", "predict", "evaluate", "check", "demo", "bench")
 IDS = [f"fetal_head_{k:04d}" for k in range(6)]
@@ -96,7 +95,7 @@ def test_run_folder(finished):
     rows = [json.loads(line) for line in (finished / "log.jsonl").read_text().splitlines()]
     assert {r["stage"] for r in rows} == {"vae", "gan", "checkpoint", "round_1", "rounds"}
     assert [r["step"] for r in rows if r["stage"] == "gan"] == [10, 20, 30, 40, 45]
-    assert {"gan.pt", "vae.pt", "round_1.pt", "labels_000045.pt"} <= set(names(finished / "checkpoints"))
+    assert {"gan.pt", "vae.pt", "round_1.pt", "labels_000045.npy"} <= set(names(finished / "checkpoints"))
     assert names(finished / "rounds") == ["round_1"] and names(finished / "rounds/round_1/labels") == [f"{i}.png" for i in TRAIN]
 
 
@@ -487,14 +486,14 @@ def test_killed_between_a_checkpoint_and_its_labels(finished, phantoms, tmp_path
     "What follows a checkpoint is made up for by the continued run."
     class Killed(BaseException): pass
 
-    def save(run, name, state, save=Run.save):
-        if name == "labels_000032": raise Killed
-        save(run, name, state)
+    def after_checkpoint(fit, step, then=_Fit.after_checkpoint):
+        if step == 32: raise Killed
+        then(fit, step)
 
     monkeypatch.setattr(aeseg_report, "write_report", lambda run, pictures: None)
     given = dict(preset="smoke", accelerator="cpu", quiet=True, **TINY)
     with monkeypatch.context() as m, pytest.raises(Killed):
-        m.setattr(Run, "save", save)
+        m.setattr(_Fit, "after_checkpoint", after_checkpoint)
         fit(phantoms, tmp_path / "run", **given)
     fit(phantoms, tmp_path / "run", resume=True, **given)
     assert names(tmp_path / "run/checkpoints") == names(finished / "checkpoints")
