@@ -51,10 +51,7 @@ class CalibratedMaskGenerator(MaskGenerator):
 
     def decode_calibrated(self, h, gates):
         "The decoder with gates at the chosen layer."
-        if self.layer == 'bottleneck': return self.decode(h * gates)
-        h = self.ups[0](h) * gates
-        for up in self.ups[1:]: h = up(h)
-        return self.head(h)
+        return self.decode(h * gates) if self.layer == 'bottleneck' else self.decode(h, gates)
 
     def forward(self, x, feedback):
         h = self.encoder(x)

@@ -9,6 +9,7 @@ __all__ = ['KEPT_CHECKPOINTS', 'COMPARED', 'DEMO', 'build_model', 'save_model', 
 # %% ../nbs/15_pipeline.ipynb #b93ca8e7
 import csv, dataclasses, hashlib, time
 from datetime import datetime, timezone
+from fnmatch import fnmatch
 from pathlib import Path
 import numpy as np, torch
 from .auxiliary_masks import make_auxiliary
@@ -228,6 +229,7 @@ def fit(
     truth='auto',           # true masks for evaluation only: 'auto' (masks/ beside images/), None, or a folder
     spacing=None,           # mm per pixel for the evaluation: number or CSV file
     skip_bad:bool=False,    # leave unreadable images out
+    ids=(),                 # patterns such as 'N*': only images whose id matches one; none: all images
     resume:bool=False,      # continue the run in `out`
     overwrite:bool=False,   # replace the run in `out`
     quiet:bool=False,       # no progress bars
@@ -241,12 +243,14 @@ def fit(
     if config is None: config = make_config(**{'shape': 'masks' if aux_masks else 'ellipse', **parameters})
     own = {Path(f).resolve() for f in folders} & {p for f in aux_masks for p in (Path(f).resolve(), Path(f).resolve().parent)}
     if own: raise InputError(f'{min(own)} is given as --images and as --aux-masks, but its own masks must not enter training; give masks of another data set')
-    return launch(_fit, config, config, folders, out, aux_masks, truth, spacing, skip_bad, resume, overwrite, quiet, began) or Run(out)
+    return launch(_fit, config, config, folders, out, aux_masks, truth, spacing, skip_bad, [ids] if isinstance(ids, str) else list(ids or ()), resume, overwrite, quiet, began) or Run(out)
 
-def _fit(fabric, config, folders, out, aux_masks, truth, spacing, skip_bad, resume, overwrite, quiet, began):
+def _fit(fabric, config, folders, out, aux_masks, truth, spacing, skip_bad, ids, resume, overwrite, quiet, began):
     "`fit` in one process; of several, the first opens the run, and the others follow when it is there."
     near = next(p for p in [Path(out).absolute(), *Path(out).absolute().parents] if p.is_dir())      # the run folder is made when all input is sound
-    data = load_images(folders, config.size, skip_bad=skip_bad, limit=config.memory_limit, scratch=near)
+    only = [i for f in folders for i in image_paths(f) if any(fnmatch(i, p) for p in ids)] if ids else None
+    if ids and not only: raise InputError(f'no image in {folders[0]} has an id like {ids[0]!r}; look at the file names, and quote the pattern')
+    data = load_images(folders, config.size, skip_bad=skip_bad, only=only, limit=config.memory_limit, scratch=near)
     if len(data.split('train')) < 2: raise InputError(f'{folders[0]} has {len(data.split("train"))} training image(s); at least 2 are needed, marked "train" in splits.csv or without a splits.csv')
     masks = make_auxiliary(config, data.canvas, aux_masks)
     truth, spacing = find_truth(truth, folders), read_spacing(spacing) if isinstance(spacing, (str, Path)) and not _is_number(spacing) else spacing and float(spacing)
