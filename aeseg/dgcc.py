@@ -56,8 +56,8 @@ class CalibratedMaskGenerator(MaskGenerator):
     def forward(self, x, feedback):
         h = self.encoder(x)
         if self.passes == 2:
-            with torch.no_grad(): heard = feedback(torch.sigmoid(self.decode(h).float()))
+            with torch.no_grad(): heard = feedback(self.squash(self.decode(h)))
         else: heard = self.running.clone().expand(len(x), -1)      # a copy: the backward pass needs it as it was
-        z = torch.sigmoid(self.decode_calibrated(h, self.calibration(heard)).float())
+        z = self.squash(self.decode_calibrated(h, self.calibration(heard)))
         if self.passes == 1 and self.training: self.running.lerp_(feedback(z).mean(0), .05)
         return z

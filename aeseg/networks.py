@@ -72,9 +72,13 @@ class Generator(nn.Module):
 
 class MaskGenerator(Generator):
     "E: image (N, C, H, W) in [-1, 1] -> mask (N, 1, H, W) in [0, 1]."
-    def __init__(self, image_channels:int, **shape): super().__init__(image_channels, 1, **shape)
+    def __init__(self, image_channels:int, canvas=None, **shape):
+        super().__init__(image_channels, 1, **shape)
+        # log-odds of where masks lie, if E shall know its canvas (height, width); filled by the GAN of notebook 08
+        self.register_buffer('location', torch.zeros(1, 1, *canvas) if canvas else None)
+    def squash(self, h): return torch.sigmoid(h.float() if self.location is None else h.float() + self.location)
     def forward(self, x, feedback=None):    # `feedback` is for the calibrated generator of notebook 06
-        return torch.sigmoid(self.decode(self.encoder(x)).float())
+        return self.squash(self.decode(self.encoder(x)))
 
 # %% ../nbs/04_networks.ipynb #efe180a8
 class ImageGenerator(Generator):

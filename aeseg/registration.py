@@ -148,7 +148,7 @@ def register(
     labels,                 # (N, 1, H, W) in [0, 1] or uint8; may be `Stored`
     pixels,                 # (N, C, H, W) uint8, their images; may be `Stored`
     seed:int=0,
-    threshold:float=1.,     # least mean motion of outlines, pixels of a canvas of 128; below it labels stay
+    threshold:float=.7,     # least mean motion of outlines, pixels of a canvas of 128; below it labels stay
     where=None,             # None: in memory; a folder, see `collect`
 )->tuple:                   # labels (N, 1, H, W) as uint8; what was done, as a dict
     "Labels moved and bent onto the edges of their images (ours). Labels without an outline stay."

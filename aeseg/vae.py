@@ -21,7 +21,7 @@ class MaskVAE(nn.Module):
         latent:int=32,      # length of the code
     ):
         super().__init__()
-        self.grid = (canvas[0] // 32, canvas[1] // 32)
+        self.canvas, self.grid = tuple(canvas), (canvas[0] // 32, canvas[1] // 32)
         widths = [1, channels, 2 * channels, 4 * channels, 4 * channels]
         self.encoder = nn.Sequential(*[m for i, o in zip(widths, widths[1:]) for m in (nn.Conv2d(i, o, 4, 2, 1), nn.LeakyReLU(.2))])
         size = widths[-1] * self.grid[0] * self.grid[1]
@@ -65,11 +65,15 @@ def vae_loss(
     z:torch.Tensor,                 # (N, 1, H, W) auxiliary masks
     beta:float,                     # weight of the divergence
     generator:torch.Generator,
+    overlap:float=.3,               # weight of the soft Dice loss of each mask
 )->torch.Tensor:                    # scalar
-    "Mean binary cross-entropy of a pixel plus beta times the divergence."
+    "Mean binary cross-entropy of a pixel, Dice loss of a mask, and beta times the divergence."
     mean, log_variance = vae.encode(z)
     logits = vae.decode(sample_code(mean, log_variance, generator))
-    return F.binary_cross_entropy_with_logits(logits, z) + beta * divergence(mean, log_variance)
+    loss = F.binary_cross_entropy_with_logits(logits, z) + beta * divergence(mean, log_variance)
+    if not overlap: return loss
+    p, inside = torch.sigmoid(logits), lambda t: t.sum((1, 2, 3))
+    return loss + overlap * (1 - (2 * inside(p * z) + 1) / (inside(p) + inside(z) + 1)).mean()
 
 # %% ../nbs/05_vae.ipynb #f66610d5
 def vae_step(
@@ -85,7 +89,7 @@ def vae_step(
     generator = generator_for(config.seed, 'vae', step)
     progress = step / config.vae_steps
     for group in optimizer.param_groups: group['lr'] = config.vae_learning_rate * min(1, progress / .1 + .04, (1 - progress) / .7)
-    loss = vae_loss(vae, send(masks.sample(config.vae_batch, generator), device), config.vae_beta, generator)
+    loss = vae_loss(vae, send(masks.sample(config.vae_batch, generator), device), config.vae_beta, generator, config.vae_overlap)
     if descend: descend(optimizer, loss)
     else: optimizer.zero_grad(); loss.backward(); optimizer.step()
     return loss.detach()
