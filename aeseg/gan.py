@@ -95,13 +95,13 @@ def location_log_odds(
 def build_networks(
     config:Config,
     image_channels:int,
-    vae:MaskVAE,            # part of the feedback for dgcc_feedback='discriminator+vae'
+    vae:MaskVAE,            # gives the canvas, and part of the feedback for dgcc_feedback='discriminator+vae'; None for an E that knows no canvas
 ):                          # {'E', 'G', 'D_x', 'D_z'[, 'D_vae']}, Feedback
     "The networks that a configuration asks for, freshly initialised."
     c, shape = config, dict(channels=config.generator_channels, depth=config.generator_depth)
     D_x, D_z = [PatchDiscriminator(n, c.discriminator_channels, c.discriminator_layers, scale) for n, scale in ((image_channels, 1), (1, 2))]
     feedback = Feedback(D_z, vae if c.dgcc_feedback == 'discriminator+vae' else None)
-    wide = dict(shape, dilations=c.mask_generator_dilations, canvas=vae.canvas if c.location_weight else None)
+    wide = dict(shape, dilations=c.mask_generator_dilations, canvas=vae.canvas if vae and c.location_weight else None)
     E = CalibratedMaskGenerator(image_channels, feedback.channels, c.dgcc_layer, c.dgcc_passes, **wide) if c.variant in ('dgcc', 'full', 'plus') else MaskGenerator(image_channels, **wide)
     G = ImageGenerator(image_channels, c.noise_channels, dilations=c.image_generator_dilations, **shape)
     networks = dict(E=E, G=G, D_x=D_x, D_z=D_z)
