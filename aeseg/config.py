@@ -56,7 +56,7 @@ class Config:
     accelerator: str = option('auto', "Lightning Fabric's accelerator", choices=('auto', 'cpu', 'cuda', 'mps'))
     precision: str = option('auto', "Lightning Fabric's precision; auto takes bfloat16 where the processor has it", choices=('auto', '32-true', 'bf16-mixed'))
     threads: int = option(0, 'CPU threads; 0 leaves the choice to torch', low=0)
-    memory_limit: int = option(2000, 'MB; images that need more on the canvas are streamed from a file beside the run instead of held in memory', low=0)
+    memory_limit: int = option(1000, 'MB; images that need more on the canvas are streamed from a file beside the run instead of held in memory', low=0)
     # auxiliary masks
     auxiliary_rotation: float = option(10., 'random rotation of auxiliary masks, at most, in degrees', low=0, high=180)
     auxiliary_scale: float = option(.15, 'random scaling of auxiliary masks, at most, as a fraction', low=0, high=.9)
