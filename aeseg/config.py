@@ -58,7 +58,7 @@ class Config:
     devices: int = option(1, 'GPUs, or processes on the CPU; each takes a batch of its own, so the batch of a step is as many times larger', low=1)
     compile: bool = option(False, 'compile the networks that are trained (torch.compile): minutes at the start, faster steps')
     threads: int = option(0, 'CPU threads; 0 leaves the choice to torch', low=0)
-    memory_limit: int = option(2000, 'MB; images that need more on the canvas are streamed from a file beside the run instead of held in memory', low=0)
+    memory_limit: int = option(1000, 'MB; images that need more on the canvas are streamed from a file beside the run instead of held in memory', low=0)
     # auxiliary masks
     auxiliary_rotation: float = option(10., 'random rotation of auxiliary masks, at most, in degrees', low=0, high=180)
     auxiliary_scale: float = option(.15, 'random scaling of auxiliary masks, at most, as a fraction', low=0, high=.9)

@@ -188,8 +188,9 @@ class Stored(Rows):
         except ValueError: raise InputError(f'{file.name} is damaged; delete it, then --resume') from None
 
     def read(self, rows):
-        data = b''.join(os.pread(self.file.fileno(), self.size, self.start + int(r) * self.size) for r in rows)
-        return torch.frombuffer(bytearray(data), dtype=torch.uint8).view(len(rows), *self.shape[1:]) if data else torch.empty(0, *self.shape[1:], dtype=torch.uint8)
+        out = np.empty((len(rows), *self.shape[1:]), np.uint8)
+        for row, r in zip(out, rows): row[...] = np.frombuffer(os.pread(self.file.fileno(), self.size, self.start + int(r) * self.size), np.uint8).reshape(row.shape)
+        return torch.from_numpy(out)
 
 # %% ../nbs/02_data.ipynb #5b1f7a22
 def collect(

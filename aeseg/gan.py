@@ -247,15 +247,15 @@ def judge(self:GAN,
 # %% ../nbs/08_gan.ipynb #fe858aaa
 def label_statistics(
     labels,                 # (N, 1, H, W) in [0, 1] or uint8, N >= 2; may be `Stored`
-    batch:int=64,
+    batch:int=16,
 )->dict:                    # area, diversity: floats; mean: (H, W) tensor
     "What a set of masks looks like as a whole."
-    n, inside, overlap = len(labels), 0, []
+    n = len(labels); inside, overlap = torch.zeros(labels.shape[2:]), torch.empty(n)      # filled in place: small tensors that stay between large ones would fragment the memory
     cut = lambda rows: (probability(labels[rows])[:, 0] > .5).float()
     for rows in torch.arange(n).split(batch):
         m, other = cut(rows), cut((rows - n // 2) % n)
-        inside = inside + m.sum(0); overlap.append((2 * (m * other).sum((1, 2)) + 1) / (m.sum((1, 2)) + other.sum((1, 2)) + 1))
-    return dict(area=float((inside / n).mean()), diversity=float(1 - torch.cat(overlap).mean()), mean=inside / n)
+        inside += m.sum(0); overlap[rows] = (2 * (m * other).sum((1, 2)) + 1) / (m.sum((1, 2)) + other.sum((1, 2)) + 1)
+    return dict(area=float((inside / n).mean()), diversity=float(1 - overlap.mean()), mean=inside / n)
 
 def label_alarms(
     labels,                     # (N, 1, H, W) pseudo labels, as for `label_statistics`

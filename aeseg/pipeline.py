@@ -139,7 +139,7 @@ class _Fit:
     def auxiliary(self, n):
         "Auxiliary masks to look at, as bytes, drawn a few at a time."
         n = min(n, COMPARED)
-        return torch.cat([to_bytes(self.masks.sample(min(64, n - k), generator_for(self.config.seed, 'examples', k))) for k in range(0, n, 64)])
+        return torch.cat([to_bytes(self.masks.sample(min(16, n - k), generator_for(self.config.seed, 'examples', k))) for k in range(0, n, 16)])
 
     def after_checkpoint(self, step):
         "Keep the labels of this checkpoint, log what they look like, and raise alarms."
@@ -161,7 +161,7 @@ class _Fit:
         "The rounds; `self.model` is what predicts afterwards."
         self.fabric.barrier()           # until the label sets are written
         others = [self.refine(Stored(p)) for p in self.label_sets()[:-1]] or [self.labels]
-        means = (to_bytes(torch.stack([probability(piece) for piece in pieces]).mean(0)) for pieces in zip(*[o.split(64) for o in others]))
+        means = (to_bytes(torch.stack([probability(piece) for piece in pieces]).mean(0)) for pieces in zip(*[o.split(16) for o in others]))
         second = collect(means, self.labels.shape, self.run.folder)
         network, _ = iterate(self.config, self.training, self.labels, second, self.gan.vae, self.gan.judge, self.train, self.fabric, others, self.after_round, self.run.folder, self.refine)
         self.model = network or torch.nn.ModuleDict(dict(E=self.gan.average, D_z=self.gan.networks['D_z'], vae=self.gan.vae))

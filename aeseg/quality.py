@@ -13,10 +13,12 @@ from .data import probability
 def agreement(
     a,                  # (N, 1, H, W) in [0, 1] or uint8; may be `Stored`
     b,                  # like a
-    batch:int=64,
+    batch:int=16,
 )->torch.Tensor:        # (N,) in [0, 1]
     "Dice of two sets of labels, each cut at 0.5; two empty masks agree fully."
-    return torch.cat([_dice(probability(x) > .5, probability(y) > .5) for x, y in zip(a.split(batch), b.split(batch))])
+    out = torch.empty(len(a))
+    for rows in torch.arange(len(a)).split(batch): out[rows] = _dice(probability(a[rows]) > .5, probability(b[rows]) > .5)
+    return out
 
 def _dice(a, b):
     a, b = a.flatten(1).float(), b.flatten(1).float()
@@ -41,17 +43,16 @@ def score_labels(
     judge,                  # labels -> (N,) scores of D_z, as `GAN.judge`
     others,                 # label sets of other checkpoints or of the previous model, at least one, each like `labels`
     kind:str='vae_ensemble',# one of `QUALITY_SCORES`
-    batch:int=64,
+    batch:int=16,
 )->dict:                    # vae, discriminator, ensemble: (N,) tensors; score: (N,) in (0, 1]
     "Quality scores of pseudo labels."
     device = next(vae.parameters()).device
-    scores = dict(vae=[], discriminator=[])
-    for piece in labels.split(batch):
-        binary = (probability(piece) > .5).float()
+    scores = dict(vae=torch.empty(len(labels)), discriminator=torch.empty(len(labels)), ensemble=torch.stack([agreement(labels, o) for o in others]).mean(0))
+    for rows in torch.arange(len(labels)).split(batch):
+        binary = (probability(labels[rows]) > .5).float()
         agree = agreement(binary, vae.reconstruct(binary.to(device)).cpu())
-        scores['vae'].append(torch.where(binary.flatten(1).any(1), agree, torch.zeros(())))      # an empty label is a bad one
-        scores['discriminator'].append(judge(binary).float())
-    scores = dict({name: torch.cat(s) for name, s in scores.items()}, ensemble=torch.stack([agreement(labels, o) for o in others]).mean(0))
+        scores['vae'][rows] = torch.where(binary.flatten(1).any(1), agree, torch.zeros(()))      # an empty label is a bad one
+        scores['discriminator'][rows] = judge(binary).float()
     return dict(scores, score=torch.stack([ranks(scores[name]) for name in QUALITY_SCORES[kind]]).mean(0))
 
 def select(
