@@ -206,6 +206,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                  'aeseg.iterative.Segmentation.batch': ('iterative.html#segmentation.batch', 'aeseg/iterative.py'),
                                  'aeseg.iterative.Segmentation.load_state_dict': ( 'iterative.html#segmentation.load_state_dict',
                                                                                    'aeseg/iterative.py'),
+                                 'aeseg.iterative.Segmentation.loss': ('iterative.html#segmentation.loss', 'aeseg/iterative.py'),
                                  'aeseg.iterative.Segmentation.state_dict': ( 'iterative.html#segmentation.state_dict',
                                                                               'aeseg/iterative.py'),
                                  'aeseg.iterative.Segmentation.step': ('iterative.html#segmentation.step', 'aeseg/iterative.py'),

@@ -63,9 +63,11 @@ class Segmentation:
         for group in self.optimizer.param_groups: group['lr'] = c.segmentation_learning_rate * min(1, progress / .1 + .04, (1 - progress) / .6)
         with shared_draws(self.fabric): x, y, w = [send(t, self.fabric.device) for t in self.batch(k)]
         with self.fabric.autocast(): logits = self.network(x)
-        loss = noise_weighted_dice(torch.sigmoid(logits.float()), y, w, total=lambda sums: total(self.fabric, sums))
+        loss = self.loss(logits.float(), y, w)
         descend(self.fabric, self.optimizer, loss)
         return dict(loss=loss.detach())
+
+    def loss(self, logits, y, w): return noise_weighted_dice(torch.sigmoid(logits), y, w, total=lambda sums: total(self.fabric, sums))
 
     def state_dict(self): return dict(network=self.network.state_dict(), optimizer=self.optimizer.state_dict())
     def load_state_dict(self, state): self.network.load_state_dict(state['network']); self.optimizer.load_state_dict(state['optimizer'])
