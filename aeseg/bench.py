@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np, torch, torch.nn.functional as F
 from .auxiliary_masks import make_auxiliary
 from .config import Config, InputError, make_config
-from .data import FLIPS, Images, from_canvas, generator_for, image_paths, load_images, normalise, replacing, training_batch, write_mask
+from .data import FLIPS, Images, from_canvas, generator_for, image_paths, load_images, normalise, probability, replacing, training_batch, write_mask
 from .gan import GAN, VAEStage, build_networks
 from .iterative import Segmentation
 from .metrics import TrueMasks
@@ -193,7 +193,7 @@ def segmentation_work(
 ):                          # {name: function of the repeat}; a repeat handles config.segmentation_batch images
     "Training steps of C, by MONAI's loop and by aeseg."
     if len(images) < config.segmentation_batch: raise InputError(f'{len(images)} training images are fewer than segmentation_batch={config.segmentation_batch}; give more images, or -p segmentation_batch={len(images)}')
-    stage, rival = [Segmentation(config, images, labels, torch.ones_like(labels), torch.ones(len(labels), dtype=torch.bool), fabric) for _ in range(2)]
+    stage, rival = [Segmentation(config, images, labels, labels, torch.ones(len(labels)), torch.ones(len(labels), dtype=torch.bool), fabric) for _ in range(2)]
     monai = MonaiTraining(config, images, labels, rival.network, fabric.device)
     return dict(monai_training=monai.step, segmentation=lambda k: stage.step(k % config.segmentation_steps))
 
@@ -249,11 +249,11 @@ class DiceMeter:
             self.truth[k] = np.packbits(mask)           # a bit a pixel
         if not self.truth: raise InputError(f'none of the {len(images)} images has a true mask of its name; give a data set with masks/')
 
-    def __call__(self, labels)->float:      # (N, 1, H, W) in [0, 1] on the canvas
+    def __call__(self, labels)->float:      # (N, 1, H, W) on the canvas, in [0, 1] or uint8
         scores = []
         for k, bits in self.truth.items():
             p = self.placements[k]; true = np.unpackbits(bits, count=p.height * p.width).astype(bool).reshape(p.height, p.width)
-            drawn = from_canvas(labels[k, 0].float().numpy(), p); total = drawn.sum() + true.sum()
+            drawn = from_canvas(probability(labels[k])[0].numpy(), p); total = drawn.sum() + true.sum()
             scores.append(2 * (drawn & true).sum() / total if total else 1.)
         return float(np.mean(scores))
 
@@ -336,7 +336,7 @@ def measure_speeds(
     device, labels = fabric.device, masks.sample(len(images), generator_for(config.seed, 'bench', 0))
     products = {name: matmul_work(dtype, device) for name, dtype in (('matmul', {'bf16-mixed': torch.bfloat16}.get(precision_of(fabric), torch.float32)), ('matmul_float32', torch.float32))}
     gan, segmentation = gan_work(config, images, masks, fabric), segmentation_work(config, images, labels, fabric)
-    network = Segmentation(config, images, labels, torch.ones_like(labels), torch.ones(len(labels), dtype=torch.bool), fabric).network
+    network = Segmentation(config, images, labels, labels, torch.ones(len(labels)), torch.ones(len(labels), dtype=torch.bool), fabric).network
     prediction, seconds = predict_work(config, images, network, files, scratch, device), {}
     for name, work in (('training steps of the GAN', {**gan, **{n: do for n, (do, _) in products.items()}}), ('training of the segmentation network', segmentation), ('prediction', prediction)):
         echo(f'timing: {name}'); seconds |= interleave(work, repeats, device=device)

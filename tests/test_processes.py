@@ -52,8 +52,8 @@ def learn(fabric, choices, data, path):
     vae = VAEStage(config, images.canvas, masks, fabric)
     game = GAN(config, images, masks, vae.vae, fabric)
     labels = masks.sample(len(images), torch.Generator().manual_seed(0))
-    trust = torch.linspace(.1, 1, len(images)).view(-1, 1, 1, 1).expand_as(labels)      # the halves of a batch weigh differently
-    c = Segmentation(config, images, labels, trust, torch.ones(len(images), dtype=torch.bool), fabric)
+    trust = torch.linspace(.1, 1, len(images))      # the halves of a batch weigh differently
+    c = Segmentation(config, images, labels, labels, trust, torch.ones(len(images), dtype=torch.bool), fabric)
     networks, result = dict(vae=vae.vae, **game.networks, along=game.vae, C=c.network), {}
     for stage in (vae, game, c):
         for k in range(STEPS):
