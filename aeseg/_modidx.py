@@ -404,6 +404,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                               'aeseg.report.ranked_pictures': ('report.html#ranked_pictures', 'aeseg/report.py'),
                               'aeseg.report.read_stages': ('report.html#read_stages', 'aeseg/report.py'),
                               'aeseg.report.read_table': ('report.html#read_table', 'aeseg/report.py'),
+                              'aeseg.report.registration_line': ('report.html#registration_line', 'aeseg/report.py'),
                               'aeseg.report.reproduction_section': ('report.html#reproduction_section', 'aeseg/report.py'),
                               'aeseg.report.section': ('report.html#section', 'aeseg/report.py'),
                               'aeseg.report.some': ('report.html#some', 'aeseg/report.py'),

@@ -6,10 +6,10 @@
 __all__ = ['OURS', 'TRUTH', 'LINES', 'INKS', 'NUMBERS', 'KEPT', 'DROPPED', 'STAGES', 'METRIC_TITLES', 'FILES', 'STYLE',
            'outlines', 'dice', 'as_picture', 'label_sheet', 'text', 'table', 'embed', 'svg_path', 'tile', 'Bitmaps',
            'chart', 'read_stages', 'thin', 'draw_losses', 'draw_numbers', 'read_table', 'draw_scores', 'draw_agreement',
-           'split_order', 'draw_dice', 'Found', 'section', 'some', 'verdict', 'header', 'summary_table',
-           'label_free_table', 'alarm_box', 'painted_pictures', 'example_pictures', 'loss_charts', 'number_charts',
-           'ranked_pictures', 'quality_section', 'dice_section', 'file_size', 'files_section', 'reproduction_section',
-           'page', 'write_report']
+           'split_order', 'draw_dice', 'Found', 'section', 'some', 'verdict', 'header', 'registration_line',
+           'summary_table', 'label_free_table', 'alarm_box', 'painted_pictures', 'example_pictures', 'loss_charts',
+           'number_charts', 'ranked_pictures', 'quality_section', 'dice_section', 'file_size', 'files_section',
+           'reproduction_section', 'page', 'write_report']
 
 # %% ../nbs/15_report.ipynb #e5a4e518
 import base64, html, io, json, re
@@ -249,7 +249,7 @@ def draw_agreement(
     axis.set_xlabel('score (label-free)', fontsize=8); axis.set_ylabel('Dice', fontsize=8); axis.tick_params(labelsize=8); axis.legend(fontsize=8, frameon=False)
 
 # %% ../nbs/15_report.ipynb #ad103dcd
-STAGES = dict(pseudo_label='pseudo label', final='final mask')      # of metrics.csv, and what they are called
+STAGES = dict(gan_label='GAN label', pseudo_label='pseudo label', final='final mask')      # of metrics.csv, and what they are called
 
 def split_order(splits)->list:
     "train, val, test, then all others by name."
@@ -266,9 +266,9 @@ def draw_dice(
         values, start = metrics[metrics['split'] == split].pivot_table(index='id', columns='stage', values='dice'), len(ticks) and ticks[-1][0] + 1.6
         present = [s for s in STAGES if s in values]; jitter = rng.uniform(-.13, .13, len(values))
         places = [start + .9 * k for k in range(len(present))]
-        if len(present) == 2: axis.plot(np.add.outer(places, jitter), values[present].to_numpy().T, color='#8c8c8c', linewidth=.5, alpha=.35, zorder=1)
+        if len(present) > 1: axis.plot(np.add.outer(places, jitter), values[present].to_numpy().T, color='#8c8c8c', linewidth=.5, alpha=.35, zorder=1)
         for x, stage in zip(places, present):
-            axis.scatter(x + jitter, values[stage], s=8, alpha=.6, linewidths=0, color=LINES[list(STAGES).index(stage)], zorder=2)
+            axis.scatter(x + jitter, values[stage], s=8, alpha=.6, linewidths=0, color=LINES[list(STAGES).index(stage) - 1], zorder=2)
             box = axis.boxplot(values[stage].dropna(), positions=[x], widths=.5, showfliers=False, manage_ticks=False, zorder=3)
             for part in sum(box.values(), []): part.set(color='#8c8c8c', linewidth=1.2)
             ticks.append((x, f'{STAGES[stage]}\n{split}\nn = {values[stage].count()}'))
@@ -284,7 +284,8 @@ class Found:
         self.shape = tuple(pictures['images'].shape[2:])
         events = [str(e) for e in self.provenance.get('events', [])]
         self.passing = [e for e in events if re.match(r'step \d+:', e)]     # raised at a checkpoint during training
-        self.events = [e for e in events if e not in self.passing]
+        self.restarts = [e for e in events if e.startswith('restart after')]        # of the GAN; what is left is about the end result
+        self.events = [e for e in events if e not in self.passing + self.restarts]
 
     def dice(self, stage, k, mask):
         "The Dice of example k as HTML: from metrics.csv, or on the canvas; empty without truth."
@@ -324,6 +325,16 @@ def header(found)->str:
     chips = ''.join(f'<span>{w} <b>{text(v)}</b></span>' for w, v in (('variant', c.variant), ('preset', c.preset), ('shape', c.shape), ('seed', c.seed)))
     return f'<header><h1>{text(c.task.replace("_", " ").capitalize())}</h1><p class="chips">{chips}</p><p class="verdict">{verdict(found)}</p><p class="quiet">{" · ".join(facts)}</p></header>'
 
+# %% ../nbs/15_report.ipynb #5d1e70a1
+def registration_line(found)->str:
+    "What the registration did to all labels in common, where there was one."
+    r = found.provenance.get('registration')
+    if not r: return ''
+    if 'outline_moved' not in r: return '<p>Registration: no label has an outline, so none was moved.</p>'
+    how = f'scaled by {r["scale_x"]:.2f} × {r["scale_y"]:.2f}, turned by {r["degrees"]:.1f}°, shifted by {r["shift_x"]:+.1f} pixels to the right and {r["shift_y"]:+.1f} down on the canvas'
+    moved = f'which moves outlines by {r["outline_moved"]:.1f} pixels of a canvas of 128'
+    return f'<p>Registration to the edges of the images: in common, labels were {how}, {moved}; then each was fitted by itself.</p>' if r['applied'] else f'<p>Registration to the edges of the images would have {how}, {moved}: too little to change labels.</p>'
+
 # %% ../nbs/15_report.ipynb #c9de887f
 METRIC_TITLES = dict(dice='Dice', iou='IoU', assd_px='ASSD (px)', hd95_px='HD95 (px)', assd_mm='ASSD (mm)', hd95_mm='HD95 (mm)', area_ratio='area ratio')
 
@@ -343,7 +354,7 @@ def summary_table(found)->str:
             s = scores.loc[split]
             rows.append([text(STAGES.get(stage, stage)), text(split), (group['split'] == split).sum(), s['empty'].iloc[0], *[_cell(s.loc[m], 2 if 'px' in m or 'mm' in m else 3) for m in names]])
     note = '<p class="quiet">Mean ± standard deviation over images. True masks were opened only after training and prediction had ended. An empty mask counts in every mean with the values of <code>aeseg.metrics</code>.</p>'
-    return table(['masks', 'split', 'n', 'empty', *[METRIC_TITLES[m] for m in names]], rows, 'numbers') + note
+    return registration_line(found) + table(['masks', 'split', 'n', 'empty', *[METRIC_TITLES[m] for m in names]], rows, 'numbers') + note
 
 # %% ../nbs/15_report.ipynb #49026afa
 def label_free_table(found)->str:
@@ -358,7 +369,7 @@ def label_free_table(found)->str:
         seen = label_statistics(found.pictures['auxiliary'].float())
         rows += [[f'{n} of the auxiliary masks shown', 'for comparison', '', f'{seen[n]:.4g}'] for n in ('area', 'diversity')]
     why = '<p>No true mask was given, so <b>nothing was measured</b>: no number below says how good the masks are. Label-free numbers tell whether something went wrong.</p>'
-    return why + (table(['number', 'of', 'first', 'last'], rows, 'numbers') if rows else '')
+    return why + registration_line(found) + (table(['number', 'of', 'first', 'last'], rows, 'numbers') if rows else '')
 
 def alarm_box(found)->str:
     "Events of the run: those about the end result, then those that came and went."
@@ -366,6 +377,7 @@ def alarm_box(found)->str:
     skipped = found.provenance.get('skipped') or []
     skipped = [skipped] if isinstance(skipped, (str, int)) else list(skipped)
     box = f'<div class="box bad" role="alert"><b>Before using the masks, read {some(len(found.events), "message")}</b>{items(found.events)}</div>' if found.events else f'<div class="box good"><b>No alarm.</b>{" The labels have the size, place and variety of the auxiliary masks." if "checkpoint" in found.stages else ""}</div>'
+    if found.restarts: box += f'<details><summary>{some(len(found.restarts), "restart")} of the GAN from a new initialisation</summary>{items(found.restarts)}</details>'
     if found.passing: box += f'<details><summary>{some(len(found.passing), "alarm")} at checkpoints during training</summary>{items(found.passing)}</details>'
     if skipped: box += f'<details><summary>files left out: {len(skipped)}</summary>{items(skipped)}</details>'
     return box
@@ -396,9 +408,10 @@ def example_pictures(found)->str:
 
 # %% ../nbs/15_report.ipynb #830f74b2
 def loss_charts(found)->str:
-    "One panel a stage."
+    "One panel a stage; of a GAN that was restarted, its last attempt."
+    attempts = [name for name in found.stages if re.fullmatch(r'gan(_\d+)?', name)]
     out = [chart(lambda f, frame=frame: draw_losses(f, frame), f'losses of stage {name} over its steps', title=text(name.replace('_', ' ')), note=f'{int(frame["step"].max())} steps')
-           for name, frame in found.stages.items() if name not in NUMBERS and len(frame.columns) > 1]
+           for name, frame in found.stages.items() if name not in (*NUMBERS, *attempts[:-1]) and len(frame.columns) > 1]
     return f'<div class="grid charts">{"".join(out)}</div>' if out else ''
 
 def number_charts(found)->str:
@@ -441,11 +454,12 @@ def dice_section(found)->str:
     "Dice per image."
     if found.metrics is None: return ''
     groups = len(found.metrics.groupby(['stage', 'split']))
-    return chart(lambda f: draw_dice(f, found.metrics), 'Dice of every image by split and stage', (max(4.4, 1.1 * groups + .8), 3.1), note='Each point is an image; lines join its pseudo label to its final mask. Boxes: quartiles and median.')
+    return chart(lambda f: draw_dice(f, found.metrics), 'Dice of every image by split and stage', (max(4.4, 1.1 * groups + .8), 3.1), note='Each point is an image; lines join the masks of the same image. Boxes: quartiles and median.')
 
 # %% ../nbs/15_report.ipynb #65c57d0f
 FILES = {'report.html': 'this page', 'config.yaml': 'every choice of this run', 'provenance.json': 'command, versions, commit, machine, times, alarms', 
-         'log.jsonl': 'losses and label-free numbers, one step a line', 'checkpoints/': 'state of every stage, to resume from', 'pseudo_labels/': "the GAN's labels of the training images, at the images' own sizes",
+         'log.jsonl': 'losses and label-free numbers, one step a line', 'checkpoints/': 'state of every stage, to resume from', 'gan_labels/': "the GAN's labels of the training images before their registration; variant plus only",
+         'pseudo_labels/': "labels of the training images that the final network starts from, at the images' own sizes",
          'quality.csv': 'score, selection and weight of every label in every round', 'rounds/': 'labels and scores that each round learned from', 'model.safetensors': 'the trained network, for <code>aeseg predict</code>',
          'predictions/': "masks of all images, at the images' own sizes", 'metrics.csv': 'scores of every mask against the true one; only where true masks were given'}
 
@@ -466,7 +480,7 @@ def files_section(found)->str:
 def reproduction_section(found)->str:
     "Command, commit, versions, machine and configuration."
     p = found.provenance
-    facts = {k: v for k, v in p.items() if k not in ('events', 'command', 'skipped')}
+    facts = {k: v for k, v in p.items() if k not in ('events', 'command', 'skipped', 'registration')}
     changed = {k: v for k, v in vars(found.config).items() if v != getattr(make_config(found.config.preset), k)}
     show = lambda v: 'yes' if v is True else 'no' if v is False else '–' if v is None or v == [] else text(', '.join(map(str, v)) if isinstance(v, list) else v)
     command = f'<pre><code>{text(p["command"])}</code></pre>' if p.get('command') else ''

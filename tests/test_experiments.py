@@ -52,6 +52,10 @@ def test_fit(tmp_path):
     ("03_bench", dict(repeat=1), "unknown parameter 'repeat'; did you mean 'repeats'?"),
     ("03_bench", dict(phantoms="many"), "phantoms='many' must be a number"),
     ("03_bench", dict(task="liver"), "there are no phantoms with an ellipse prior of task='liver'"),
+    ("04_tasks", dict(task="lung"), "unknown parameter 'task'; did you mean 'tasks'?"),
+    ("04_tasks", dict(tasks="lung,livre"), "'livre' is unknown; did you mean 'liver'?"),
+    ("04_tasks", dict(supervised="no"), "supervised='no' must be True or False"),
+    ("04_tasks", dict(data="nowhere"), "nowhere/hc18: no such folder"),
 ])
 def test_unknown_parameter(tmp_path, name, parameter, hint):
     with pytest.raises(papermill.PapermillExecutionError) as e: execute(name, tmp_path, **parameter)
@@ -94,3 +98,60 @@ def test_bench(tmp_path):
     assert facts["command"].startswith("papermill nbs/experiments/03_bench.ipynb") and "-p gan_steps 4" in facts["command"]
     assert set(facts["time_to_quality"]["curves"]) == {"full", "textbook"} and "GAN step, `full` against the textbook" in said and "full: " in said
     assert said.count("image/jpeg") == 1 and str(tmp_path) not in said
+
+
+def test_tasks(tmp_path):
+    out = tmp_path / "grid"
+    (out / "lung_plus_seed3").mkdir(parents=True)
+    (out / "lung_plus_seed3/stranger.txt").write_text("not a run")
+    parameters = dict(tasks="fetal_head,lung", seeds=3, phantoms=8, out="grid", size=32, **TINY)
+
+    said = execute("04_tasks", tmp_path, **parameters)
+    assert "lung plus seed 3: failed" in said and "is not a run folder" in said and "lung supervised seed 3: done" in said
+    table = pd.read_csv(out / "tasks.csv").set_index("task")
+    assert table["runs"].to_dict() == {"fetal head": 1, "lung": 0} and table["failed"].to_dict() == {"fetal head": 0, "lung": 1}
+    head = table.loc["fetal head"]
+    for name in ("gan_label", "pseudo_label", "final", "supervised"): assert 0 < head[f"{name}_dice_mean"] < 1 and head[f"{name}_dice_spread"] == 0, name
+    assert head["difference_points"] == pytest.approx(100 * (head["final_dice_mean"] - head["supervised_dice_mean"]), abs=.01)
+    assert table.loc["lung", "supervised_dice_mean"] > 0 and pd.isna(table.loc["lung", "difference_points"])
+    text = (out / "tasks.md").read_text()
+    for part in ("| fetal head | plus | 1 | 0 |", "| lung | plus | 0 | 1 |", "-p out runs/grid", "commit: ", "seeds: 3", "fetal_head_8: 6 train, 2 val; auxiliary masks: ellipses", "lung_auxiliary", "lung plus seed 3 failed"): assert part in text, part
+
+    run = Run(out / "lung_supervised_seed3")                            # the usual loss, on every human mask of the training split
+    assert (run.config.segmentation_steps, run.read_log("supervised")[-1]["step"], run.provenance["training_images"]) == (2, 2, 6)
+    assert run.read_log("supervised")[-1]["loss"] > 1                   # Dice loss alone is below 1
+    metrics = pd.read_csv(run.folder / "metrics.csv")
+    assert metrics["split"].value_counts().to_dict() == dict(train=6, val=2)
+    assert metrics[metrics["split"] == "val"]["dice"].mean() == pytest.approx(table.loc["lung", "supervised_dice_mean"], abs=1e-4)
+
+    first = (run.folder / "model.safetensors").stat().st_mtime_ns
+    (out / "lung_plus_seed3/stranger.txt").unlink()
+    said = execute("04_tasks", tmp_path, **parameters)
+    assert "fetal_head plus seed 3: was there already" in said and "lung supervised seed 3: was there already" in said and "lung plus seed 3: done" in said
+    assert (run.folder / "model.safetensors").stat().st_mtime_ns == first
+    assert pd.read_csv(out / "tasks.csv")["difference_points"].notna().all() and (out / "tasks.png").stat().st_size
+
+
+def test_tasks_data(tmp_path):
+    "Folders named as the public data sets: only eyes without pathology are learned from, the others are asked about."
+    for name, prefix, count, val in (("drishti_gs_roi", "drishti", 3, 1), ("ichallenge_pm_roi", "N", 3, 1), ("ichallenge_pm_roi", "P", 4, 2)):
+        made = write_phantoms(tmp_path / "made" / prefix, "optic_disc", count, val, size=(48, 48))
+        splits = tmp_path / "sets" / name / "splits.csv"
+        for part in ("images", "masks"):
+            (splits.parent / part).mkdir(parents=True, exist_ok=True)
+            for path in (made / part).iterdir(): path.rename(splits.parent / part / path.name.replace("optic_disc_", prefix))
+        rows = (made / "splits.csv").read_text().replace("optic_disc_", prefix).split("\n", 1)
+        splits.write_text(splits.read_text() + rows[1] if splits.exists() else "\n".join(rows))
+
+    said = execute("04_tasks", tmp_path, data=str(tmp_path / "sets"), tasks="optic_disc", variants="cyclegan", out="eyes", rounds=0, size=32, **TINY)
+    out = tmp_path / "eyes"
+    for kind in ("cyclegan", "supervised"):
+        names = {p.stem for p in (out / f"optic_disc_{kind}_seed0/predictions").iterdir()}
+        assert names == {f"{p}{k:04}" for p in ("drishti", "N") for k in range(3)}
+        assert {p.stem for p in (out / f"other/optic_disc_{kind}_seed0").iterdir()} == {"P0002", "P0003"}
+    runs = pd.read_csv(out / "runs.csv").set_index("variant")
+    assert (runs["other_images"] == 2).all() and runs[["other_dice", "other_shift_x", "other_shift_y"]].notna().all(axis=None)
+    assert runs.loc["cyclegan", "supervised_other_dice"] == runs.loc["supervised", "other_dice"] and pd.isna(runs.loc["cyclegan", "gan_label_dice"])
+    text = (out / "tasks.md").read_text()
+    for part in ("| optic disc, pathological eyes | cyclegan | 1 |", "-p data DATA -p tasks", "drishti_gs_roi, ichallenge_pm_roi (N*, drishti*): 4 train, 2 val", "| pathological eyes (2) | supervised | 0 |"): assert part in text, part
+    assert str(tmp_path) not in said + text
