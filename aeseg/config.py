@@ -106,6 +106,7 @@ class Config:
     checkpoint_every: int = option(100, 'steps between checkpoints', low=1)
     # label quality and iterative learning
     quality_score: str = option('vae_ensemble', 'score of a pseudo label, the mean rank of: agreement with its VAE reconstruction and with earlier checkpoints; the former and the D_z score (combined); or one alone', choices=('vae_ensemble', 'combined', 'vae', 'discriminator', 'ensemble'))
+    quality_groups: int = option(1, 'ranks are among labels of like area, in so many groups', low=1)
     selection: bool = option(True, 'keep the best-scored pseudo labels only (LQSS)')
     keep_fraction: float = option(.95, 'fraction of pseudo labels that the selection keeps', low=.01, high=1)
     segmentation_loss: str = option('noise_weighted_dice', 'loss of the final network', choices=('noise_weighted_dice', 'dice'))
@@ -163,7 +164,7 @@ PRESETS = dict(
 )
 
 TASK_VALUES = dict(     # what an organ asks for, in every preset
-    liver=dict(keep_fraction=.7),       # a slice in three shows a small liver among look-alikes, and E often takes one of those
+    liver=dict(keep_fraction=.7, quality_groups=5),     # slices show livers of all sizes, and for a small one E often takes a look-alike
 )
 
 def make_config(

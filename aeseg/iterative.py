@@ -106,7 +106,7 @@ def iterate(
     "Noise-robust iterative learning."
     network = None
     for r in range(1, config.rounds + 1):
-        scores = score_labels(labels, vae, judge, others if r == 1 else [previous], config.quality_score)
+        scores = score_labels(labels, vae, judge, others if r == 1 else [previous], config.quality_score, groups=config.quality_groups)
         kept, image = choose_labels(scores, config)
         stage = Segmentation(config, images, labels, previous, image, kept, fabric, f'round_{r}')
         train_stage(stage, config.segmentation_steps)

@@ -134,7 +134,7 @@ class _Fit:
         if self.run.writes: write_masks(self.run.folder/'gan_labels', self.training, self.labels)
         self.labels, facts = register(self.labels, self.training.pixels, self.config.seed, where=self.run.folder)
         self.run.note(registration=facts)
-        if facts['applied']: self.refine = lambda labels: register(labels, self.training.pixels, self.config.seed, threshold=0., where=self.run.folder)[0]
+        if facts['applied']: self.refine = lambda labels: register(labels, self.training.pixels, self.config.seed, 0., self.run.folder)[0]
 
     def auxiliary(self, n):
         "Auxiliary masks to look at, as bytes, drawn a few at a time."

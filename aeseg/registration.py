@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['SPREAD', 'edge_strength', 'outline', 'linear_part', 'move_points', 'move_masks', 'search_motions', 'displacement',
-           'bounding_box', 'fit_field', 'bend_masks', 'register', 'find_motions']
+           'bounding_box', 'fit_field', 'bend_masks', 'region_contrast', 'register', 'find_motions']
 
 # %% ../nbs/10_registration.ipynb #3187f4a5
 import math
@@ -143,46 +143,60 @@ def bend_masks(
     for _ in range(2): moved = displacement(field, here - moved, box)
     return F.grid_sample(masks, ((here - moved + .5) * 2 / torch.tensor([w, h]) - 1).view(n, h, w, 2), align_corners=False)
 
-# %% ../nbs/10_registration.ipynb #cb874d38
+# %% ../nbs/10_registration.ipynb #88ca7a98
+def region_contrast(
+    x:torch.Tensor,         # (N, C, H, W) in [-1, 1]
+    masks:torch.Tensor,     # (N, 1, H, W) in [0, 1]
+    scale:float,            # pixels of the canvas a pixel of a canvas of 128
+)->torch.Tensor:            # (N,) in [0, 1]
+    "Share of the variance of intensities, in the mask and a band around it, that the two explain."
+    inside, reach = (masks > .5).float(), round(8 * scale)
+    wide = F.max_pool2d(F.max_pool2d(inside, (2 * reach + 1, 1), 1, (reach, 0)), (1, 2 * reach + 1), 1, (0, reach))
+    total = lambda t: t.sum((2, 3), keepdim=True)
+    mean = lambda w: total(x * w) / total(w).clamp(min=1)
+    within = sum(total(w * (x - mean(w)) ** 2) for w in (inside, wide - inside))
+    return (1 - within.sum(1) / total(wide * (x - mean(wide)) ** 2).sum(1).clamp(min=1e-6)).clamp(0, 1)[:, 0, 0]
+
+# %% ../nbs/10_registration.ipynb #c323b58a
 def register(
     labels,                 # (N, 1, H, W) in [0, 1] or uint8; may be `Stored`
     pixels,                 # (N, C, H, W) uint8, their images; may be `Stored`
     seed:int=0,
-    threshold:float=.7,     # least mean motion of outlines, pixels of a canvas of 128; below it labels stay
+    least_contrast:float=.15,   # mean `region_contrast` below which labels stay
     where=None,             # None: in memory; a folder, see `collect`
 )->tuple:                   # labels (N, 1, H, W) as uint8; what was done, as a dict
     "Labels moved and bent onto the edges of their images (ours). Labels without an outline stay."
-    scale = max(labels.shape[2:]) / 128
-    outlines = [outline(l[0].numpy()) for piece in labels.split(64) for l in probability(piece)]
+    scale, outlines, contrasts = max(labels.shape[2:]) / 128, [], []
+    for rows in torch.arange(len(labels)).split(64):
+        masks = probability(labels[rows])
+        outlines += [outline(m[0].numpy()) for m in masks]; contrasts.append(region_contrast(normalise(pixels[rows]), masks, scale).flatten())
     some = torch.tensor([k for k, o in enumerate(outlines) if len(o)], dtype=torch.long)
-    if not len(some): return labels, dict(applied=False)
+    facts = dict(region_contrast=round(torch.cat(contrasts)[some].mean().item(), 3) if len(some) else 0., applied=False)
+    if facts['region_contrast'] < least_contrast: return labels, facts
     points = torch.from_numpy(np.stack([outlines[k] for k in some]))
-    motions, common, distance = find_motions(pixels, some, points, scale, seed, threshold)
-    facts = dict(zip(('scale_x', 'scale_y', 'degrees', 'shift_x', 'shift_y'), [round(v, 3) for v in (*common[:2].exp().tolist(), math.degrees(common[2]), *common[3:].tolist())]))
-    facts.update(outline_moved=round(distance, 3), applied=distance >= threshold)
-    if not facts['applied']: return labels, facts
+    motions, common = find_motions(pixels, some, points, scale, seed)
+    distance = (move_points(points, common.expand(len(some), 1, 5))[:, 0] - points).norm(dim=2).mean().item() / scale
+    facts.update(zip(('scale_x', 'scale_y', 'degrees', 'shift_x', 'shift_y'), [round(v, 3) for v in (*common[:2].exp().tolist(), math.degrees(common[2]), *common[3:].tolist())]))
+    facts.update(outline_moved=round(distance, 3), applied=True)
     moved = lambda which: move_masks(probability(labels[some[which]]), points[which].mean(1), motions[which])
     return collect(_bent(labels, pixels, some, moved, scale), labels.shape, where), facts
 
-# %% ../nbs/10_registration.ipynb #b3e2cfa8
+# %% ../nbs/10_registration.ipynb #e4d4b7fe
 def find_motions(
     pixels,                 # (N, C, H, W) uint8
     some:torch.Tensor,      # (M,) which of them
     points:torch.Tensor,    # (M, P, 2) outlines of their labels
     scale:float,            # pixels of the canvas a pixel of a canvas of 128
     seed:int,
-    threshold:float,
     rounds:int=3,
-):                          # motions (M, 5), the common one (5,), how far it moves outlines on average, in pixels of a canvas of 128
-    "The motion of each label and what motions have in common; ends after the first round where that is next to nothing."
+):                          # motions (M, 5), the common one (5,)
+    "The motion of each label, and what motions have in common."
     spread, common = SPREAD * torch.tensor([1., 1., 1., scale, scale]), torch.zeros(5)
     for r in range(rounds):
         motions = torch.cat([search_motions(edge_strength(normalise(pixels[some[p]]), scale), points[p], common, spread, generator_for(seed, f'register {r}', k))
                              for k, p in enumerate(torch.arange(len(some)).split(64))])     # in pieces, so that memory does not grow with the data set
         common = motions.median(0).values
-        distance = (move_points(points, common.expand(len(some), 1, 5))[:, 0] - points).norm(dim=2).mean().item() / scale
-        if not r and distance < threshold: break
-    return motions, common, distance
+    return motions, common
 
 def _bent(labels, pixels, some, moved, scale):
     "All labels as pieces of bytes, those with an outline moved and bent: a common field from at most 256 of them, then one for each."
