@@ -10,7 +10,6 @@ import os
 import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 
 import numpy as np
@@ -20,48 +19,44 @@ FEW = dict(preset="smoke", accelerator="cpu", threads=1, variant="cyclegan", vae
            mask_generator_dilations=[1], discriminator_channels=2, segmentation_channels=1)
 HELD, STREAMED = 10**6, 0       # memory_limit, MB
 
-# The peak of this program alone: getrusage would count what its parent held when it started it.
-RUN = """
-import json, resource, sys
-from pathlib import Path
-from aeseg.pipeline import fit
-images, out, parameters = sys.argv[1:]
-fit(images, out, truth=None, quiet=True, **json.loads(parameters))
-status = Path("/proc/self/status")
-if status.exists(): peak = int(status.read_text().split("VmHWM:")[1].split()[0]) * 1024
-else: peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
-print(peak)
+# One process imports everything; each run is a fork of it, whose peak the system counts from the fork on.
+RUNS = """
+import gc, json, os, sys
+import aeseg.pipeline, aeseg.report, lightning_fabric, monai.networks.nets, safetensors.torch
+gc.freeze()
+for images, out, parameters in json.loads(sys.argv[1]):
+    pid = os.fork()
+    if not pid:
+        try: aeseg.pipeline.fit(images, out, truth=None, quiet=True, **parameters)
+        except BaseException as e: print(repr(e), file=sys.stderr, flush=True); os._exit(1)
+        os._exit(0)
+    _, status, used = os.wait4(pid, 0)
+    if status: sys.exit(1)
+    print(used.ru_maxrss * (1 if sys.platform == "darwin" else 1024), flush=True)
 """
 
 
-def write_images(folder, count, size):
+def write_images(folder, count, size, channels=1):
     "Square images of coarse noise."
     (folder / "images").mkdir(parents=True)
     for k in range(count):
-        noise = np.random.default_rng(k).integers(0, 256, (8, 8), np.uint8)
-        Image.fromarray(noise).resize((size, size), Image.NEAREST).save(folder / "images" / f"{k:06}.png", compress_level=1)
+        noise = np.random.default_rng(k).integers(0, 256, (8, 8, channels), np.uint8)
+        Image.fromarray(noise.squeeze()).resize((size, size), Image.NEAREST).save(folder / "images" / f"{k:06}.png", compress_level=1)
     return folder
 
 
-def peak(images, out, **parameters):
-    "Bytes that a process with a `fit` of its own needed at most."
-    done = subprocess.run([sys.executable, "-c", RUN, images, out, json.dumps({**FEW, **parameters})], capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
-    if done.returncode: raise RuntimeError(done.stderr)
-    return int(done.stdout.split()[-1])
-
-
-def measure(folder, counts, size, limits, say=lambda *a: None):
+def measure(folder, counts, size, limits=(HELD, STREAMED), channels=1, say=lambda *a: None):
     "One (count, bytes of images, peak with each memory_limit) each count."
-    rows = []
-    for count in counts:
-        images = write_images(folder / f"images_{count}", count, size)
-        peaks = []
-        for limit in limits:
-            start = time.time()
-            peaks.append(peak(images, folder / f"run_{count}_{limit}", size=size, memory_limit=limit))
-            say(f"{count} images, memory_limit={limit}: peak {peaks[-1] / 1e6:.0f} MB ({time.time() - start:.0f} s)")
-        rows.append((count, count * size * size, *peaks))
-    return rows
+    images = {n: write_images(folder / f"images_{n}", n, size, channels) for n in counts}
+    jobs = [(n, limit) for n in counts for limit in limits]
+    given = [(str(images[n]), str(folder / f"run_{n}_{limit}"), dict(FEW, size=size, memory_limit=limit)) for n, limit in jobs]
+    peaks = {}
+    with subprocess.Popen([sys.executable, "-c", RUNS, json.dumps(given)], stdout=subprocess.PIPE, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"}) as process:
+        for (n, limit), line in zip(jobs, process.stdout):
+            peaks[n, limit] = int(line)
+            say(f"{n} images, memory_limit={limit}: peak {peaks[n, limit] / 1e6:.0f} MB")
+    if process.returncode: raise RuntimeError(f"a run failed after {len(peaks)} of {len(jobs)}; its message is above")
+    return [(n, n * size * size * channels, *[peaks[n, limit] for limit in limits]) for n in counts]
 
 
 def growth(rows):
@@ -79,7 +74,7 @@ def main():
     a = parser.parse_args()
     if len(a.counts) < 2 or sorted(set(a.counts)) != a.counts or a.counts[0] < 2: parser.error("--counts needs at least two ascending numbers")
     if a.size < 32 or a.size % 32: parser.error("--size must be a multiple of 32")
-    with tempfile.TemporaryDirectory(dir=a.folder) as folder: rows = measure(Path(folder), a.counts, a.size, a.limits, lambda s: print(s, flush=True))
+    with tempfile.TemporaryDirectory(dir=a.folder) as folder: rows = measure(Path(folder), a.counts, a.size, a.limits, say=lambda s: print(s, flush=True))
     print(f"{'images':>8} {'their MB':>9}" + "".join(f"{f'limit {limit}':>16}" for limit in a.limits))
     for count, own, *peaks in rows: print(f"{count:8} {own / 1e6:9.0f}" + "".join(f"{p / 1e6:13.0f} MB" for p in peaks))
     print("growth of the peak / growth of the images' own size: " + ", ".join(f"{g:.3f}" for g in growth(rows)))
