@@ -28,7 +28,7 @@ def _fit(a):
 
 def _summary(run):
     "Print what a run ended with."
-    for event in run.provenance['events']: print(f'alarm: {event}')
+    for event in run.provenance['events']: print(event if event.startswith('restart ') else f'alarm: {event}')
     for sentence in run.provenance.get('skipped', ()): print(f'skipped: {sentence}')
     path = run.folder/'metrics.csv'
     if path.exists():
