@@ -101,16 +101,17 @@ def iterate(
     others,                     # label sets of earlier checkpoints, at least one
     after_round=None,           # called with (round, rows, labels before, change)
     where=None,                 # a folder for C's labels; None holds them in memory
-    refine=lambda labels: labels,   # what is done to C's labels, such as registration
-):                              # C of the last round (None for rounds=0), labels by C
+    refine=None,                # what is done to C's labels before the next round learns from them: (labels, write) -> labels, where `write` is C for a batch of pixels
+):                              # C of the last round (None for rounds=0), and its labels
     "Noise-robust iterative learning."
     network = None
     for r in range(1, config.rounds + 1):
-        scores = score_labels(labels, vae, judge, others if r == 1 else [previous], config.quality_score, groups=config.quality_groups)
+        scores = score_labels(labels, vae, judge, others if r == 1 else [previous], config.quality_score, groups=config.quality_groups, pixels=images.pixels)
         kept, image = choose_labels(scores, config)
         stage = Segmentation(config, images, labels, previous, image, kept, fabric, f'round_{r}')
         train_stage(stage, config.segmentation_steps)
-        network, written = stage.network, refine(segment(stage.network, images.pixels, fabric, where=where))
+        network, written = stage.network, segment(stage.network, images.pixels, fabric, where=where)
+        if refine and r < config.rounds: written = refine(written, lambda pixels: segment(stage.network, pixels, fabric))
         change = float(1 - agreement(written, labels).mean())
         rows = [dict(round=r, id=i, **{k: round(float(v[n]), 5) for k, v in scores.items()}, kept=bool(kept[n]), weight=round(float(image[n]) * bool(kept[n]), 5)) for n, i in enumerate(images.ids)]
         if after_round: after_round(r, rows, labels, change)

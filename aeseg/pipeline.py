@@ -19,7 +19,7 @@ from .gan import GAN, VAEStage, build_networks, label_alarms, label_statistics
 from .iterative import iterate, segment
 from .metrics import TrueMasks, evaluate, read_spacing
 from .networks import segmentation_network
-from .quality import score_labels
+from .quality import score_labels, second_look
 from .registration import register
 from .runs import Run, launch, make_fabric, train
 from .vae import MaskVAE
@@ -106,7 +106,8 @@ class _Fit:
     def __init__(self, run, images, masks, fabric, quiet):
         self.run, self.config, self.fabric, self.quiet, self.masks = run, run.config, fabric, quiet, masks
         self.images, self.training, self.rows = images, images.split('train'), []
-        self.refine = lambda labels: labels         # what registration does to later labels, where it found something to do
+        self.registers = False                      # whether labels are registered; known when those of the GAN are
+        self.looks, self.replaced = [], torch.zeros(len(self.training), dtype=torch.bool)     # by second looks: how many labels each time, and which the last time
 
     def every(self, steps): return min(self.config.checkpoint_every, max(1, steps // 2))    # at least two checkpoints: selection compares their labels
     def train(self, stage, steps, **kw): train(stage, steps, self.run, self.every(steps), quiet=self.quiet, fabric=self.fabric, **kw)
@@ -126,15 +127,33 @@ class _Fit:
             if attempt == self.config.restarts or not any(a.startswith(('collapse', 'inversion', 'no diversity')) for a in alarms): break
             self.run.note(f'restart after {self.gan.name}: {alarms[0]}')
         for alarm in alarms: self.run.note(f'final pseudo labels: {alarm}')
-        if self.config.variant == 'plus': self.register()
+        if self.config.variant == 'plus': self.improve()
         if self.run.writes: write_masks(self.run.folder/'pseudo_labels', self.training, self.labels)
 
-    def register(self):
-        "Labels onto the edges of their images; those of the GAN are kept beside them."
+    def improve(self):
+        "A second look at bad labels, then all labels onto the edges of their images; those of the GAN are kept beside them."
         if self.run.writes: write_masks(self.run.folder/'gan_labels', self.training, self.labels)
+        self.labels = self.look_again(self.labels, self.gan.draw)
         self.labels, facts = register(self.labels, self.training.pixels, self.config.seed, where=self.run.folder)
+        self.registers = facts['applied']
         self.run.note(registration=facts)
-        if facts['applied']: self.refine = lambda labels: register(labels, self.training.pixels, self.config.seed, 0., self.run.folder)[0]
+
+    def look_again(self, labels, write):
+        if not self.config.second_look: return labels
+        labels, self.replaced = second_look(labels, self.training.pixels, write, self.gan.vae, self.config.second_look, self.run.folder)
+        self.looks.append(int(self.replaced.sum())); self.run.note(labels_replaced_by_second_look=self.looks)
+        return labels
+
+    def opinion(self, path):
+        "Labels of an earlier checkpoint as a second opinion; it has none where the label is new."
+        old = self.registered(Stored(path))
+        if self.replaced.any():
+            mixed = lambda rows: torch.where(self.replaced[rows].view(-1, 1, 1, 1), self.labels[rows], old[rows])
+            old = collect(map(mixed, torch.arange(len(self.replaced)).split(16)), old.shape, self.run.folder)
+        return old
+
+    def registered(self, labels): return register(labels, self.training.pixels, self.config.seed, 0., self.run.folder)[0] if self.registers else labels
+    def refine(self, labels, write): return self.registered(self.look_again(labels, write)) if self.config.variant == 'plus' else labels
 
     def auxiliary(self, n):
         "Auxiliary masks to look at, as bytes, drawn a few at a time."
@@ -160,7 +179,7 @@ class _Fit:
     def learn(self):
         "The rounds; `self.model` is what predicts afterwards."
         self.fabric.barrier()           # until the label sets are written
-        others = [self.refine(Stored(p)) for p in self.label_sets()[:-1]] or [self.labels]
+        others = [self.opinion(p) for p in self.label_sets()[:-1]] or [self.labels]
         means = (to_bytes(torch.stack([probability(piece) for piece in pieces]).mean(0)) for pieces in zip(*[o.split(16) for o in others]))
         second = collect(means, self.labels.shape, self.run.folder)
         network, _ = iterate(self.config, self.training, self.labels, second, self.gan.vae, self.gan.judge, self.train, self.fabric, others, self.after_round, self.run.folder, self.refine)
