@@ -23,12 +23,12 @@ def _fit(a):
         stored = dataclasses.asdict(config_from_yaml(a.config)); values = {**stored, **{k: v for k, v in {**named, **given}.items()}}
         if a.preset: raise InputError(f'--preset {a.preset} would be overridden by --config {a.config}; give one of them')
     elif values['preset'] is None: values['preset'] = 'cpu'
-    run = fit(a.images, a.out, aux_masks=a.aux_masks, truth=None if a.truth == 'none' else a.truth, spacing=a.spacing, skip_bad=a.skip_bad, ids=a.ids, resume=a.resume, overwrite=a.overwrite, quiet=a.quiet, **values)
+    run = fit(a.images, a.out, aux_masks=a.aux_masks, truth=None if a.truth == 'none' else a.truth, spacing=a.spacing, skip_bad=a.skip_bad, ids=a.ids, labels_of=a.labels_of, resume=a.resume, overwrite=a.overwrite, quiet=a.quiet, **values)
     return _summary(run)
 
 def _summary(run):
     "Print what a run ended with."
-    for event in run.provenance['events']: print(event if event.startswith('restart ') else f'alarm: {event}')
+    for event in run.provenance['events']: print(event['text'] if event['kind'] == 'restart' else f'alarm: {event["text"]}')
     for sentence in run.provenance.get('skipped', ()): print(f'skipped: {sentence}')
     path = run.folder/'metrics.csv'
     if path.exists():
@@ -130,6 +130,7 @@ def _fit_arguments(p):
     add('--truth', default='auto', metavar='DIR', help='true masks for evaluation only (default: masks/ beside images/; "none": do not evaluate)')
     add('--spacing', metavar='CSV', help='mm per pixel for the evaluation: a CSV file, or a number')
     add('--ids', action='append', metavar='PATTERN', help='only images whose id matches, such as "N*"; may be repeated')
+    add('--labels-of', metavar='RUN', help='start from the VAE and the GAN of a finished run on the same images, so that only what follows is trained')
     add('--skip-bad', action='store_true', help='leave unreadable images out'); add('--resume', action='store_true', help='continue the run in --out')
     add('--overwrite', action='store_true', help='replace the run in --out'); add('--quiet', action='store_true', help='no progress bars')
 

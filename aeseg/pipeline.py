@@ -4,10 +4,11 @@
 
 # %% auto #0
 __all__ = ['KEPT_CHECKPOINTS', 'COMPARED', 'DEMO', 'build_model', 'save_model', 'load_model', 'apply_model', 'data_digest',
-           'write_masks', 'write_rows', 'find_truth', 'measure', 'report_pictures', 'fit', 'predict', 'demo']
+           'write_masks', 'write_rows', 'find_truth', 'measure', 'report_pictures', 'check_source', 'take_gan', 'fit',
+           'predict', 'demo']
 
 # %% ../nbs/16_pipeline.ipynb #b93ca8e7
-import csv, dataclasses, hashlib, time
+import csv, dataclasses, hashlib, shutil, time
 from datetime import datetime, timezone
 from fnmatch import fnmatch
 from pathlib import Path
@@ -125,7 +126,7 @@ class _Fit:
             self.labels = self.gan.write_labels(self.training, where=self.run.folder)
             alarms = label_alarms(self.labels, self.auxiliary(len(self.training)))
             if attempt == self.config.restarts or not any(a.startswith(('collapse', 'inversion', 'no diversity')) for a in alarms): break
-            self.run.note(f'restart after {self.gan.name}: {alarms[0]}')
+            self.run.note(f'restart after {self.gan.name}: {alarms[0]}', 'restart')
         for alarm in alarms: self.run.note(f'final pseudo labels: {alarm}')
         if self.config.variant == 'plus': self.improve()
         if self.run.writes: write_masks(self.run.folder/'pseudo_labels', self.training, self.labels)
@@ -170,7 +171,7 @@ class _Fit:
         scores, seen = score_labels(labels, self.gan.vae, self.gan.judge, [labels]), label_statistics(labels)
         self.run.log('checkpoint', step, dict(vae_agreement=round(float(scores['vae'].mean()), 4), discriminator=round(float(scores['discriminator'].mean()), 4),
                                               area=round(seen['area'], 4), diversity=round(seen['diversity'], 4)))
-        for alarm in label_alarms(labels, auxiliary): self.run.note(f'step {step}: {alarm}')
+        for alarm in label_alarms(labels, auxiliary): self.run.note(f'step {step}: {alarm}', 'passing')
 
     @property
     def labels_name(self): return self.gan.name.replace('gan', 'labels')
@@ -240,6 +241,36 @@ def report_pictures(fit, truth):
                 pseudo_labels=probability(torch.stack([fit.labels[index[images.ids[k]]] if images.ids[k] in index else written[k] for k in chosen])), final=probability(fit.predictions[chosen]),
                 truth=(torch.from_numpy(np.stack(true))[:, None] > 127).float() if len(true) == len(chosen) else None, auxiliary=auxiliary, painted=painted)
 
+# %% ../nbs/16_pipeline.ipynb #16a0be02
+def check_source(
+    source,         # folder of a finished run
+    config:Config,  # of the run that shall start with its labels
+    digest:str,     # of `data_digest`
+)->Run:
+    "A run whose VAE and GAN another one may take. Raises `InputError`."
+    run, names = Run(source), [f.name for f in dataclasses.fields(Config)]
+    if not (run.folder/'config.yaml').exists() or not run.finished: raise InputError(f'{source} is not the folder of a finished run; finish it with --resume, or leave out --labels-of')
+    if run.provenance['data'] != digest: raise InputError(f'{source} was run on other images or auxiliary masks; leave out --labels-of')
+    machine = ('preset', 'accelerator', 'precision', 'devices', 'compile', 'threads', 'memory_limit')
+    same_gan = lambda c: dict(vars(c), variant='full' if c.variant == 'plus' else c.variant)
+    old, new = same_gan(run.config), same_gan(config)
+    for key in names[:names.index('second_look')]:
+        if key not in machine and old[key] != new[key]: raise InputError(f'{source} was run with {key}={old[key]!r}, not {new[key]!r}, so its labels would differ; give the same value, or leave out --labels-of')
+    return run
+
+def take_gan(
+    source:Run,     # of `check_source`
+    run:Run,        # opened
+):
+    "Copy checkpoints of the VAE and the GAN, with the labels that belong to them; `train` then finds these stages done."
+    if 'labels_of' in run.provenance: return
+    for path in sorted((source.folder/'checkpoints').iterdir()):
+        if path.name.startswith(('vae', 'gan', 'labels')):
+            with replacing(run.folder/'checkpoints'/path.name) as temporary: shutil.copyfile(path, temporary)
+    for kind in ('passing', 'restart'):
+        for event in source.events(kind): run.note(event, kind)
+    run.note(labels_of=str(source.folder), gan_commit=source.provenance['commit'])
+
 # %% ../nbs/16_pipeline.ipynb #2944c5f6
 def fit(
     images,                 # data-set folder with images/, folder of images, or a list of such
@@ -249,6 +280,7 @@ def fit(
     spacing=None,           # mm per pixel for the evaluation: number or CSV file
     skip_bad:bool=False,    # leave unreadable images out
     ids=(),                 # patterns such as 'N*': only images whose id matches one; none: all images
+    labels_of=None,         # a finished run on the same images and masks: its VAE and GAN are taken, and training starts with their labels
     resume:bool=False,      # continue the run in `out`
     overwrite:bool=False,   # replace the run in `out`
     quiet:bool=False,       # no progress bars
@@ -262,9 +294,9 @@ def fit(
     if config is None: config = make_config(**{'shape': 'masks' if aux_masks else 'ellipse', **parameters})
     own = {Path(f).resolve() for f in folders} & {p for f in aux_masks for p in (Path(f).resolve(), Path(f).resolve().parent)}
     if own: raise InputError(f'{min(own)} is given as --images and as --aux-masks, but its own masks must not enter training; give masks of another data set')
-    return launch(_fit, config, config, folders, out, aux_masks, truth, spacing, skip_bad, [ids] if isinstance(ids, str) else list(ids or ()), resume, overwrite, quiet, began) or Run(out)
+    return launch(_fit, config, config, folders, out, aux_masks, truth, spacing, skip_bad, [ids] if isinstance(ids, str) else list(ids or ()), labels_of, resume, overwrite, quiet, began) or Run(out)
 
-def _fit(fabric, config, folders, out, aux_masks, truth, spacing, skip_bad, ids, resume, overwrite, quiet, began):
+def _fit(fabric, config, folders, out, aux_masks, truth, spacing, skip_bad, ids, labels_of, resume, overwrite, quiet, began):
     "`fit` in one process; of several, the first opens the run, and the others follow when it is there."
     near = next(p for p in [Path(out).absolute(), *Path(out).absolute().parents] if p.is_dir())      # the run folder is made when all input is sound
     only = [i for f in folders for i in image_paths(f) if any(fnmatch(i, p) for p in ids)] if ids else None
@@ -274,9 +306,11 @@ def _fit(fabric, config, folders, out, aux_masks, truth, spacing, skip_bad, ids,
     masks = make_auxiliary(config, data.canvas, aux_masks)
     truth, spacing = find_truth(truth, folders), read_spacing(spacing) if isinstance(spacing, (str, Path)) and not _is_number(spacing) else spacing and float(spacing)
     if truth: _check_truth(TrueMasks(truth), data, spacing)
-    run = Run.open(out, config, resume, overwrite) if fabric.is_global_zero else Run(out, writes=False)
-    fabric.barrier()
     digest = data_digest(data, masks)
+    source = check_source(labels_of, config, digest) if labels_of else None
+    run = Run.open(out, config, resume, overwrite) if fabric.is_global_zero else Run(out, writes=False)
+    if source and fabric.is_global_zero: take_gan(source, run)
+    fabric.barrier()
     if run.provenance.get('data', digest) != digest: raise InputError(f'{run.folder} was started with other images or auxiliary masks than given now ({folders[0]}); give the same ones, or --overwrite')
     if run.finished and (run.folder/'report.html').exists(): return run
     run.note(data=digest, image_folders=[str(f) for f in folders], images=len(data), training_images=len(data.split('train')), canvas=list(data.canvas), auxiliary_folders=[str(f) for f in aux_masks], skipped=list(data.skipped))

@@ -7,9 +7,9 @@ __all__ = ['OURS', 'TRUTH', 'LINES', 'INKS', 'NUMBERS', 'KEPT', 'DROPPED', 'STAG
            'outlines', 'dice', 'as_picture', 'label_sheet', 'text', 'table', 'embed', 'svg_path', 'tile', 'Bitmaps',
            'chart', 'read_stages', 'thin', 'draw_losses', 'draw_numbers', 'read_table', 'draw_scores', 'draw_agreement',
            'split_order', 'draw_dice', 'Found', 'section', 'some', 'verdict', 'header', 'registration_line',
-           'summary_table', 'label_free_table', 'alarm_box', 'painted_pictures', 'example_pictures', 'loss_charts',
-           'number_charts', 'ranked_pictures', 'quality_section', 'dice_section', 'file_size', 'files_section',
-           'reproduction_section', 'page', 'write_report']
+           'improvements', 'summary_table', 'label_free_table', 'alarm_box', 'painted_pictures', 'example_pictures',
+           'loss_charts', 'number_charts', 'ranked_pictures', 'quality_section', 'dice_section', 'file_size',
+           'files_section', 'reproduction_section', 'page', 'write_report']
 
 # %% ../nbs/15_report.ipynb #e5a4e518
 import base64, html, io, json, re
@@ -282,10 +282,7 @@ class Found:
         self.quality, self.metrics = [read_table(run.folder/f'{n}.csv') for n in ('quality', 'metrics')]
         self.pictures, self.bitmaps = pictures, Bitmaps()
         self.shape = tuple(pictures['images'].shape[2:])
-        events = [str(e) for e in self.provenance.get('events', [])]
-        self.passing = [e for e in events if re.match(r'step \d+:', e)]     # raised at a checkpoint during training
-        self.restarts = [e for e in events if e.startswith('restart after')]        # of the GAN; what is left is about the end result
-        self.events = [e for e in events if e not in self.passing + self.restarts]
+        self.events, self.passing, self.restarts = [run.events(kind) for kind in ('alarm', 'passing', 'restart')]
 
     def dice(self, stage, k, mask):
         "The Dice of example k as HTML: from metrics.csv, or on the canvas; empty without truth."
@@ -335,6 +332,13 @@ def registration_line(found)->str:
     moved = f'which moves outlines by {r["outline_moved"]:.1f} pixels of a canvas of 128'
     return f'<p>Registration to the edges of the images: in common, labels were {how}, {moved}; then each was fitted by itself.</p>' if r['applied'] else f'<p>Registration to the edges of the images would have {how}, {moved}: too little to change labels.</p>'
 
+def improvements(found)->str:
+    "What `plus` did to labels before anything learned from them."
+    looks = found.provenance.get('labels_replaced_by_second_look')
+    if not looks: return registration_line(found)
+    later = f'; after a round, of the segmentation network\'s labels: {", ".join(map(str, looks[1:]))}' if looks[1:] else ''
+    return f'<p>Second look: {some(looks[0], "label")} written anew from a magnified part of the image{later}.</p>' + registration_line(found)
+
 # %% ../nbs/15_report.ipynb #c9de887f
 METRIC_TITLES = dict(dice='Dice', iou='IoU', assd_px='ASSD (px)', hd95_px='HD95 (px)', assd_mm='ASSD (mm)', hd95_mm='HD95 (mm)', area_ratio='area ratio')
 
@@ -354,7 +358,7 @@ def summary_table(found)->str:
             s = scores.loc[split]
             rows.append([text(STAGES.get(stage, stage)), text(split), (group['split'] == split).sum(), s['empty'].iloc[0], *[_cell(s.loc[m], 2 if 'px' in m or 'mm' in m else 3) for m in names]])
     note = '<p class="quiet">Mean ± standard deviation over images. True masks were opened only after training and prediction had ended. An empty mask counts in every mean with the values of <code>aeseg.metrics</code>.</p>'
-    return registration_line(found) + table(['masks', 'split', 'n', 'empty', *[METRIC_TITLES[m] for m in names]], rows, 'numbers') + note
+    return improvements(found) + table(['masks', 'split', 'n', 'empty', *[METRIC_TITLES[m] for m in names]], rows, 'numbers') + note
 
 # %% ../nbs/15_report.ipynb #49026afa
 def label_free_table(found)->str:
@@ -369,7 +373,7 @@ def label_free_table(found)->str:
         seen = label_statistics(found.pictures['auxiliary'].float())
         rows += [[f'{n} of the auxiliary masks shown', 'for comparison', '', f'{seen[n]:.4g}'] for n in ('area', 'diversity')]
     why = '<p>No true mask was given, so <b>nothing was measured</b>: no number below says how good the masks are. Label-free numbers tell whether something went wrong.</p>'
-    return why + registration_line(found) + (table(['number', 'of', 'first', 'last'], rows, 'numbers') if rows else '')
+    return why + improvements(found) + (table(['number', 'of', 'first', 'last'], rows, 'numbers') if rows else '')
 
 def alarm_box(found)->str:
     "Events of the run: those about the end result, then those that came and went."
@@ -480,7 +484,7 @@ def files_section(found)->str:
 def reproduction_section(found)->str:
     "Command, commit, versions, machine and configuration."
     p = found.provenance
-    facts = {k: v for k, v in p.items() if k not in ('events', 'command', 'skipped', 'registration')}
+    facts = {k: v for k, v in p.items() if k not in ('events', 'command', 'skipped', 'registration', 'labels_replaced_by_second_look')}
     changed = {k: v for k, v in vars(found.config).items() if v != getattr(make_config(found.config.preset), k)}
     show = lambda v: 'yes' if v is True else 'no' if v is False else '–' if v is None or v == [] else text(', '.join(map(str, v)) if isinstance(v, list) else v)
     command = f'<pre><code>{text(p["command"])}</code></pre>' if p.get('command') else ''

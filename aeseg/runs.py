@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['RUN_FILES', 'INTERRUPTED', 'has_bfloat16', 'make_fabric', 'prepare', 'make_optimizer', 'shared_draws', 'gather',
-           'part', 'total', 'average', 'descend', 'provenance', 'Run', 'deferred_interrupt', 'train', 'launch']
+           'part', 'total', 'average', 'descend', 'provenance', 'Run', 'deferred_interrupt', 'train', 'launch',
+           'side_by_side']
 
 # %% ../nbs/07_runs.ipynb #5d6613f2
 import json, os, platform, shlex, shutil, signal, subprocess, sys, time
@@ -207,11 +208,16 @@ class Run:
     def provenance(self): return json.loads((self.folder/'provenance.json').read_text()) if (self.folder/'provenance.json').exists() else {}
     @property
     def finished(self): return 'finished' in self.provenance
+    def events(self, kind:str): return [e['text'] for e in self.provenance.get('events', []) if e['kind'] == kind]
 
-    def note(self, event=None, **facts):
-        "Add an event (a sentence) and facts to the provenance."
-        p = self.provenance
-        if event: p['events'] = [*p.get('events', []), event]
+    def note(self,
+        event:str='',       # a sentence
+        kind:str='alarm',   # alarm: about what the run ended with; passing: an alarm during training; restart: a remedy
+        **facts
+    ):
+        "Add an event, once, and facts to the provenance."
+        p, new = self.provenance, dict(kind=kind, text=event)
+        if event and new not in p.get('events', []): p['events'] = [*p.get('events', []), new]       # a resumed run meets it again
         self._write('provenance.json', json.dumps({**p, **facts}, indent=1))
 
     def log(self, stage, step, losses):
@@ -329,3 +335,23 @@ def _wait(context, pressed):
             told = True
             for p in context.processes:
                 if p.is_alive(): os.kill(p.pid, signal.SIGINT)
+
+# %% ../nbs/07_runs.ipynb #07d50101
+def side_by_side(
+    function,       # (*arguments) -> what went wrong, or an empty text
+    jobs:dict,      # name -> arguments
+    workers:int,    # processes
+)->dict:            # name -> what went wrong, or an empty text
+    "Run a function on each job, in processes of a Dask cluster on this machine."
+    import dask, logging
+    from dask.distributed import Client, LocalCluster, as_completed
+    from itertools import islice
+    settings = {'distributed.scheduler.allowed-failures': 1, 'distributed.scheduler.http.routes': [], 'distributed.worker.http.routes': [],
+                'distributed.nanny.pre-spawn-environ.MALLOC_TRIM_THRESHOLD_': 2**26, 'distributed.nanny.pre-spawn-environ.MALLOC_MMAP_THRESHOLD_': 2**25}
+    with dask.config.set(settings), LocalCluster(n_workers=max(1, min(workers, len(jobs))), processes=True, threads_per_worker=1, host='127.0.0.1', dashboard_address='127.0.0.1:0',
+                                                 scheduler_kwargs={'dashboard': False}, memory_limit=0, silence_logs=logging.CRITICAL) as cluster, Client(cluster) as client:
+        ask = lambda name: client.submit(function, *jobs[name], key=str(name), pure=False)
+        ahead = iter(jobs); futures = {name: ask(name) for name in islice(ahead, workers)}; running = as_completed(futures.values())
+        for _ in running:
+            for name in islice(ahead, 1): futures[name] = ask(name); running.add(futures[name])
+        return {name: f.result() if not f.exception() else f'its process died ({type(f.exception()).__name__}); is there enough memory?' for name, f in futures.items()}
