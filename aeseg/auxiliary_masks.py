@@ -23,28 +23,20 @@ class EllipseRanges(NamedTuple):
     center_x: tuple     # fraction of the canvas's width
     center_y: tuple     # fraction of the canvas's height
     angle: tuple        # of the long axis against the x axis, in degrees, clockwise on the picture
-    share: float = 1.   # how often, against other ranges of the same organ
 
-ELLIPSES = dict(                        # one or several ranges an organ
-    fetal_head=[EllipseRanges(          # from about the fourteenth week on:
-        semi_major=(.24, .38),          # sonographers zoom until the head fills about half to three quarters of the width
+ELLIPSES = dict(
+    fetal_head=EllipseRanges(
+        semi_major=(.16, .38),          # sonographers zoom until the head fills about a third (early) to three quarters (late) of the width
         axis_ratio=(.68, .88),          # the cephalic index: 0.78 on average, two standard deviations are about 0.1
         center_x=(.40, .60),            # the head is what is measured, so it is near the middle
         center_y=(.36, .60),            # slightly above it: the frame goes on below the head
-        angle=(-45., 45.),              # head circumference is measured with the midline across the beam, so the long axis is near the horizontal
-        share=3.), EllipseRanges(       # earlier, a quarter of the images:
-        semi_major=(.12, .26),          # all of the fetus is in the frame, and its head is a quarter to a half of the width,
-        axis_ratio=(.72, .92),          # rounder,
-        center_x=(.30, .70),            # beside the trunk
-        center_y=(.36, .75),            # or below it,
-        angle=(-90., 90.),              # and as the fetus lies
-        share=1.)],
-    optic_disc=[EllipseRanges(          # of crops around the disc
+        angle=(-45., 45.)),             # head circumference is measured with the midline across the beam, so the long axis is near the horizontal
+    optic_disc=EllipseRanges(           # of crops around the disc
         semi_major=(.15, .21),          # crops are about three disc diameters wide, so half a diameter is about a sixth of them
         axis_ratio=(.82, .98),          # a disc is about 1.7 to 1.8 mm wide and 1.9 mm high
         center_x=(.28, .72),            # the disc was found only roughly, by its brightness or by hand: up to 0.6 diameters off,
         center_y=(.28, .72),            # but all of it is in the crop
-        angle=(60., 120.))],            # the long axis is near the vertical
+        angle=(60., 120.)),             # the long axis is near the vertical
 )
 
 # %% ../nbs/03_auxiliary_masks.ipynb #0a05fa58
@@ -52,22 +44,19 @@ class EllipseShape:
     "Random ellipses on a canvas."
     def __init__(self,
         canvas,                 # (height, width) in pixels
-        ranges:list,            # of `EllipseRanges`
+        ranges:EllipseRanges,
     ):
-        self.canvas, self.ranges = tuple(canvas), list(ranges)
+        self.canvas, self.ranges = tuple(canvas), ranges
         h, w = self.canvas
         self.y, self.x = torch.arange(h).view(1, h, 1) + .5, torch.arange(w).view(1, 1, w) + .5
-        self.low, self.high = torch.tensor([r[:5] for r in ranges]).unbind(2)     # (ranges, 5)
-        self.shares = torch.tensor([float(r.share) for r in ranges])
+        self.low, self.high = torch.tensor(ranges, dtype=torch.float32).T
 
     def parameters(self,
         n:int,                  # how many
         generator:torch.Generator,
     )->torch.Tensor:            # (n, 5): semi-major, ratio, centre x, centre y, angle, in the units of `EllipseRanges`
         "Random parameters, evenly within the ranges."
-        drawn = torch.rand(n, 5, generator=generator)
-        which = torch.multinomial(self.shares, n, replacement=True, generator=generator) if len(self.shares) > 1 else torch.zeros(n, dtype=torch.long)
-        return self.low[which] + (self.high - self.low)[which] * drawn
+        return self.low + (self.high - self.low) * torch.rand(n, 5, generator=generator)
 
     def draw(self,
         parameters:torch.Tensor,# (n, 5), from `parameters`
