@@ -48,7 +48,7 @@ class Config:
     # what is run
     preset: str = option('cpu', 'where the defaults come from', choices=('smoke', 'cpu', 'gpu'))
     task: str = option('fetal_head', 'the organ; sets the ellipse prior and whether images may be flipped', choices=TASKS)
-    variant: str = option('full', 'which parts of the improved CycleGAN are on; plus: full, and labels registered to the edges of their images (ours)', choices=VARIANTS)
+    variant: str = option('full', 'which parts of the improved CycleGAN are on; plus: full, and bad labels looked at again, and labels registered to the edges of their images (ours)', choices=VARIANTS)
     shape: str = option('ellipse', 'where auxiliary masks come from: an ellipse prior, masks of another data set, or a statistical shape model of those', choices=('ellipse', 'masks', 'statistical'))
     seed: int = option(0, 'seed of every random draw', low=0)
     size: int = option(128, 'long side of the working canvas in pixels', low=32, high=1024)
