@@ -437,6 +437,20 @@ def test_resume_writes_a_report_that_was_interrupted(aeseg, finished, phantoms, 
     same(tmp_path / "run", finished)
 
 
+def test_labels_of_another_run(aeseg, finished, phantoms, tmp_path):
+    "The VAE and the GAN of a run are taken instead of trained; a run that could not have the same ones is refused."
+    given = ["fit", "--images", phantoms, "--out", tmp_path / "run", *FAST, "--labels-of", finished]
+    refused(aeseg(*given, "--seed", "3"), "seed=0, not 3", "--labels-of")
+    assert names(tmp_path) == []
+    assert aeseg(*given).code == 0
+    same(tmp_path / "run", finished)
+    assert {json.loads(line)["stage"] for line in (tmp_path / "run/log.jsonl").read_text().splitlines()}.isdisjoint({"vae", "gan"})
+    assert aeseg(*given, "--overwrite", "-p", "segmentation_loss=dice").code == 0
+    plain = learned(tmp_path / "run")
+    assert all(plain[f"pseudo_labels/{i}.png"] == (finished / f"pseudo_labels/{i}.png").read_bytes() for i in TRAIN)
+    assert json.loads((tmp_path / "run/provenance.json").read_text())["labels_of"] == str(finished)
+
+
 def test_seeds(aeseg, finished, phantoms, tmp_path):
     "The same command gives the same masks; another seed gives others. --overwrite starts again."
     run = ["fit", "--images", phantoms, "--out", tmp_path / "run", *FAST]
