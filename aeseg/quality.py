@@ -112,20 +112,21 @@ def second_look(
 )->tuple:               # labels (N, 1, H, W) as uint8; which of them are new, (N,) bool
     "Labels that look bad, written anew from magnified parts of their images where that looks clearly better (ours)."
     pieces, looks = torch.arange(len(labels)).split(batch), torch.empty(len(labels), 2)
-    edges = lambda x, z: edge_agreement(normalise(x), (z > .5).float())
-    for rows in pieces: looks[rows] = torch.stack([shape_agreement(labels[rows], vae), edges(pixels[rows], probability(labels[rows]))], 1)
+    look = lambda x, z, seen: torch.stack([shape_agreement(seen, vae), edge_agreement(normalise(x), (z > .5).float())], 1)     # z: on the image; seen: in the view
+    for rows in pieces: z = probability(labels[rows]); looks[rows] = look(pixels[rows], z, z)
     unit = looks.std(0).clamp(min=1e-6)
     score = (looks / unit).sum(1)
     worst, replaced = ~select(score, 1 - fraction), torch.zeros(len(labels), dtype=torch.bool)
     def better(rows):
         out, again = probability(labels[rows]), worst[rows].nonzero()[:, 0]
         if not len(again): return to_bytes(out)
-        x, best, height = pixels[rows[again]], out[again], score[rows[again]] + 1
+        least = score[rows[again]] + 1
+        x, best, height = pixels[rows[again]], out[again], least
         for there, home in views():
             seen = write(warp(x.float(), there.expand(len(x), 2, 3)).round().byte())
             found = warp(probability(seen), home.expand(len(x), 2, 3))
-            new = (torch.stack([shape_agreement(seen, vae), edges(x, found)], 1) / unit).sum(1)
+            new = (look(x, found, seen) / unit).sum(1)
             best, height = torch.where((new > height).view(-1, 1, 1, 1), found, best), torch.maximum(new, height)
-        out[again], replaced[rows[again]] = best, height > score[rows[again]] + 1
+        out[again], replaced[rows[again]] = best, height > least
         return to_bytes(out)
     return collect(map(better, pieces), labels.shape, where), replaced
