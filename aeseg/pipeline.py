@@ -14,7 +14,7 @@ from fnmatch import fnmatch
 from pathlib import Path
 import numpy as np, torch
 from .auxiliary_masks import make_auxiliary
-from .config import Config, InputError, make_config
+from .config import Config, InputError, gan_values, make_config
 from .data import Images, Stored, collect, from_canvas, generator_for, image_paths, load_images, probability, replacing, to_bytes, to_canvas, write_mask
 from .gan import GAN, VAEStage, build_networks, label_alarms, label_statistics
 from .iterative import iterate, segment
@@ -248,14 +248,12 @@ def check_source(
     digest:str,     # of `data_digest`
 )->Run:
     "A run whose VAE and GAN another one may take. Raises `InputError`."
-    run, names = Run(source), [f.name for f in dataclasses.fields(Config)]
+    run = Run(source)
     if not (run.folder/'config.yaml').exists() or not run.finished: raise InputError(f'{source} is not the folder of a finished run; finish it with --resume, or leave out --labels-of')
     if run.provenance['data'] != digest: raise InputError(f'{source} was run on other images or auxiliary masks; leave out --labels-of')
-    machine = ('preset', 'accelerator', 'precision', 'devices', 'compile', 'threads', 'memory_limit')
-    same_gan = lambda c: dict(vars(c), variant='full' if c.variant == 'plus' else c.variant)
-    old, new = same_gan(run.config), same_gan(config)
-    for key in names[:names.index('second_look')]:
-        if key not in machine and old[key] != new[key]: raise InputError(f'{source} was run with {key}={old[key]!r}, not {new[key]!r}, so its labels would differ; give the same value, or leave out --labels-of')
+    old, new = gan_values(run.config), gan_values(config)
+    for key in old:
+        if old[key] != new[key]: raise InputError(f'{source} was run with {key}={old[key]!r}, not {new[key]!r}, so its labels would differ; give the same value, or leave out --labels-of')
     return run
 
 def take_gan(

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['RUN_FILES', 'INTERRUPTED', 'has_bfloat16', 'make_fabric', 'prepare', 'make_optimizer', 'shared_draws', 'gather',
            'part', 'total', 'average', 'descend', 'provenance', 'Run', 'deferred_interrupt', 'train', 'launch',
-           'side_by_side']
+           'dask_client', 'side_by_side']
 
 # %% ../nbs/07_runs.ipynb #5d6613f2
 import json, os, platform, shlex, shutil, signal, subprocess, sys, time
@@ -336,22 +336,50 @@ def _wait(context, pressed):
             for p in context.processes:
                 if p.is_alive(): os.kill(p.pid, signal.SIGINT)
 
-# %% ../nbs/07_runs.ipynb #07d50101
-def side_by_side(
-    function,       # (*arguments) -> what went wrong, or an empty text
-    jobs:dict,      # name -> arguments
-    workers:int,    # processes
-)->dict:            # name -> what went wrong, or an empty text
-    "Run a function on each job, in processes of a Dask cluster on this machine."
+# %% ../nbs/07_runs.ipynb #a382f66c
+@contextmanager
+def dask_client(
+    workers:int,            # processes on this machine
+    scheduler:str=None,     # address of a running Dask cluster instead, such as tcp://10.0.0.1:8786
+):                          # a Dask client. Raises `InputError` where no scheduler answers
+    "Processes to run jobs in, one CPU thread each."
     import dask, logging
-    from dask.distributed import Client, LocalCluster, as_completed
-    from itertools import islice
+    from dask.distributed import Client, LocalCluster
     settings = {'distributed.scheduler.allowed-failures': 1, 'distributed.scheduler.http.routes': [], 'distributed.worker.http.routes': [],
                 'distributed.nanny.pre-spawn-environ.MALLOC_TRIM_THRESHOLD_': 2**26, 'distributed.nanny.pre-spawn-environ.MALLOC_MMAP_THRESHOLD_': 2**25}
-    with dask.config.set(settings), LocalCluster(n_workers=max(1, min(workers, len(jobs))), processes=True, threads_per_worker=1, host='127.0.0.1', dashboard_address='127.0.0.1:0',
-                                                 scheduler_kwargs={'dashboard': False}, memory_limit=0, silence_logs=logging.CRITICAL) as cluster, Client(cluster) as client:
-        ask = lambda name: client.submit(function, *jobs[name], key=str(name), pure=False)
-        ahead = iter(jobs); futures = {name: ask(name) for name in islice(ahead, workers)}; running = as_completed(futures.values())
-        for _ in running:
-            for name in islice(ahead, 1): futures[name] = ask(name); running.add(futures[name])
-        return {name: f.result() if not f.exception() else f'its process died ({type(f.exception()).__name__}); is there enough memory?' for name, f in futures.items()}
+    if scheduler:
+        try: client = Client(scheduler, timeout=10)
+        except (OSError, ValueError): raise InputError(f'no Dask scheduler answers at {scheduler!r}; give an address such as tcp://10.0.0.1:8786, or none for processes on this machine') from None
+        with client: yield client
+        return
+    with dask.config.set(settings), LocalCluster(n_workers=workers, processes=True, threads_per_worker=1, host='127.0.0.1', dashboard_address='127.0.0.1:0',
+                                                 scheduler_kwargs={'dashboard': False}, memory_limit=0, silence_logs=logging.CRITICAL) as cluster, Client(cluster) as client: yield client
+
+# %% ../nbs/07_runs.ipynb #07d50101
+def side_by_side(
+    function,               # (*arguments) -> what went wrong, or an empty text
+    jobs:dict,              # name -> arguments
+    workers:int,            # processes on this machine
+    after=None,             # name -> names of the jobs that it needs, which stand before it in `jobs`; it is left out where one of them failed
+    scheduler:str=None,     # address of a Dask cluster instead; it may have any number of workers
+    told=None,              # called with (name, what went wrong or an empty text; None where it starts)
+)->dict:                    # name -> what went wrong, or an empty text
+    "Run a function on each job in processes of a Dask cluster."
+    from dask.distributed import as_completed
+    after, told, wrong, waiting, names = after or {}, told or (lambda *_: None), {}, dict(jobs), {}
+    if not jobs: return {}
+    def end(name, sentence): wrong[name] = sentence; told(name, sentence)
+    with dask_client(max(1, min(workers, len(jobs))), scheduler) as client:
+        running = as_completed()
+        def hand_out():
+            places = max(1, len(client.scheduler_info(n_workers=-1)['workers']) if scheduler else workers)
+            for name in list(waiting):
+                failed = next((n for n in after.get(name, ()) if wrong.get(n)), None)
+                if failed is not None: del waiting[name]; end(name, f'not run, because it needs {failed}, which failed')
+                elif len(names) < places and all(n in wrong for n in after.get(name, ())):
+                    future = client.submit(function, *waiting.pop(name), key=f'{name}', pure=False); names[future.key] = name; told(name, None); running.add(future)
+        hand_out()
+        for future in running:
+            end(names.pop(future.key), future.result() if not future.exception() else f'its process died ({type(future.exception()).__name__}); is there enough memory?')
+            hand_out()
+    return {name: wrong[name] for name in jobs}
