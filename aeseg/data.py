@@ -246,11 +246,14 @@ class Images:
     @property
     def channels(self): return self.pixels.shape[1]
 
-    def split(self, name):
-        "The images of one split; their pixels are not copied."
-        keep = [k for k, s in enumerate(self.splits) if s == name]
+    def take(self, keep:list):
+        "The images of these indices; their pixels are not copied."
         pick = lambda t: tuple(t[k] for k in keep)
-        return Images(pick(self.ids), self.pixels if len(keep) == len(self) else Rows(self.pixels, keep), pick(self.placements), pick(self.splits))
+        return Images(pick(self.ids), self.pixels if keep == list(range(len(self))) else Rows(self.pixels, keep), pick(self.placements), pick(self.splits))
+
+    def split(self, name):
+        "The images of one split."
+        return self.take([k for k, s in enumerate(self.splits) if s == name])
 
 # %% ../nbs/02_data.ipynb #5b1f7a27
 def _on_canvas(paths, canvas, channels, shapes, problems):

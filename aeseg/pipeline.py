@@ -78,11 +78,14 @@ def apply_model(
     return segment(calibrated, pixels, fabric, where=where)
 
 # %% ../nbs/16_pipeline.ipynb #686c91fe
-def data_digest(images:Images, masks)->str:
+def data_digest(
+    images:Images,
+    masks=None,         # auxiliary masks, if there are any
+)->str:
     "A fingerprint of ids, pixels and auxiliary masks, so that a run is never resumed on other data."
     h = hashlib.sha256('\n'.join(images.ids).encode())
     for pixels in images.pixels.split(256): h.update(pixels.numpy().tobytes())
-    h.update(masks.sample(64, generator_for(0, 'digest', 0)).numpy().tobytes())
+    if masks is not None: h.update(masks.sample(64, generator_for(0, 'digest', 0)).numpy().tobytes())
     return h.hexdigest()[:16]
 
 def write_masks(
@@ -232,7 +235,7 @@ def report_pictures(fit, truth):
     spaced = lambda ks, m: [ks[int(j)] for j in np.linspace(0, len(ks) - 1, min(m, len(ks)))]
     chosen = spaced(of(True), 4) + spaced(of(False), 4)
     others = [k for k in chosen if images.ids[k] not in index]
-    written = dict(zip(others, fit.gan.write_labels(Images(*[tuple(v[k] for k in others) if isinstance(v, tuple) else v[others] for v in (images.ids, images.pixels, images.placements, images.splits)])))) if others else {}
+    written = dict(zip(others, fit.gan.write_labels(images.take(others)))) if others else {}
     auxiliary = probability(fit.auxiliary(6)); noise = torch.randn(6, fit.config.noise_channels, *images.canvas, generator=generator_for(fit.config.seed, 'examples', 1))
     with torch.no_grad(), fit.fabric.autocast(): painted = fit.gan.networks['G'](*[fit.fabric.to_device(t) for t in (auxiliary, noise)]).float().cpu()
     masks = TrueMasks(truth) if truth else {}
