@@ -46,7 +46,7 @@ def option(
 class Config:
     "All choices of one experiment. Build it with `make_config`, which also validates."
     # what is run
-    preset: str = option('cpu', 'where the defaults come from', choices=('smoke', 'cpu', 'gpu'))
+    preset: str = option('cpu', 'where the defaults come from', choices=('smoke', 'table', 'cpu', 'gpu'))
     task: str = option('fetal_head', 'the organ; sets the ellipse prior and whether images may be flipped', choices=TASKS)
     variant: str = option('full', 'which parts of the improved CycleGAN are on; plus: full, and bad labels looked at again, and labels registered to the edges of their images (ours)', choices=VARIANTS)
     shape: str = option('ellipse', 'where auxiliary masks come from: an ellipse prior, masks of another data set, or a statistical shape model of those', choices=('ellipse', 'masks', 'statistical'))
@@ -158,6 +158,7 @@ PRESETS = dict(
     smoke=dict(size=64, restarts=0, vae_steps=30, vae_batch=8, vae_channels=8, vae_latent=8, gan_steps=12, gan_batch=2, generator_channels=8, 
                mask_generator_dilations=[1, 2], image_generator_dilations=[1, 1], discriminator_channels=8, discriminator_layers=2, pool_size=8, checkpoint_every=6,
                rounds=1, segmentation_steps=8, segmentation_batch=2, segmentation_channels=4),
+    table=dict(size=96, gan_steps=400, segmentation_steps=250),     # cpu made smaller, for tables of hundreds of runs
     gpu=dict(size=256, vae_steps=4000, vae_batch=64, vae_channels=32, vae_latent=64, gan_steps=40000, gan_learning_rate=2e-4, generator_channels=64,
              mask_generator_dilations=[1, 2, 4, 8, 8, 4, 2, 1], image_generator_dilations=[1] * 8,
              discriminator_channels=64, checkpoint_every=2000, average_decay=.999,
@@ -172,7 +173,7 @@ TASK_VALUES = dict(     # what an organ asks for, in every preset
 )
 
 def make_config(
-    preset:str='cpu',   # 'smoke', 'cpu' or 'gpu'
+    preset:str='cpu',   # 'smoke', 'table', 'cpu' or 'gpu'
     **values            # any field of `Config`, as a value or as text
 )->Config:
     "A validated configuration: the preset's values, then the task's, overridden by `values`. Raises `InputError`."
