@@ -25,11 +25,13 @@ help:
 install: $(STAMP)
 
 # setuptools and wheel come first, pinned, and build aeseg without an isolated
-# environment, so that no unpinned version is fetched.
+# environment, so that no unpinned version is fetched. PyMIC is for a test of
+# its loss modules, which need none of what the rest of PyMIC asks for.
 $(STAMP): settings.ini setup.py pyproject.toml constraints.txt
 	test -x $(BIN)/pip || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet $(PIP_ARGS) -c constraints.txt setuptools wheel
 	$(BIN)/python -m pip install --quiet $(PIP_ARGS) -c constraints.txt --no-build-isolation -e '.[dev]'
+	$(BIN)/python -m pip install --quiet $(PIP_ARGS) -c constraints.txt --no-deps PYMIC
 	@touch $(STAMP)
 
 demo: install

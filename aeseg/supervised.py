@@ -32,7 +32,9 @@ class Supervised(Segmentation):
         super().__init__(config, images, truth, truth, everything, everything.bool(), fabric, 'supervised')
         self.dice_ce = DiceCELoss(sigmoid=True)
 
-    def loss(self, logits, y, w): return self.dice_ce(logits, y)
+    def loss(self, x, y, w, k):
+        with self.fabric.autocast(): logits = self.network(x)
+        return self.dice_ce(logits.float(), y)
 
 # %% ../nbs/20_supervised.ipynb #1a0f17da
 def annotated(
