@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['KEPT_CHECKPOINTS', 'COMPARED', 'DEMO', 'build_model', 'save_model', 'load_model', 'apply_model', 'data_digest',
-           'write_masks', 'write_rows', 'find_truth', 'measure', 'report_pictures', 'check_source', 'take_gan', 'fit',
-           'predict', 'demo']
+           'write_masks', 'write_rows', 'matching_ids', 'find_truth', 'measure', 'report_pictures', 'check_source',
+           'take_gan', 'fit', 'predict', 'demo']
 
 # %% ../nbs/16_pipeline.ipynb #b93ca8e7
 import csv, dataclasses, hashlib, shutil, time
@@ -204,6 +204,15 @@ class _Fit:
         write_masks(self.run.folder/'predictions', self.images, self.predictions)
 
 # %% ../nbs/16_pipeline.ipynb #807c95ef
+def matching_ids(
+    folders,        # the image folders
+    patterns,       # such as 'N*'
+):                  # ids that match one; None, which means all, where there is no pattern
+    "The ids that a run is restricted to. Raises `InputError` where none matches."
+    only = [i for f in folders for i in image_paths(f) if any(fnmatch(i, p) for p in patterns)] if patterns else None
+    if patterns and not only: raise InputError(f'no image in {folders[0]} has an id like {patterns[0]!r}; look at the file names, and quote the pattern')
+    return only
+
 def find_truth(
     truth,          # 'auto', None, or a folder of true masks
     folders,        # the image folders
@@ -300,8 +309,7 @@ def fit(
 def _fit(fabric, config, folders, out, aux_masks, truth, spacing, skip_bad, ids, labels_of, resume, overwrite, quiet, began):
     "`fit` in one process; of several, the first opens the run, and the others follow when it is there."
     near = next(p for p in [Path(out).absolute(), *Path(out).absolute().parents] if p.is_dir())      # the run folder is made when all input is sound
-    only = [i for f in folders for i in image_paths(f) if any(fnmatch(i, p) for p in ids)] if ids else None
-    if ids and not only: raise InputError(f'no image in {folders[0]} has an id like {ids[0]!r}; look at the file names, and quote the pattern')
+    only = matching_ids(folders, ids)
     data = load_images(folders, config.size, skip_bad=skip_bad, only=only, limit=config.memory_limit, scratch=near)
     if len(data.split('train')) < 2: raise InputError(f'{folders[0]} has {len(data.split("train"))} training image(s); at least 2 are needed, marked "train" in splits.csv or without a splits.csv')
     masks = make_auxiliary(config, data.canvas, aux_masks)

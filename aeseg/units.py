@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['PACKAGE', 'KINDS', 'COLUMNS', 'Source', 'Unit', 'labels_unit', 'folder_digest', 'imported', 'code_digest', 'identity',
-           'address', 'unit_rows', 'unit_facts', 'Store', 'run_unit', 'jobs_of', 'run_units']
+           'address', 'unit_rows', 'checkpoint_dice', 'unit_facts', 'Store', 'run_unit', 'jobs_of', 'run_units']
 
 # %% ../nbs/21_units.ipynb #7fd72885
 import ast, dataclasses, hashlib, json, os, shutil, sys, traceback
@@ -14,9 +14,13 @@ from pathlib import Path
 import pandas as pd
 from tqdm.auto import tqdm
 from .config import Config, InputError, gan_values, make_config, run_values
-from .data import replacing
+from .data import Stored, load_images, replacing
+from .metrics import TrueMasks
+from .pipeline import fit, matching_ids
+from .quality import agreement
 from .report import read_table
 from .runs import Run, side_by_side
+from .supervised import fit_supervised, truth_on_canvas
 
 # %% ../nbs/21_units.ipynb #a3cfee4f
 @dataclass(frozen=True)
@@ -91,11 +95,9 @@ def code_digest(
 
 # %% ../nbs/21_units.ipynb #3882ba93
 def _fit(unit, folder, labels_of=None):
-    from aeseg.pipeline import fit
     return fit(list(unit.source.images), folder, aux_masks=unit.source.aux_masks, ids=unit.source.ids, labels_of=labels_of, resume=True, quiet=True, config=unit.config)
 
 def _supervise(unit, folder, labels_of=None):
-    from aeseg.supervised import fit_supervised
     return fit_supervised(list(unit.source.images), folder, unit.source.ids, unit.fraction, quiet=True, **dataclasses.asdict(unit.config))
 
 def _network_values(config): return {k: v for k, v in run_values(config).items() if k in ('size', 'seed', 'task') or k.startswith('segmentation_') and k != 'segmentation_loss'}
@@ -134,14 +136,27 @@ def unit_rows(
     rows = rows.reindex(columns=COLUMNS)
     return rows.astype({c: 'float32' for c in COLUMNS[3:-1]} | {'kept': 'boolean', 'id': str})
 
+def checkpoint_dice(
+    unit:Unit,
+    run:Run,        # of a GAN
+)->dict:            # step -> mean Dice of the labels that it wrote for the training images, on the canvas
+    "How good the labels of the last checkpoints were; known only here, long after all choices were made."
+    sets = [p for p in sorted((run.folder/'checkpoints').glob('labels*_??????.npy'))]
+    if not sets: return {}
+    folders = list(unit.source.images)
+    training = load_images(folders, run.config.size, only=matching_ids(folders, unit.source.ids)).split('train')
+    truth = truth_on_canvas(TrueMasks(folders), training)
+    return {int(p.stem[-6:]): round(float(agreement(Stored(p), truth).mean()), 4) for p in sets}       # of several attempts the last one stays
+
 def unit_facts(
     unit:Unit,
     run:Run,
 )->dict:
     "Everything about a finished unit that is not a row of its table."
     p, name = run.provenance, lambda folders: [Path(f).name for f in folders]
+    dice = checkpoint_dice(unit, run) if unit.kind == 'labels' else {}
     return dict(kind=unit.kind, config=dataclasses.asdict(unit.config), images=name(unit.source.images), aux_masks=name(unit.source.aux_masks), ids=list(unit.source.ids), fraction=unit.fraction, human_masks=p.get('human_masks', 0),
-                events=p['events'], checkpoints=run.read_log('checkpoint'), **{k: p.get(k) for k in ('data', 'minutes', 'started', 'finished', 'commit', 'uncommitted_changes', 'aeseg', 'python', 'torch', 'monai', 'numpy', 'platform', 'cores', 'gpu')})
+                events=p['events'], checkpoints=[dict(row, dice=dice.get(row['step'])) for row in run.read_log('checkpoint')], **{k: p.get(k) for k in ('data', 'minutes', 'started', 'finished', 'commit', 'uncommitted_changes', 'aeseg', 'python', 'torch', 'monai', 'numpy', 'platform', 'cores', 'gpu')})
 
 # %% ../nbs/21_units.ipynb #395c2712
 class Store:
