@@ -15,7 +15,7 @@ import pandas as pd
 from tqdm.auto import tqdm
 from .config import Config, InputError, gan_values, make_config, run_values
 from .data import Stored, load_images, replacing
-from .metrics import TrueMasks
+from .metrics import TrueMasks, evaluate
 from .pipeline import fit, matching_ids
 from .quality import agreement
 from .report import read_table
@@ -127,9 +127,12 @@ COLUMNS = ('stage', 'id', 'split', 'dice', 'iou', 'assd_px', 'hd95_px', 'area_ra
 
 def unit_rows(
     run:Run,                # finished, with metrics.csv
+    truth=None,             # folders of true masks, for the labels of later rounds
 )->pd.DataFrame:            # `COLUMNS`: masks of a stage against the truth, and of the first round's labels the quality scores
     "The numbers of a run, a row for each stage and image."
     rows, quality = read_table(run.folder/'metrics.csv'), read_table(run.folder/'quality.csv')
+    for folder in sorted((run.folder/'rounds').glob('round_*'))[1:]:        # the labels of the first are the pseudo labels
+        rows = pd.concat([rows, evaluate(folder/'labels', truth, echo=lambda s: None, partial=True).assign(stage=folder.name, split='train')])
     if quality is not None:
         first = quality[quality['round'] == 1].drop(columns=['round', 'weight'])
         rows = rows.merge(first.assign(stage='pseudo_label', id=first['id'].astype(str)), how='left', on=['stage', 'id'])
@@ -181,7 +184,7 @@ class Store:
         "Write down a finished run. Raises `InputError` where nothing was measured."
         if not (run.folder/'metrics.csv').exists(): raise InputError(f'{unit.source.images[0]} holds no masks/, so nothing can be measured; put human masks there, for evaluation only')
         stem = self.folder/address(unit)
-        with replacing(stem.with_suffix('.parquet')) as temporary: unit_rows(run).to_parquet(temporary, index=False)
+        with replacing(stem.with_suffix('.parquet')) as temporary: unit_rows(run, list(unit.source.images)).to_parquet(temporary, index=False)
         with replacing(stem.with_suffix('.json')) as temporary: temporary.write_text(json.dumps(unit_facts(unit, run), indent=1), encoding='utf-8')
 
 # %% ../nbs/21_units.ipynb #a5b6c401
