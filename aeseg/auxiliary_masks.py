@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['ELLIPSES', 'EllipseRanges', 'EllipseShape', 'mask_paths', 'load_masks', 'augment_masks', 'MaskFolder',
-           'signed_distance', 'distance_maps', 'soft_edge', 'StatisticalShape', 'make_auxiliary']
+           'signed_distance', 'distance_maps', 'soft_edge', 'StatisticalShape', 'ellipse_ranges', 'make_auxiliary']
 
 # %% ../nbs/03_auxiliary_masks.ipynb #d8328ac0
 import math
@@ -14,6 +14,7 @@ import numpy as np, torch, torch.nn.functional as F
 from scipy.ndimage import distance_transform_edt
 from .config import Config, InputError
 from .data import image_paths, place, random_affine, read_mask, to_canvas, warp
+from .formats import Slice
 
 # %% ../nbs/03_auxiliary_masks.ipynb #95ddff35
 class EllipseRanges(NamedTuple):
@@ -79,14 +80,15 @@ class EllipseShape:
 # %% ../nbs/03_auxiliary_masks.ipynb #f5019545
 def mask_paths(
     folder,     # a folder with masks/, or a folder of mask files
-)->list:        # paths, sorted
+    axis='axial', # of the slices of volumes
+)->list:        # paths or slices, sorted
     "The masks of a folder. Raises `InputError` where there are none."
     folder = Path(folder)
     inside = folder/'masks'
     if not inside.is_dir():
         if (folder/'images').is_dir(): raise InputError(f'{folder} has images/ but no masks/; give a folder of masks')
         inside = folder
-    return list(image_paths(inside).values())
+    return list(image_paths(inside, axis).values())
 
 # %% ../nbs/03_auxiliary_masks.ipynb #3c61a019
 def _canvas_mask(path, canvas):
@@ -101,15 +103,18 @@ def _canvas_mask(path, canvas):
 def load_masks(
     folders,            # one or several folders
     canvas,             # (height, width) in pixels
+    axis='axial',       # of the slices of volumes; those without the organ are left out
 )->torch.Tensor:        # (N, 1, height, width) uint8 of 0 and 255
     "Read auxiliary masks onto the canvas. Raises `InputError` naming the first bad file."
     folders = [folders] if isinstance(folders, (str, Path)) else list(folders)
     if not folders: raise InputError('no folder of auxiliary masks is given; give one with --aux-masks FOLDER')
     masks, problems = [], []
-    for path in [p for f in folders for p in mask_paths(f)]:
-        try: masks.append(_canvas_mask(path, canvas))
+    for path in [p for f in folders for p in mask_paths(f, axis)]:
+        try:
+            if not isinstance(path, Slice) or read_mask(path).any(): masks.append(_canvas_mask(path, canvas))
         except InputError as e: problems.append(str(e))
     if problems: raise InputError(problems[0] + (f' ({len(problems) - 1} more bad files)' if len(problems) > 1 else ''))
+    if not masks: raise InputError(f'{folders[0]} holds empty masks only; give masks of the organ')
     return torch.from_numpy(np.stack(masks))[:, None]
 
 # %% ../nbs/03_auxiliary_masks.ipynb #ae76a188
@@ -215,6 +220,16 @@ class StatisticalShape:
         return augment_masks(self.draw(b), generator, *self.augmentation)
 
 # %% ../nbs/03_auxiliary_masks.ipynb #45e2373b
+def ellipse_ranges(
+    config:Config,      # task and the fields ellipse_* decide
+)->EllipseRanges:
+    "The ellipse prior of an experiment: that of its organ, or given in the configuration. Raises `InputError`."
+    own = {k: tuple(found) for k in EllipseRanges._fields if (found := getattr(config, f'ellipse_{k}'))}
+    if config.task in ELLIPSES: return ELLIPSES[config.task]._replace(**own)
+    missing = [f'ellipse_{k}' for k in EllipseRanges._fields if k not in own]
+    if missing: raise InputError(f'there is no ellipse prior for task {config.task!r}, only for {" and ".join(ELLIPSES)}; give masks of another data set with --aux-masks FOLDER and set shape=masks, or give {", ".join(missing)}')
+    return EllipseRanges(**own)
+
 def make_auxiliary(
     config:Config,      # `shape`, `task` and the fields auxiliary_* and shape_modes decide
     canvas,             # (height, width) in pixels
@@ -224,8 +239,7 @@ def make_auxiliary(
     folders = [folders] if isinstance(folders, (str, Path)) else list(folders or ())
     if config.shape == 'ellipse':
         if folders: raise InputError(f'shape=ellipse draws its masks and would ignore {folders[0]}; set shape=masks or shape=statistical, or leave out --aux-masks')
-        if config.task not in ELLIPSES: raise InputError(f'there is no ellipse prior for task {config.task!r}, only for {" and ".join(ELLIPSES)}; give masks of another data set with --aux-masks FOLDER and set shape=masks')
-        return EllipseShape(canvas, ELLIPSES[config.task])
+        return EllipseShape(canvas, ellipse_ranges(config))
     if not folders: raise InputError(f'shape={config.shape} needs masks of another data set; give them with --aux-masks FOLDER')
-    masks, augmentation = load_masks(folders, canvas), (config.auxiliary_rotation, config.auxiliary_scale, config.auxiliary_shift)
+    masks, augmentation = load_masks(folders, canvas, config.axis), (config.auxiliary_rotation, config.auxiliary_scale, config.auxiliary_shift)
     return MaskFolder(masks, *augmentation) if config.shape == 'masks' else StatisticalShape(masks, config.shape_modes, *augmentation)

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np, torch, torch.nn.functional as F
 from .auxiliary_masks import make_auxiliary
 from .config import Config, InputError, make_config
-from .data import FLIPS, Images, from_canvas, generator_for, image_paths, load_images, normalise, probability, replacing, training_batch, write_mask
+from .data import Images, from_canvas, generator_for, image_paths, load_images, may_flip, normalise, probability, replacing, training_batch, write_mask
 from .gan import GAN, VAEStage, build_networks
 from .iterative import Segmentation
 from .metrics import TrueMasks
@@ -118,7 +118,7 @@ def step(self:TextbookCycleGAN, k:int):
     generator = generator_for(self.config.seed, 'textbook', k)
     for o in self.optimizers:
         for group in o.param_groups: group['lr'] = 2e-4 * min(1., 2 * (1 - k / self.steps))
-    x, z = training_batch(self.images, 1, generator, FLIPS[self.config.task]).to(self.device), self.masks.sample(1, generator).to(self.device)
+    x, z = training_batch(self.images, 1, generator, may_flip(self.config)).to(self.device), self.masks.sample(1, generator).to(self.device)
     D_x, D_z = self.networks['D_x'], self.networks['D_z']
     for p in self.critics: p.requires_grad_(False)
     labels, painted = self.draw(x), self.paint(z, generator)
@@ -169,7 +169,7 @@ class MonaiTraining:
         both, shift = ('image', 'label'), [.05 * s for s in images.canvas]
         transform = T.Compose([
             T.EnsureTyped(both),                        # this one is cached
-            T.RandFlipd(both, prob=.5 if FLIPS[config.task] else 0., spatial_axis=1),
+            T.RandFlipd(both, prob=.5 if may_flip(config) else 0., spatial_axis=1),
             T.RandAffined(both, prob=1., rotate_range=math.radians(15), scale_range=.15, translate_range=shift, mode=('bilinear', 'nearest'), padding_mode='zeros'),
             T.RandAdjustContrastd('image', prob=1., gamma=(.7, 1.3)), T.RandScaleIntensityd('image', factors=.15, prob=1.), T.ScaleIntensityRanged('image', 0., 1., -1., 1.)]).set_random_state(config.seed)
         rows = [dict(image=p.float() / 255, label=(l > .5).float()) for p, l in zip(images.pixels, labels)]

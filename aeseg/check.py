@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['SHOWN', 'NOTES', 'FLAT', 'ODD', 'FEW', 'CheckReport', 'plural', 'some', 'spread', 'tally', 'list_files',
-           'check_splits', 'ImageFacts', 'look_at', 'check_images', 'check_masks', 'check_dataset']
+           'check_splits', 'ImageFacts', 'look_at', 'check_images', 'check_masks', 'check_patients', 'check_dataset']
 
 # %% ../nbs/14_check.ipynb #8d3e8fc5
 import csv, hashlib, math
@@ -14,7 +14,8 @@ from pathlib import Path
 import numpy as np
 from tqdm.auto import tqdm
 from .config import InputError
-from .data import SUFFIXES, choose_canvas, read_image, read_mask, read_splits
+from .data import SUFFIXES, choose_canvas, image_sources, read_image, read_mask, read_patients, read_splits
+from .formats import Slice, is_series, source_id
 
 # %% ../nbs/14_check.ipynb #4ef3999b
 SHOWN = 10      # sentences of a list that are printed
@@ -64,15 +65,18 @@ NOTES = ('.csv', '.json', '.md', '.pdf', '.txt', '.xlsx', '.yaml', '.yml')     #
 def list_files(
     inside:Path,            # folder of image files
     report:CheckReport,     # takes errors and warnings
-)->dict:                    # id -> path, sorted by id; empty where the folder is not there
+    axis='axial',           # of the slices of volumes
+)->dict:                    # id -> path or `Slice`, sorted by file; empty where the folder is not there
     "The image files of a folder; those that are ignored or share an id are reported."
     paths, ignored, where = {}, defaultdict(list), inside.relative_to(report.folder)
     for p in sorted(inside.iterdir()) if inside.is_dir() else []:
-        if p.name.startswith('.') or inside == report.folder and (p.is_dir() or p.suffix.lower() in NOTES): continue
-        if p.is_dir(): ignored['folders'].append(p.name)
-        elif p.suffix.lower() not in SUFFIXES: ignored[f'{p.suffix.lower() or "extensionless"} files'].append(p.name)
-        elif p.stem in paths: report.errors.append(f'{where/paths[p.stem].name} and {where/p.name} have the same id {p.stem!r}; keep one of them')
-        else: paths[p.stem] = p
+        if p.name.startswith('.') or inside == report.folder and (p.is_dir() and not is_series(p) or p.suffix.lower() in NOTES): continue
+        try: found = image_sources(p, axis)
+        except InputError as e: report.errors.append(_relative(report, p, e)); continue
+        if not found: ignored['folders' if p.is_dir() else f'{p.suffix.lower() or "extensionless"} files'].append(p.name)
+        for s in found:
+            if source_id(s) in paths: report.errors.append(f'{where/paths[source_id(s)].name} and {where/s.name} have the same id {source_id(s)!r}; keep one of them')
+            else: paths[source_id(s)] = s
     for kind, names in ignored.items():
         report.warnings.append(f'{where/names[0]} ' + (f'and {len(names) - 1} more {kind} are' if len(names) > 1 else 'is') + ' ignored; ' +
                                ('move their images up' if kind == 'folders' else 'convert images to PNG or TIFF'))
@@ -84,22 +88,24 @@ def _split_rows(path):
     try:
         splits = read_splits(path.parent, [])
         with path.open(newline='') as f: return [r['id'] for r in csv.DictReader(f)], splits
-    except (UnicodeDecodeError, csv.Error): raise InputError(f'{path} is not a CSV file; save it as comma-separated UTF-8 text') from None
-    except OSError as e: raise InputError(f'{path} cannot be read ({e.strerror}); make it a readable CSV file') from None
     except InputError as e:
+        if 'must have the columns' not in str(e): raise
         start = path.read_text()[:40].split('\n')[0]
         raise InputError(f'{e}; its first line is {start!r}') from None
 
 def check_splits(
     report:CheckReport,
-    ids,                # of the images
+    ids,                # of the images; or a dict id -> path or `Slice`, so that a slice may have the row of its volume
 )->dict:                # id -> split; empty where splits.csv is broken
     "Check splits.csv; faults are reported."
     path = report.folder/'splits.csv'
     if not path.exists(): return dict.fromkeys(ids, 'train')
     try: rows, splits = _split_rows(path)
     except InputError as e: report.errors.append(_relative(report, path, e)); return {}
-    missing, unknown = [i for i in ids if not splits.get(i)], [i for i in splits if i not in ids]
+    volumes = {s.volume for s in ids.values() if isinstance(s, Slice)} if isinstance(ids, dict) else set()
+    for i in ids:
+        if i not in splits and volumes and isinstance(ids[i], Slice) and ids[i].volume in splits: splits[i] = splits[ids[i].volume]
+    missing, unknown = [i for i in ids if not splits.get(i)], [i for i in splits if i not in ids and i not in volumes]
     twice = [i for i, n in Counter(rows).items() if n > 1]
     if missing: report.errors.append(f'splits.csv has no split for {plural(len(missing), "image")} ({some(missing)}); add a row for each of them')
     if unknown: report.errors.append(f'splits.csv names {plural(len(unknown), "id")} without an image ({some(unknown)}); remove these rows, and write ids without extension')
@@ -218,6 +224,22 @@ def check_masks(
     return seen
 
 # %% ../nbs/14_check.ipynb #af8e556d
+def check_patients(
+    report:CheckReport,
+    paths:dict,         # id -> path or `Slice`
+    splits:dict,        # id -> split
+    pattern='',         # see `read_patients`
+):
+    "Warn of patients whose images stand in more than one split."
+    patients, where = read_patients(report.folder, paths, pattern), defaultdict(lambda: defaultdict(list))
+    for i, patient in patients.items():
+        if i in splits: where[patient][splits[i]].append(i)
+    leaks = {p: parts for p, parts in where.items() if len(parts) > 1}
+    if patients: report.facts['patients'] = f'{len(set(patients.values())):,}' + (f' of {len(patients):,} images, the others have none' if len(patients) < len(paths) else '')
+    for patient, parts in leaks.items():
+        shown = some(f'{ids[0]} ({s})' for s, ids in parts.items())
+        report.warnings.append(f'patient {patient!r} is in {" and ".join(sorted(parts))}, a leak: {shown}; keep all images of a patient in one split, as aeseg split does')
+
 def _facts(images, paths, splits, masks, files):
     "The table of the report."
     facts, shown = {}, images or masks
@@ -239,18 +261,21 @@ def _facts(images, paths, splits, masks, files):
 def check_dataset(
     folder,             # a data-set folder, a folder of images, or a folder with masks/ only
     progress=False,     # show a bar
+    axis='axial',       # of the slices of volumes
+    patient='',         # see `read_patients`
 )->CheckReport:
     "Check all files of a folder. Raises `InputError` where there is no such folder or it holds neither images nor masks; every other fault is in the report."
     folder = Path(folder)
     if not folder.is_dir(): raise InputError(f'{folder}: no such folder')
     report, has_images, has_masks = CheckReport(folder), (folder/'images').is_dir(), (folder/'masks').is_dir()
-    paths = list_files(folder/'images' if has_images or has_masks else folder, report)
-    files = list_files(folder/'masks', report)
+    paths = list_files(folder/'images' if has_images or has_masks else folder, report, axis)
+    files = list_files(folder/'masks', report, axis)
     if not paths and not files:
-        raise InputError(f'{folder} holds neither images nor masks ending in {", ".join(SUFFIXES)}; put them into images/ and masks/' + ''.join(f' ({w})' for w in report.warnings[:1]))
+        raise InputError(f'{folder} holds neither images nor masks ending in {", ".join(SUFFIXES)}; put them into images/ and masks/' + ''.join(f' ({w})' for w in (report.errors + report.warnings)[:1]))
     if has_images and not paths: report.errors.append('images/ holds no image; put the images there, or remove the folder if the masks are auxiliary ones')
     splits = check_splits(report, paths) if paths else {}
     images = check_images(report, paths, splits, progress)
     masks = check_masks(report, files, images if has_images else None, paths, progress)
-    report.facts = {'folder': str(folder), **_facts(images, paths, splits, masks, files)}
+    check_patients(report, paths, splits, patient)
+    report.facts = {'folder': str(folder), **_facts(images, paths, splits, masks, files), **report.facts}
     return report

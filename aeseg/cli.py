@@ -41,20 +41,20 @@ def _summary(run):
 # %% ../nbs/30_cli.ipynb #43c008a5
 def _predict(a):
     from aeseg.pipeline import predict
-    out = predict(a.run, a.images, a.out, skip_bad=a.skip_bad)
+    out = predict(a.run, a.images, a.out, skip_bad=a.skip_bad, format=a.format, smooth=a.smooth, largest=a.largest)
     print(f'masks: {Path(out).resolve()}')
     return 0
 
 def _evaluate(a):
     from aeseg.metrics import evaluate, read_spacing, summarise
-    frame = evaluate(a.pred, a.truth, read_spacing(a.spacing) if a.spacing else None, out=a.out)
+    frame = evaluate(a.pred, a.truth, read_spacing(a.spacing) if a.spacing else None, out=a.out, axis=a.axis)
     print(summarise(frame).drop(columns='empty').round(4).to_string())
     print(f'rows: {Path(a.out).resolve()}')
     return 0
 
 def _check(a):
     from aeseg.check import check_dataset
-    report = check_dataset(a.folder)
+    report = check_dataset(a.folder, axis=a.axis, patient=a.patient)
     print(report)
     return 0 if report.ok else 1
 
@@ -131,12 +131,14 @@ def make_parser()->argparse.ArgumentParser:
     _fit_arguments(_command(commands, 'fit', _fit, 'learn to segment a folder of images without annotations', 'aeseg fit --images DATA/hc18 --task fetal_head --shape ellipse --preset cpu --out runs/hc18'))
     p = _command(commands, 'predict', _predict, 'write masks of new images at their own size', 'aeseg predict runs/hc18 --images DATA/new --out masks')
     p.add_argument('run', help='folder of a finished run'); p.add_argument('--images', required=True, metavar='DIR'); p.add_argument('--out', required=True, metavar='DIR')
-    p.add_argument('--skip-bad', action='store_true', help='leave unreadable images out')
+    p.add_argument('--skip-bad', action='store_true', help='leave unreadable images out'); p.add_argument('--format', default='auto', metavar='NAME', help='png, nifti (of volumes), seg (DICOM SEG, of DICOM), or auto: that of each image (default)')
+    p.add_argument('--smooth', type=float, default=0., metavar='SLICES', help='smooth the masks of volumes between slices'); p.add_argument('--largest', action='store_true', help='keep the largest piece of each volume only')
     p = _command(commands, 'evaluate', _evaluate, 'measure masks against true masks of the same names', 'aeseg evaluate --pred masks --truth DATA/hc18 --spacing DATA/hc18/pixel_size.csv --out metrics.csv')
     p.add_argument('--pred', required=True, metavar='DIR'); p.add_argument('--truth', required=True, metavar='DIR', help='folder of true masks, or a data-set folder with masks/')
-    p.add_argument('--spacing', metavar='CSV', help='mm per pixel: a CSV file with the columns id and spacing'); p.add_argument('--out', required=True, metavar='CSV')
+    p.add_argument('--spacing', metavar='CSV', help='mm per pixel: a CSV file with the columns id and spacing'); p.add_argument('--out', required=True, metavar='CSV'); p.add_argument('--axis', choices=('axial', 'coronal', 'sagittal'), default='axial', help='how true volumes are cut, where the masks are pictures of slices')
     p = _command(commands, 'check', _check, 'report what is in a data-set folder and what is wrong with it; exit code 1 on errors', 'aeseg check DATA/hc18')
-    p.add_argument('folder')
+    p.add_argument('folder'); p.add_argument('--axis', choices=('axial', 'coronal', 'sagittal'), default='axial', help='how volumes are cut into slices')
+    p.add_argument('--patient', default='', metavar='PATTERN', help='regular expression whose group in an id is the patient, such as "^([0-9]+)_"')
     p = _command(commands, 'demo', _demo, 'the whole method on synthetic phantoms, with a report', 'aeseg demo --out runs/demo')
     p.add_argument('--out', default='runs/demo', metavar='DIR'); p.add_argument('--task', default='fetal_head', choices=[t for t in TASKS if t != 'other']); p.add_argument('--overwrite', action='store_true', help='start again')
     _experiment_arguments(_command(commands, 'experiment', _experiment, 'tables and figures over tasks, methods and seeds, on a grid of processes', "aeseg experiment run table1_pseudo_labels -p tasks='[lung, liver]' -p seeds='[0, 1, 2]' --preset cpu --data-root DATA --out results/table1"))

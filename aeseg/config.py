@@ -35,9 +35,10 @@ def option(
     low=None,           # smallest allowed number
     high=None,          # largest allowed number
     choices=None,       # allowed words
+    pair=False,         # a list that is empty or holds two numbers, the first one not above the second
 ):
     "One field of `Config` with its help and its allowed values."
-    meta = dict(help=help, low=low, high=high, choices=choices)
+    meta = dict(help=help, low=low, high=high, choices=choices, pair=pair)
     if isinstance(default, list): return field(default_factory=lambda: list(default), metadata=meta)
     return field(default=default, metadata=meta)
 
@@ -59,7 +60,16 @@ class Config:
     compile: bool = option(False, 'compile the networks that are trained (torch.compile): minutes at the start, faster steps')
     threads: int = option(0, 'CPU threads; 0 leaves the choice to torch', low=0)
     memory_limit: int = option(1000, 'MB; images that need more on the canvas are streamed from a file beside the run instead of held in memory', low=0)
+    # images
+    axis: str = option('axial', 'how volumes are cut into slices', choices=('axial', 'coronal', 'sagittal'))
+    window: list = option([], 'values of the images that become black and white, such as [-150, 250] Hounsfield units; empty: percentiles of each image', pair=True)
+    flips: str = option('task', 'flips of training images: those of the organ, left to right, or none', choices=('task', 'left_right', 'none'))
     # auxiliary masks
+    ellipse_semi_major: list = option([], "shape=ellipse: least and largest longer semi-axis, fraction of the canvas's width; empty, as for the four that follow: those of the organ", .01, 2, pair=True)
+    ellipse_axis_ratio: list = option([], 'shorter axis divided by the longer one', .05, 1, pair=True)
+    ellipse_center_x: list = option([], "centre, fraction of the canvas's width", 0, 1, pair=True)
+    ellipse_center_y: list = option([], "centre, fraction of the canvas's height", 0, 1, pair=True)
+    ellipse_angle: list = option([], 'angle of the long axis against the x axis, degrees, clockwise on the picture', -180, 180, pair=True)
     auxiliary_rotation: float = option(10., 'random rotation of auxiliary masks, at most, in degrees', low=0, high=180)
     auxiliary_scale: float = option(.15, 'random scaling of auxiliary masks, at most, as a fraction', low=0, high=.9)
     auxiliary_shift: float = option(.05, 'random shift of auxiliary masks, at most, as a fraction of the canvas', low=0, high=.5)
@@ -147,10 +157,18 @@ def check_value(
     return value
 
 # %% ../nbs/00_config.ipynb #fa1c0f3c
+def _check_pair(key, value, meta):
+    "Raise `InputError` where a list is neither empty nor a range of numbers within the limits."
+    low, high = (math.inf * s if m is None else m for s, m in ((-1, meta['low']), (1, meta['high'])))
+    sound = all(type(v) in (int, float) and low <= v <= high and math.isfinite(v) for v in value)
+    if value and not (sound and len(value) == 2 and value[0] <= value[1]) or key == 'window' and value and value[0] == value[1]:
+        raise InputError(f'{key}={value!r} must be two numbers, the smaller one first' + (f', from {low:g} to {high:g}' if math.isfinite(low) else '') + f', or empty: {meta["help"]}')
+
 def _check_range(key, value, meta):
     "Raise `InputError` where the value is outside what the field allows."
     if meta['choices'] and value not in meta['choices']: raise InputError(f'{key}={value!r} is unknown{nearest(value, meta["choices"])}')
     if isinstance(value, float) and not math.isfinite(value): raise InputError(f'{key}={value!r} is not a finite number')
+    if meta['pair']: return _check_pair(key, value, meta)
     if isinstance(value, list) and not (value and all(type(v) is int and v > 0 for v in value)):
         raise InputError(f'{key}={value!r} must be a list of whole numbers above zero, such as [1, 2, 4]')
     for bound, bad, word in ((meta['low'], lambda v, b: v < b, 'at least'), (meta['high'], lambda v, b: v > b, 'at most')):

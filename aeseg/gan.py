@@ -12,7 +12,7 @@ import copy
 import torch
 from torch import nn
 from .config import Config
-from .data import FLIPS, Images, collect, generator_for, normalise, probability, random_affine, send, to_bytes, training_batch, warp
+from .data import Images, collect, generator_for, may_flip, normalise, probability, random_affine, send, to_bytes, training_batch, warp
 from .dgcc import CalibratedMaskGenerator, Feedback
 from .networks import ImageGenerator, ImagePool, MaskGenerator, PatchDiscriminator, discriminator_loss, squared_error
 from .runs import average, descend, gather, make_optimizer, part, prepare, shared_draws
@@ -212,7 +212,7 @@ def step(self:GAN, k:int):
     for o in self.optimizers.values():
         for group in o.param_groups: group['lr'] = c.gan_learning_rate * min(1., 2 * (1 - k / c.gan_steps))
     with shared_draws(self.fabric):
-        x = send(training_batch(self.images, c.gan_batch, generator, FLIPS[c.task]), device)
+        x = send(training_batch(self.images, c.gan_batch, generator, may_flip(c)), device)
         z = send(self.masks.sample(c.gan_batch, generator), device)
     critics = [p for group in self.optimizers['discriminators'].param_groups for p in group['params']]
     for p in critics: p.requires_grad_(False)

@@ -10,7 +10,7 @@ from functools import partial
 import torch
 from torch import nn
 from .config import Config
-from .data import FLIPS, Images, collect, generator_for, normalise, probability, random_affine, send, to_bytes, warp
+from .data import Images, collect, generator_for, may_flip, normalise, probability, random_affine, send, to_bytes, warp
 from .losses import loss_of, pixel_weights, small_loss
 from .networks import segmentation_network
 from .quality import agreement, score_labels, select
@@ -55,7 +55,7 @@ class Segmentation:
         pick = self.kept[torch.randint(len(self.kept), (c.segmentation_batch,), generator=generator)]
         y, previous = (probability(self.labels[pick]) > .5).float(), probability(self.previous[pick])
         w = pixel_weights(y, previous, self.power) * self.weights[pick].view(-1, 1, 1, 1)
-        maps = random_affine(len(pick), self.pixels.shape[2:], generator, rotation=15., scale=.15, shift=.05, flip=FLIPS[c.task])
+        maps = random_affine(len(pick), self.pixels.shape[2:], generator, rotation=15., scale=.15, shift=.05, flip=may_flip(c))
         together = warp(torch.cat([self.pixels[pick].float() / 255, y, w], 1), maps)
         u = lambda a: 1 + (torch.rand(len(pick), 1, 1, 1, generator=generator) * 2 - 1) * a
         x, y, w = together.split([self.pixels.shape[1], 1, 1], 1)

@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['ID_COLUMNS', 'SPACING_COLUMNS', 'METRICS', 'binary_pair', 'spacing_pair', 'overlap', 'surface_distances',
-           'mask_metrics', 'label_statistics', 'mask_paths', 'TrueMasks', 'read_spacing', 'evaluate', 'summarise']
+           'mask_metrics', 'label_statistics', 'mask_paths', 'TrueMasks', 'read_spacing', 'volume_metrics', 'evaluate',
+           'summarise']
 
 # %% ../nbs/13_metrics.ipynb #1323b9ac
 import csv, math, warnings
@@ -12,6 +13,7 @@ from pathlib import Path
 import numpy as np, pandas as pd, torch
 from .config import InputError, nearest
 from .data import SUFFIXES, image_paths, read_mask, replacing
+from .formats import Slice, pixel_spacing, volume_spacing
 
 # %% ../nbs/13_metrics.ipynb #afe663c6
 def binary_pair(
@@ -98,24 +100,26 @@ def label_statistics(
 # %% ../nbs/13_metrics.ipynb #06278e50
 def mask_paths(
     folder,         # a data-set folder with masks/, or a folder of masks
-)->dict:            # id -> path, sorted by id
+    axis='axial',   # of the slices of volumes
+)->dict:            # id -> path or `Slice`, sorted by file
     "The masks of a folder, not opened. Raises `InputError` where there are none or two share an id."
     folder = Path(folder)
     if not folder.is_dir(): raise InputError(f'{folder}: no such folder')
     inside = folder/'masks' if (folder/'masks').is_dir() else folder
     if inside == folder and (folder/'images').is_dir(): raise InputError(f'{folder} has images/ but no masks/ folder; put one mask of the same name for each image there')
-    if not any(p.suffix.lower() in SUFFIXES for p in inside.iterdir()): raise InputError(f'{inside} holds no mask; put files ending in {", ".join(SUFFIXES)} there')
-    return image_paths(inside)
+    if not any(p.is_dir() or p.suffix.lower() in (*SUFFIXES, '.dcm', '.nii', '.gz') for p in inside.iterdir()): raise InputError(f'{inside} holds no mask; put files ending in {", ".join(SUFFIXES)}, .nii or .nii.gz there')
+    return image_paths(inside, axis)
 
 # %% ../nbs/13_metrics.ipynb #10d0aec9
 class TrueMasks:
     "Human masks, opened one at a time. Raises `InputError` where there are none."
     def __init__(self,
         folders,    # a data-set folder with masks/, a folder of masks, or a list of such (then ids must differ)
+        axis='axial', # of the slices of volumes
     ):
         self.paths = {}         # id -> path
         for folder in [folders] if isinstance(folders, (str, Path)) else folders:
-            found = mask_paths(folder)
+            found = mask_paths(folder, axis)
             if both := set(found) & set(self.paths): raise InputError(f'{folder} and another folder both hold a mask of the id {min(both)!r}; rename one of them')
             self.paths.update(found)
         self.ids = tuple(self.paths)
@@ -164,8 +168,43 @@ def _pick(given, ids, what):
     if missing: raise InputError(f'no {what} is given for {missing[0]!r} ({len(missing)} of {len(ids)} predictions without one); add a row for each of them')
     return given
 
+def volume_metrics(
+    prediction,     # (slices, H, W), bool
+    truth,          # the same
+    spacing,        # mm between slices, rows, columns
+)->dict:            # dice, iou, assd_mm, hd95_mm
+    "Overlap and surface distances of a volume, by the definitions of `mask_metrics`."
+    both, either, total = int((prediction & truth).sum()), int((prediction | truth).sum()), int(prediction.sum()) + int(truth.sum())
+    if not (prediction.any() and truth.any()): distances = (math.dist((0, 0, 0), np.multiply(truth.shape, spacing)) if total else 0.,) * 2
+    else:
+        from monai.metrics import compute_average_surface_distance, compute_hausdorff_distance
+        box = tuple(slice(max(0, k.min() - 1), k.max() + 2) for k in np.nonzero(prediction | truth))
+        p, t = (torch.from_numpy(np.pad(m[box], 1))[None, None] for m in (prediction, truth)); given = dict(include_background=True, spacing=[float(s) for s in spacing])
+        with warnings.catch_warnings():
+            warnings.simplefilter('ignore', FutureWarning)
+            distances = compute_average_surface_distance(p, t, symmetric=True, **given).item(), compute_hausdorff_distance(p, t, percentile=95, **given).item()
+    return dict(dice=2 * both / total if total else 1., iou=both / either if either else 1., assd_mm=distances[0], hd95_mm=distances[1])
+
+def _evaluate_volume(slices, truths):
+    "The scores of a predicted volume."
+    prediction, truth = np.stack([read_mask(s) for s in slices]), [truths[s.stem] for s in slices]
+    if {t.shape for t in truth} != {prediction.shape[1:]}: raise InputError(f'{slices[0].path} has slices of {prediction.shape[1:]} and its true mask of {truth[0].shape} (height, width); predict at the size of the volume')
+    truth = np.stack(truth)
+    return dict(volume_metrics(prediction, truth, volume_spacing(slices[0].path, slices[0].axis)), area_ratio=float(prediction.sum() / truth.sum()) if truth.any() else math.nan, empty=not prediction.any())
+
+def _volumes(paths):
+    "Slices of one volume as one entry: id -> path or list of `Slice`, and the id of the first slice of each."
+    joined, first = {}, {}
+    for i, path in paths.items():
+        id = path.volume if isinstance(path, Slice) else i
+        first.setdefault(id, i)
+        if isinstance(path, Slice): joined.setdefault(id, []).append(path)
+        else: joined[id] = path
+    return joined, first
+
 def _evaluate_one(path, truths, spacing):
-    "The scores of the prediction in one file."
+    "The scores of the prediction in one file, or of a volume, a list of `Slice`."
+    if isinstance(path, list): return _evaluate_volume(path, truths)
     prediction, truth = read_mask(path), truths[path.stem]
     if prediction.shape != truth.shape:
         raise InputError(f'{path} is {prediction.shape} and {truths.paths[path.stem]} is {truth.shape} (height, width); predict at the size of the image')
@@ -180,16 +219,19 @@ def evaluate(
     splits=None,    # dict id -> split (see `read_splits`); None leaves the column out
     echo=print,     # takes one sentence about what was measured
     partial=False,  # leave predictions without a true mask out instead of failing
+    axis='axial',   # of the slices of volumes
 )->pd.DataFrame:    # id, [split], dice, iou, assd_px, hd95_px, [assd_mm, hd95_mm], area_ratio, empty
     "Measure every prediction of a folder. Raises `InputError` naming the file."
-    truths, paths = TrueMasks(truth), mask_paths(pred)
+    truths, paths = TrueMasks(truth, axis), mask_paths(pred, axis)
     alien = [i for i in paths if i not in truths]
     if partial and len(alien) < len(paths): paths, alien = {i: p for i, p in paths.items() if i in truths}, []
     if alien: raise InputError(f'{paths[alien[0]]} has no true mask of the id {alien[0]!r} ({len(alien)} of {len(paths)} predictions without one); remove it, or check the folder of true masks')
-    spacing, split = _pick(spacing, paths, 'spacing'), splits is not None and _pick(splits, paths, 'split')
-    frame = pd.DataFrame([{'id': i, **({'split': split[i]} if split else {}), **_evaluate_one(path, truths, spacing[i])} for i, path in paths.items()])
-    frame.attrs['without_prediction'] = len(truths) - len(paths)
-    echo(f'measured predictions: {len(frame)}, empty ones among them: {int(frame["empty"].sum())}, true masks without a prediction: {len(truths) - len(paths)}')
+    if spacing is None: spacing = {i: pixel_spacing(p) or pixel_spacing(truths.paths[i]) for i, p in paths.items()}        # of DICOM and volumes
+    spacing, split, missing = _pick(spacing, paths, 'spacing'), splits is not None and _pick(splits, paths, 'split'), len(truths) - len(paths)
+    paths, first = _volumes(paths)
+    frame = pd.DataFrame([{'id': i, **({'split': split[first[i]]} if split else {}), **_evaluate_one(path, truths, spacing[first[i]])} for i, path in paths.items()])
+    frame.attrs['without_prediction'] = missing
+    echo(f'measured predictions: {len(frame)}, empty ones among them: {int(frame["empty"].sum())}, true masks without a prediction: {missing}')
     if out is not None:
         with replacing(out) as temporary: frame.to_csv(temporary, index=False, float_format='%.6g')    # MONAI's numbers have seven digits
     return frame

@@ -4,18 +4,19 @@
 
 # %% auto #0
 __all__ = ['KEPT_CHECKPOINTS', 'COMPARED', 'DEMO', 'build_model', 'save_model', 'load_model', 'apply_model', 'data_digest',
-           'write_masks', 'write_rows', 'matching_ids', 'find_truth', 'measure', 'report_pictures', 'check_source',
-           'take_gan', 'fit', 'predict', 'demo']
+           'write_masks', 'write_rows', 'matching', 'find_truth', 'measure', 'report_pictures', 'check_source',
+           'take_gan', 'fit', 'write_predictions', 'predict', 'demo']
 
 # %% ../nbs/16_pipeline.ipynb #b93ca8e7
-import csv, dataclasses, hashlib, shutil, time
+import csv, dataclasses, hashlib, itertools, shutil, time
 from datetime import datetime, timezone
 from fnmatch import fnmatch
 from pathlib import Path
 import numpy as np, torch
 from .auxiliary_masks import make_auxiliary
-from .config import Config, InputError, gan_values, make_config
-from .data import Images, Stored, collect, from_canvas, generator_for, image_paths, load_images, probability, replacing, to_bytes, to_canvas, write_mask
+from .config import Config, InputError, gan_values, make_config, nearest
+from .data import Images, Stored, collect, find_images, from_canvas, generator_for, load_images, probability, read_images, replacing, to_bytes, to_canvas, write_mask
+from .formats import Slice, pixel_spacing
 from .gan import GAN, VAEStage, build_networks, label_alarms, label_statistics
 from .iterative import iterate, segment
 from .metrics import TrueMasks, evaluate, read_spacing
@@ -24,6 +25,7 @@ from .quality import score_labels, second_look
 from .registration import register
 from .runs import Run, launch, make_fabric, train
 from .vae import MaskVAE
+from .volumes import FORMATS, largest_component, mask_format, smooth_slices, write_segmentation, write_volume
 
 # %% ../nbs/16_pipeline.ipynb #ed406c18
 def build_model(
@@ -204,14 +206,15 @@ class _Fit:
         write_masks(self.run.folder/'predictions', self.images, self.predictions)
 
 # %% ../nbs/16_pipeline.ipynb #807c95ef
-def matching_ids(
-    folders,        # the image folders
-    patterns,       # such as 'N*'
-):                  # ids that match one; None, which means all, where there is no pattern
-    "The ids that a run is restricted to. Raises `InputError` where none matches."
-    only = [i for f in folders for i in image_paths(f) if any(fnmatch(i, p) for p in patterns)] if patterns else None
-    if patterns and not only: raise InputError(f'no image in {folders[0]} has an id like {patterns[0]!r}; look at the file names, and quote the pattern')
-    return only
+def matching(
+    paths:dict,     # id -> anything
+    patterns,       # such as 'N*'; none: all
+    folder,         # named where nothing matches
+)->dict:            # those whose id matches a pattern
+    "The images that a run is restricted to. Raises `InputError` where there are none."
+    found = {i: p for i, p in paths.items() if not patterns or any(fnmatch(i, pattern) for pattern in patterns)}
+    if not found: raise InputError(f'no image in {folder} has an id like {patterns[0]!r}; look at the file names, and quote the pattern')
+    return found
 
 def find_truth(
     truth,          # 'auto', None, or a folder of true masks
@@ -232,7 +235,7 @@ def measure(
     splits, frames = dict(zip(images.ids, images.splits)), []
     for stage, folder in (('gan_label', 'gan_labels'), ('pseudo_label', 'pseudo_labels'), ('final', 'predictions')):
         if not (run.folder/folder).exists(): continue       # gan_labels: with registration only
-        frame = evaluate(run.folder/folder, truth, spacing, splits=splits, echo=lambda s: None, partial=True); frame.insert(0, 'stage', stage); frames.append(frame)
+        frame = evaluate(run.folder/folder, truth, spacing, splits=splits, echo=lambda s: None, partial=True, axis=run.config.axis); frame.insert(0, 'stage', stage); frames.append(frame)
     with replacing(run.folder/'metrics.csv') as temporary: pd.concat(frames).to_csv(temporary, index=False, float_format='%.6g')
 
 # %% ../nbs/16_pipeline.ipynb #d301b5a2
@@ -247,7 +250,7 @@ def report_pictures(fit, truth):
     written = dict(zip(others, fit.gan.write_labels(images.take(others)))) if others else {}
     auxiliary = probability(fit.auxiliary(6)); noise = torch.randn(6, fit.config.noise_channels, *images.canvas, generator=generator_for(fit.config.seed, 'examples', 1))
     with torch.no_grad(), fit.fabric.autocast(): painted = fit.gan.networks['G'](*[fit.fabric.to_device(t) for t in (auxiliary, noise)]).float().cpu()
-    masks = TrueMasks(truth) if truth else {}
+    masks = TrueMasks(truth, fit.config.axis) if truth else {}
     true = [to_canvas(masks[images.ids[k]].astype(np.uint8) * 255, images.placements[k], images.canvas) for k in chosen if images.ids[k] in masks]
     return dict(ids=[images.ids[k] for k in chosen], splits=[images.splits[k] for k in chosen], images=images.pixels[chosen],
                 pseudo_labels=probability(torch.stack([fit.labels[index[images.ids[k]]] if images.ids[k] in index else written[k] for k in chosen])), final=probability(fit.predictions[chosen]),
@@ -309,12 +312,13 @@ def fit(
 def _fit(fabric, config, folders, out, aux_masks, truth, spacing, skip_bad, ids, labels_of, resume, overwrite, quiet, began):
     "`fit` in one process; of several, the first opens the run, and the others follow when it is there."
     near = next(p for p in [Path(out).absolute(), *Path(out).absolute().parents] if p.is_dir())      # the run folder is made when all input is sound
-    only = matching_ids(folders, ids)
-    data = load_images(folders, config.size, skip_bad=skip_bad, only=only, limit=config.memory_limit, scratch=near)
+    paths, splits, bad = find_images(folders, config.axis, skip_bad)
+    data = read_images(matching(paths, ids, folders[0]), splits, bad, config.size, skip_bad=skip_bad, limit=config.memory_limit, scratch=near, window=config.window)
     if len(data.split('train')) < 2: raise InputError(f'{folders[0]} has {len(data.split("train"))} training image(s); at least 2 are needed, marked "train" in splits.csv or without a splits.csv')
     masks = make_auxiliary(config, data.canvas, aux_masks)
     truth, spacing = find_truth(truth, folders), read_spacing(spacing) if isinstance(spacing, (str, Path)) and not _is_number(spacing) else spacing and float(spacing)
-    if truth: _check_truth(TrueMasks(truth), data, spacing)
+    if truth and spacing is None: spacing = _header_spacing(paths, data.ids)
+    if truth: _check_truth(TrueMasks(truth, config.axis), data, spacing)
     digest = data_digest(data, masks)
     source = check_source(labels_of, config, digest) if labels_of else None
     run = Run.open(out, config, resume, overwrite) if fabric.is_global_zero else Run(out, writes=False)
@@ -324,6 +328,11 @@ def _fit(fabric, config, folders, out, aux_masks, truth, spacing, skip_bad, ids,
     if run.finished and (run.folder/'report.html').exists(): return run
     run.note(data=digest, image_folders=[str(f) for f in folders], images=len(data), training_images=len(data.split('train')), canvas=list(data.canvas), auxiliary_folders=[str(f) for f in aux_masks], skipped=list(data.skipped))
     return _run_stages(_Fit(run, data, masks, fabric, quiet), truth, spacing, began)
+
+def _header_spacing(paths, ids):
+    "The spacing of DICOM images and volumes, or None where no image has one."
+    found = {i: pixel_spacing(paths[i]) for i in ids}
+    return found if any(found.values()) else None
 
 def _check_truth(masks, images, spacing):
     "What evaluation would miss after hours of training is said before: no true mask at all, or no spacing."
@@ -350,26 +359,59 @@ def _run_stages(fit, truth, spacing, began):
     return run
 
 # %% ../nbs/16_pipeline.ipynb #80135ec2
+def _pieces(paths, most=256):
+    "Images a few at a time, so that memory does not grow with the folder; slices of one volume stay together."
+    for volume, group in itertools.groupby(paths.items(), lambda item: item[1].path if isinstance(item[1], Slice) else None):
+        group = list(group)
+        for k in range(0, len(group), len(group) if volume else most): yield dict(group[k:k + (len(group) if volume else most)])
+
+def write_predictions(
+    folder,
+    images:Images,
+    paths:dict,             # id -> path or `Slice`, of these images
+    labels:torch.Tensor,    # (N, 1, H, W) on the canvas, uint8
+    format:str='auto',      # one of `FORMATS`
+):
+    "Masks in the format and geometry of their images: a PNG or DICOM SEG an image, or a file a volume."
+    mask = lambda k: from_canvas(probability(labels[k])[0].numpy(), images.placements[k])
+    first, folder = paths[images.ids[0]], Path(folder)
+    if isinstance(first, Slice) and (found := mask_format(first, format)) != 'png':
+        write_volume(folder, first.path, first.axis, ((paths[i].index, mask(k)) for k, i in enumerate(images.ids)), found)
+        return
+    for k, i in enumerate(images.ids):
+        if mask_format(paths[i], format) == 'seg': write_segmentation(folder/f'{i}.dcm', [paths[i]], mask(k)[None])
+        else: write_mask(folder/f'{i}.png', mask(k))
+
 def predict(
     run,                    # folder of a finished run
     images,                 # folder of images
-    out,                    # folder for the masks, one PNG an image
+    out,                    # folder for the masks, of the names of the images
     skip_bad:bool=False,    # leave unreadable images out
+    format:str='auto',      # 'png', 'nifti', 'seg', or 'auto': that of each image
+    smooth:float=0.,        # Gaussian between the slices of a volume, in slices
+    largest:bool=False,     # keep the largest piece of each volume
 )->Path:                    # `out`
     "Write masks of new images with the model of a run. Raises `InputError`."
     run = Run(run)
     if not (run.folder/'config.yaml').exists(): raise InputError(f'{run.folder} is not a run folder; give the --out of an aeseg fit')
+    if format not in FORMATS: raise InputError(f'format={format!r} is unknown{nearest(format, FORMATS)}')
+    if not 0 <= smooth <= 20: raise InputError(f'smooth={smooth:g} must be from 0 to 20 slices')
     config = dataclasses.replace(run.config, devices=1)
     try: fabric = make_fabric(config)
     except InputError: fabric = make_fabric(dataclasses.replace(config, accelerator='auto', precision='auto'))      # trained on another machine
     model, canvas, channels = load_model(run, fabric)
-    paths, target = list(image_paths(images).values()), Path(out).resolve()
-    if target in (paths[0].parent.resolve(), (Path(images)/'masks').resolve()): raise InputError(f'{out} holds data that the masks would replace; choose another --out')
-    for k in range(0, len(paths), 256):                 # in pieces, so that memory does not grow with the folder
-        piece = load_images(images, canvas=canvas, channels=channels, skip_bad=skip_bad, only=[p.stem for p in paths[k:k + 256]])
+    (paths, splits, bad), target = find_images(images, config.axis, skip_bad), Path(out).resolve()
+    if target in {p.parent.resolve() for p in paths.values()} | {(Path(images)/'masks').resolve()}: raise InputError(f'{out} holds data that the masks would replace; choose another --out')
+    for source in {p.suffix.lower(): p for p in paths.values()}.values(): mask_format(source, format)      # what does not go is said before any work
+    for sentence in bad: print(f'skipped: {sentence}')
+    for sources in _pieces(paths):
+        piece = read_images(sources, splits, (), canvas=canvas, channels=channels, skip_bad=skip_bad, window=config.window)
         for sentence in piece.skipped: print(f'skipped: {sentence}')
-        write_masks(out, piece, apply_model(model, config, piece.pixels, fabric))
+        labels = apply_model(model, config, piece.pixels, fabric)
+        if isinstance(sources[piece.ids[0]], Slice): labels = smooth_slices(labels, smooth); labels = largest_component(labels) if largest else labels
+        write_predictions(out, piece, sources, labels, format)
     return Path(out)
+
 
 # %% ../nbs/16_pipeline.ipynb #c2735543
 DEMO = dict(gan_steps=400, vae_steps=200, segmentation_steps=300)     # phantoms are easier than patients

@@ -11,10 +11,10 @@ from datetime import datetime, timezone
 from pathlib import Path
 import numpy as np, torch
 from .config import Config, InputError, make_config
-from .data import Images, generator_for, load_images, to_canvas
+from .data import Images, find_images, generator_for, load_images, to_canvas
 from .iterative import Segmentation, segment
 from .metrics import TrueMasks
-from .pipeline import data_digest, matching_ids, measure, save_model, write_masks
+from .pipeline import data_digest, matching, measure, save_model, write_masks
 from .runs import Run, make_fabric, train
 
 # %% ../nbs/20_supervised.ipynb #c608292d
@@ -65,7 +65,7 @@ def fit_supervised(
     "Train the final network on human masks. Raises `InputError`."
     began, config = time.time(), make_config(**{**parameters, 'rounds': 1})
     folders = [images] if isinstance(images, (str, Path)) else list(images)
-    data, masks = load_images(folders, config.size, only=matching_ids(folders, ids)), TrueMasks(folders)
+    data, masks = load_images(folders, config.size, only=matching(find_images(folders)[0], ids, folders[0])), TrueMasks(folders)
     training = data.split('train'); training = training.take(annotated(len(training), fraction, config.seed).tolist())
     if missing := [i for i in training.ids if i not in masks]: raise InputError(f'{missing[0]!r} has no human mask ({len(missing)} training images without one); a supervised run needs all of them')
     run = Run.open(out, config, resume=True); facts = dict(data=data_digest(data), human_masks=len(training))

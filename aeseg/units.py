@@ -14,9 +14,9 @@ from pathlib import Path
 import pandas as pd
 from tqdm.auto import tqdm
 from .config import Config, InputError, gan_values, make_config, run_values
-from .data import Stored, load_images, replacing
+from .data import Stored, find_images, load_images, replacing
 from .metrics import TrueMasks, evaluate
-from .pipeline import fit, matching_ids
+from .pipeline import fit, matching
 from .quality import agreement
 from .report import read_table
 from .runs import Run, side_by_side
@@ -147,7 +147,7 @@ def checkpoint_dice(
     sets = [p for p in sorted((run.folder/'checkpoints').glob('labels*_??????.npy'))]
     if not sets: return {}
     folders = list(unit.source.images)
-    training = load_images(folders, run.config.size, only=matching_ids(folders, unit.source.ids)).split('train')
+    training = load_images(folders, run.config.size, only=matching(find_images(folders)[0], unit.source.ids, folders[0])).split('train')
     truth = truth_on_canvas(TrueMasks(folders), training)
     return {int(p.stem[-6:]): round(float(agreement(Stored(p), truth).mean()), 4) for p in sets}       # of several attempts the last one stays
 

@@ -34,7 +34,7 @@ def has_code(path):
 
 def notebooks(words):
     "The notebooks to run, those with one of `words` in their name if any are given."
-    found = sorted((ROOT / "nbs").glob("[0-9][0-9]_*.ipynb"))
+    found = sorted((ROOT / "nbs").glob("[0-9][0-9]*_*.ipynb"))
     index = ROOT / "nbs/index.ipynb"
     if index.exists() and has_code(index): found.append(index)
     return [p for p in found if not words or any(w in p.name for w in words)]
