@@ -363,9 +363,12 @@ def command(self:Cases)->str:
 # %% ../nbs/25_reviews.ipynb #d8462bcd
 SHOWN = 448     # pixels of the longer side of a picture, at most
 
-def shown_shape(shape):             # (height, width) of an image -> of its picture
+def shown_shape(
+    shape,              # (height, width, ...) of an image
+    longest:int=SHOWN,  # pixels
+):                      # (height, width) of its picture
     "The size at which an image is shown."
-    scale = min(1, SHOWN / max(shape[:2]))
+    scale = min(1, longest / max(shape[:2]))
     return tuple(max(1, round(s * scale)) for s in shape[:2])
 
 def outline(
