@@ -2,7 +2,7 @@
 // Messages to the kernel are {ask: ...}, those from it {tell: ...}; see nbs/26_inspect.ipynb.
 
 const LAYERS = [        // name, colour, shown at first, opacity at first; kinds: outline, or heat (a value for each pixel)
-  {name: 'label', title: 'pseudo label', colour: '#ffd60a', on: true, opacity: .6},
+  {name: 'label', title: 'label', colour: '#ffd60a', on: true, opacity: .6},
   {name: 'corrected', title: 'corrected', colour: '#b388ff', on: true, opacity: .6},
   {name: 'prediction', title: 'prediction', colour: '#2ee6a8', on: false, opacity: .6},
   {name: 'truth', title: 'truth', colour: '#56b4e9', on: false, opacity: .6},
@@ -88,7 +88,7 @@ function render({model, el}) {
     if (caption) e.append(make('div', {className: 'ai-caption'}, make('span', {textContent: short(s.start.ids[k])}), make('b', {textContent: number(s.start.numbers[s.sort in s.start.numbers ? s.sort : 'score'][k], 2)})))
     return e
   }
-  const short = id => id.length > 14 ? '…' + id.slice(-12) : id
+  const short = id => { const rest = id.slice(s.start.prefix) || id; return rest.length > 14 ? '…' + rest.slice(-12) : rest }       // without what all names begin with
 
   // ---------------------------------------------------------------- gallery
   const reorder = () => { turn.textContent = s.worst ? 'worst first' : 'best first'; ask('order', {sort: s.sort, show: s.show, worst_first: s.worst}) }
@@ -115,6 +115,8 @@ function render({model, el}) {
 
   // ---------------------------------------------------------------- one case
   const want_case = k => { if (k !== undefined && k !== null && !s.cases.has(k) && !s.wanted.has(k)) { s.wanted.add(k); ask('case', {k}) } }
+  let warming
+  const want_heats = () => { const c = s.cases.get(s.k); if (c && !c.heats && !c.asked) { c.asked = true; ask('heats', {k: s.k}) } }      // networks take longer than files, so they are asked when a case stays open
   const open_case = k => {
     if (k === undefined || k === null) return
     const before = s.k; s.k = k; s.proposal = null; fit(false)
@@ -123,6 +125,7 @@ function render({model, el}) {
     if (s.tab === 'overview') draw_scatter()
     const at = s.order.indexOf(k)
     for (const near of [s.order[at + 1], s.order[at - 1]]) want_case(near)       // so that the next one is there
+    clearTimeout(warming); warming = setTimeout(want_heats, s.layers.some(l => l.on && l.heat) ? 0 : 250)
   }
   const move = steps => {
     if (!s.order.length) return
@@ -144,7 +147,7 @@ function render({model, el}) {
     context.setTransform(ratio * f, 0, 0, ratio * f, ratio * (w / 2 + s.x - c.shape[1] / 2 * f), ratio * (h / 2 + s.y - c.shape[0] / 2 * f))
     if (c.bitmap) { context.filter = s.contrast === 1 && s.brightness === 1 ? 'none' : `brightness(${s.brightness}) contrast(${s.contrast})`; context.imageSmoothingEnabled = f < 6; context.drawImage(c.bitmap, 0, 0, c.shape[1], c.shape[0]); context.filter = 'none' }
     for (const layer of s.layers.filter(l => l.on && l.heat)) {
-      const heat = c.heats[`${layer.name}/${s.round}`] ?? c.heats[`${layer.name}/`]
+      const heat = c.heats?.[`${layer.name}/${s.round}`] ?? c.heats?.[`${layer.name}/`]
       if (heat) { context.globalAlpha = layer.opacity; context.imageSmoothingEnabled = true; context.drawImage(heat.canvas ??= tint(heat, layer.colour), 0, 0, c.shape[1], c.shape[0]) }
     }
     for (const layer of s.layers.filter(l => l.on && !l.heat)) {
@@ -186,7 +189,7 @@ function render({model, el}) {
     draw_layers(c)
   }
   function draw_layers(c) {
-    const there = l => c && (l.heat ? Object.keys(c.heats) : Object.keys(c.outlines)).some(n => n.startsWith(l.name + '/'))
+    const there = l => c && (l.heat && !c.heats || Object.keys(l.heat ? c.heats : c.outlines).some(n => n.startsWith(l.name + '/')))
     layers.replaceChildren(...s.layers.map((l, n) => {
       const box = make('div', {className: 'ai-layer' + (l.on ? ' on' : '') + (there(l) ? '' : ' none'), title: there(l) ? `${l.title}: click to switch (key ${n + 1})` : `${l.title}: not in this run`, role: 'checkbox', ariaChecked: String(l.on)}, make('i'), make('span', {textContent: l.title}), slider(0, 1, .02, l.opacity, v => { l.opacity = v; draw_case() }))
       box.style.setProperty('--c', l.colour); box.dataset.layer = l.name
@@ -194,7 +197,7 @@ function render({model, el}) {
       return box
     }))
   }
-  const switch_layer = n => { const l = s.layers[n]; if (!l) return; l.on = !l.on; draw_case(); draw_layers(s.cases.get(s.k)) }
+  const switch_layer = n => { const l = s.layers[n]; if (!l) return; l.on = !l.on; if (l.on && l.heat) want_heats(); draw_case(); draw_layers(s.cases.get(s.k)) }
 
   // ---------------------------------------------------------------- decisions
   const decide = decision => { if (s.k !== null && s.start.writable) ask('decide', {k: s.k, decision: s.rows[s.k]?.decision === decision ? '' : decision}) }
@@ -338,6 +341,8 @@ function render({model, el}) {
     start(m, buffers) {
       const columns = new Float32Array(bytes(buffers[0])), n = m.ids.length
       m.numbers = Object.fromEntries(m.columns.map((c, k) => [c, columns.subarray(k * n, (k + 1) * n)])); m.kept = new Uint8Array(bytes(buffers[1]))
+      const first = m.ids[0] ?? '', last = m.ids[n - 1] ?? ''; let same = 0; while (n > 1 && same < first.length && first[same] === last[same]) same++      // ids are sorted
+      m.prefix = 1 + Math.max(-1, ...['_', '-', ' ', '.'].map(c => first.slice(0, same).lastIndexOf(c)))
       s.start = m; s.rows = Object.fromEntries(m.rows.map(r => [r.k, r])); s.round = m.last
       title.replaceChildren(m.name, make('small', {textContent: `${n} cases` + (m.reviewed ? ` · reviewed: ${m.reviewed}` : '')})); title.title = title.textContent
       sort.replaceChildren(...m.sorts.map(([v, t]) => make('option', {value: v, textContent: t}))); sort.value = s.sort
@@ -356,11 +361,15 @@ function render({model, el}) {
       if (s.tab === 'gallery') { const ks = page_of(); if (ks.every(k => s.thumbs.has(key(k, s.start.last)))) root.dataset.page = String(s.page) }
     },
     async case(m, buffers) {
-      const heats = {}; m.heats.forEach(([n, shape], k) => heats[n] = {shape, values: new Uint8Array(bytes(buffers[k + 1]))})
       const picture = bytes(buffers[0]), bitmap = picture.byteLength ? await createImageBitmap(new Blob([picture], {type: 'image/png'})) : null
-      s.cases.set(m.k, {shape: m.shape, outlines: m.outlines, heats, numbers: m.numbers, bitmap}); s.wanted.delete(m.k)
+      s.cases.set(m.k, {shape: m.shape, outlines: m.outlines, heats: null, numbers: m.numbers, bitmap}); s.wanted.delete(m.k)
       while (s.cases.size > REMEMBERED) { const oldest = [...s.cases.keys()].find(k => k !== s.k); s.cases.delete(oldest) }
-      if (m.k === s.k) { draw_case(); show_case_state() }
+      if (m.k === s.k) { draw_case(); show_case_state(); clearTimeout(warming); warming = setTimeout(want_heats, s.layers.some(l => l.on && l.heat) ? 0 : 250) }
+    },
+    heats(m, buffers) {
+      const c = s.cases.get(m.k); if (!c) return
+      c.heats = {}; m.heats.forEach(([n, shape], k) => c.heats[n] = {shape, values: new Uint8Array(bytes(buffers[k]))})
+      if (m.k === s.k) { draw_case(); draw_layers(c) }
     },
     rows(m) {
       for (const r of m.rows) r.decision !== undefined ? s.rows[r.k] = r : delete s.rows[r.k]

@@ -42,8 +42,8 @@ def _draw_case(axis, cases, id):
     if mask is not None and mask.any(): axis.contour(mask, [.5], colors=[OURS], linewidths=1.2)
     axis.set_title(f'{cases.table["score"][id]:.2f}', fontsize=7, pad=2)
 
-# %% ../nbs/26_inspect.ipynb #f8e64e09
-QUESTIONS = ('start', 'order', 'thumbs', 'case', 'propose', 'correct', 'decide', 'comment', 'undo', 'refresh', 'statistics', 'latent')     # of the browser; each is a method answer_...
+# %% ../nbs/26_inspect.ipynb #5959467f
+QUESTIONS = ('start', 'order', 'thumbs', 'case', 'heats', 'propose', 'correct', 'decide', 'comment', 'undo', 'refresh', 'statistics', 'latent')     # of the browser; each is a method answer_...
 
 class Inspector(anywidget.AnyWidget):
     "Look at the pseudo labels of a run and decide about them. Raises `InputError` where the folder holds none."
@@ -142,21 +142,21 @@ def label(self:Inspector, id):
 # %% ../nbs/26_inspect.ipynb #6990cc91
 @patch
 def answer_case(self:Inspector, k):
-    "An image with all its layers: outlines as paths, values as bytes."
+    "An image with the outlines of its masks as paths."
     cases, id = self.cases, self.cases.ids[k]
     image, masks = cases.image(id), {f'label/{r}': cases.mask(id, r) for r in cases.labels}
     masks |= {'corrected/': self.reviews.corrected(id), 'prediction/': cases.prediction(id), 'truth/': cases.true_mask(id)}
     masks = {n: m for n, m in masks.items() if m is not None}
     shape = shown_shape((image if image is not None else next(iter(masks.values()), np.zeros((3, 4)))).shape)
-    heats = self._heats(id, image)
-    self.tell('case', encode(image, shape) if image is not None else b'', *heats.values(), k=k, shape=shape, outlines={n: outline(m, shape) for n, m in masks.items()}, heats=[(n, h.shape) for n, h in heats.items()], numbers=self._facts(id))
+    self.tell('case', encode(image, shape) if image is not None else b'', k=k, shape=shape, outlines={n: outline(m, shape) for n, m in masks.items()}, numbers=self._facts(id))
 
 @patch
-def _heats(self:Inspector, id, image):
-    "Weights of each round, uncertainty and reconstruction, as far as the run folder tells."
-    cases, networks = self.cases, self.networks
+def answer_heats(self:Inspector, k):
+    "Weights of each round, uncertainty and reconstruction, as far as the run folder tells: a byte for each pixel of the canvas."
+    cases, networks, id = self.cases, self.networks, self.cases.ids[k]; image = cases.image(id)
     found = {'uncertainty/': networks.uncertainty(image), 'reconstruction/': networks.reconstruction(cases.mask(id))} | {f'weights/{r}': networks.weights(id, r) for r in cases.labels if r}
-    return {n: h for n, h in found.items() if h is not None}
+    heats = {n: h for n, h in found.items() if h is not None}
+    self.tell('heats', *heats.values(), k=k, heats=[(n, h.shape) for n, h in heats.items()])
 
 @patch
 def _facts(self:Inspector, id):
