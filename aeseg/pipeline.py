@@ -143,12 +143,11 @@ def take_reviews(
 
 def _copy_decisions(run, beside, rows, target):
     "The decisions, and the labels that they hold to."
+    source = {i: beside/'corrected'/row['corrected'] if row['corrected'] else run/'rounds'/f'round_{row["round"]}'/'labels'/f'{i}.png' for i, row in rows.items() if row['decision'] != 'rejected'}
+    for path in source.values(): read_mask(path)        # a mask that is not there is found before anything is written
     if target.exists(): shutil.rmtree(target)           # of a call that was killed before it was noted
+    for i, path in source.items(): write_mask(target/'decided'/f'{i}.png', read_mask(path))
     with replacing(target/'reviews.csv') as temporary, temporary.open('w', newline='', encoding='utf-8') as f: w = csv.DictWriter(f, REVIEW_COLUMNS); w.writeheader(); w.writerows(rows.values())
-    for i, row in rows.items():
-        if row['decision'] == 'rejected': continue
-        source = beside/'corrected'/row['corrected'] if row['corrected'] else run/'rounds'/f'round_{row["round"]}'/'labels'/f'{i}.png'
-        write_mask(target/'decided'/f'{i}.png', read_mask(source))
 
 # %% ../nbs/16_pipeline.ipynb #25e10006
 class Decided:
