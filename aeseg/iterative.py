@@ -124,19 +124,23 @@ def iterate(
     after_round=None,           # called with (round, rows, labels before, change)
     where=None,                 # a folder for C's labels; None holds them in memory
     refine=None,                # what is done to C's labels before the next round learns from them: (labels, write) -> labels, where `write` is C for a batch of pixels
+    reviews=(),                 # human decisions, each for one further round: has labels(labels) and choose(kept, weights)
 ):                              # C of the last round (None for rounds=0), and its labels
     "Noise-robust iterative learning."
-    network = None
-    for r in range(1, config.rounds + 1):
+    network, r, ahead = None, 0, [None] * config.rounds + list(reviews)
+    while ahead:
+        review, r = ahead.pop(0), r + 1
+        if review: labels, previous = review.labels(labels), review.labels(previous)
         scores = score_labels(labels, vae, judge, others if r == 1 else [previous], config.quality_score, groups=config.quality_groups, pixels=images.pixels)
         kept, image = choose_labels(scores, config)
+        if review: kept, image = review.choose(kept, image)
         stage = (CoTeaching if config.segmentation_loss == 'co_teaching' else Segmentation)(config, images, labels, previous, image, kept, fabric, f'round_{r}')
         train_stage(stage, config.segmentation_steps)
         network, written = stage.network, segment(stage.network, images.pixels, fabric, where=where)
-        if refine and r < config.rounds: written = refine(written, lambda pixels: segment(stage.network, pixels, fabric))
+        if refine and ahead: written = refine(written, lambda pixels: segment(stage.network, pixels, fabric))
         change = float(1 - agreement(written, labels).mean())
         rows = [dict(round=r, id=i, **{k: round(float(v[n]), 5) for k, v in scores.items()}, kept=bool(kept[n]), weight=round(float(image[n]) * bool(kept[n]), 5)) for n, i in enumerate(images.ids)]
         if after_round: after_round(r, rows, labels, change)
         labels, previous = written, labels
-        if change < config.stop_change: break
+        if change < config.stop_change: ahead = [later for later in ahead if later]      # humans do not wait for it
     return network, labels

@@ -7,9 +7,9 @@ __all__ = ['OURS', 'TRUTH', 'LINES', 'INKS', 'NUMBERS', 'KEPT', 'DROPPED', 'STAG
            'outlines', 'dice', 'as_picture', 'label_sheet', 'text', 'table', 'embed', 'svg_path', 'tile', 'Bitmaps',
            'chart', 'read_stages', 'thin', 'draw_losses', 'draw_numbers', 'read_table', 'draw_scores', 'draw_agreement',
            'split_order', 'draw_dice', 'Found', 'section', 'some', 'verdict', 'header', 'registration_line',
-           'improvements', 'summary_table', 'label_free_table', 'alarm_box', 'painted_pictures', 'example_pictures',
-           'loss_charts', 'number_charts', 'ranked_pictures', 'quality_section', 'dice_section', 'file_size',
-           'files_section', 'reproduction_section', 'page', 'write_report']
+           'improvements', 'human_line', 'summary_table', 'label_free_table', 'alarm_box', 'painted_pictures',
+           'example_pictures', 'loss_charts', 'number_charts', 'ranked_pictures', 'quality_section', 'dice_section',
+           'file_size', 'files_section', 'reproduction_section', 'page', 'write_report']
 
 # %% ../nbs/15_report.ipynb #e5a4e518
 import base64, html, io, json, re
@@ -320,7 +320,7 @@ def header(found)->str:
     facts += [f'{p["minutes"]:.3g} minutes'] if isinstance(p.get('minutes'), (int, float)) else []
     facts += [text(p['started'])[:10]] if 'started' in p else []
     chips = ''.join(f'<span>{w} <b>{text(v)}</b></span>' for w, v in (('variant', c.variant), ('preset', c.preset), ('shape', c.shape), ('seed', c.seed)))
-    return f'<header><h1>{text(c.task.replace("_", " ").capitalize())}</h1><p class="chips">{chips}</p><p class="verdict">{verdict(found)}</p><p class="quiet">{" · ".join(facts)}</p></header>'
+    return f'<header><h1>{text(c.task.replace("_", " ").capitalize())}</h1><p class="chips">{chips}</p><p class="verdict">{verdict(found)}</p>{human_line(found)}<p class="quiet">{" · ".join(facts)}</p></header>'
 
 # %% ../nbs/15_report.ipynb #5d1e70a1
 def registration_line(found)->str:
@@ -338,6 +338,13 @@ def improvements(found)->str:
     if not looks: return registration_line(found)
     later = f'; after a round, of the segmentation network\'s labels: {", ".join(map(str, looks[1:]))}' if looks[1:] else ''
     return f'<p>Second look: {some(looks[0], "label")} written anew from a magnified part of the image{later}.</p>' + registration_line(found)
+
+# %% ../nbs/15_report.ipynb #25e10011
+def human_line(found)->str:
+    "What people decided about labels, where they did: such a run is not annotation-free, and the page says so first."
+    past = found.provenance.get('reviews') or []
+    said = '; '.join(f'before round {r["round"]}: {r["accepted"]} accepted, {r["rejected"]} rejected, {r["corrected"]} corrected' for r in past)
+    return f'<div class="box bad"><b>This run is not annotation-free.</b> Human decisions about pseudo labels entered it; {text(said)}.</div>' if past else ''
 
 # %% ../nbs/15_report.ipynb #c9de887f
 METRIC_TITLES = dict(dice='Dice', iou='IoU', assd_px='ASSD (px)', hd95_px='HD95 (px)', assd_mm='ASSD (mm)', hd95_mm='HD95 (mm)', area_ratio='area ratio')
@@ -484,7 +491,7 @@ def files_section(found)->str:
 def reproduction_section(found)->str:
     "Command, commit, versions, machine and configuration."
     p = found.provenance
-    facts = {k: v for k, v in p.items() if k not in ('events', 'command', 'skipped', 'registration', 'labels_replaced_by_second_look')}
+    facts = {k: v for k, v in p.items() if k not in ('events', 'command', 'skipped', 'registration', 'labels_replaced_by_second_look', 'reviews')}
     changed = {k: v for k, v in vars(found.config).items() if v != getattr(make_config(found.config.preset), k)}
     show = lambda v: 'yes' if v is True else 'no' if v is False else '–' if v is None or v == [] else text(', '.join(map(str, v)) if isinstance(v, list) else v)
     command = f'<pre><code>{text(p["command"])}</code></pre>' if p.get('command') else ''

@@ -207,7 +207,7 @@ class Run:
     @property
     def provenance(self): return json.loads((self.folder/'provenance.json').read_text()) if (self.folder/'provenance.json').exists() else {}
     @property
-    def finished(self): return 'finished' in self.provenance
+    def finished(self): return bool(self.provenance.get('finished'))       # None: it goes on
     def events(self, kind:str): return [e['text'] for e in self.provenance.get('events', []) if e['kind'] == kind]
 
     def note(self,
