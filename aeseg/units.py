@@ -20,7 +20,7 @@ from .pipeline import fit, matching
 from .quality import agreement
 from .report import read_table
 from .runs import Run, side_by_side
-from .supervised import fit_supervised, truth_on_canvas
+from .supervised import fit_spoilt, fit_supervised, truth_on_canvas
 
 # %% ../nbs/21_units.ipynb #a3cfee4f
 @dataclass(frozen=True)
@@ -37,6 +37,7 @@ class Unit:
     config: Config
     source: Source
     fraction: float = 1.    # of the human masks, for kind='supervised'
+    noise: tuple = ()       # kind, rate and strength, for kind='spoilt'
 
     @property
     def needs(self):
@@ -100,19 +101,23 @@ def _fit(unit, folder, labels_of=None):
 def _supervise(unit, folder, labels_of=None):
     return fit_supervised(list(unit.source.images), folder, unit.source.ids, unit.fraction, quiet=True, **dataclasses.asdict(unit.config))
 
+def _spoil(unit, folder, labels_of=None):
+    return fit_spoilt(list(unit.source.images), folder, unit.noise, unit.source.aux_masks, unit.source.ids, quiet=True, **dataclasses.asdict(unit.config))
+
 def _network_values(config): return {k: v for k, v in run_values(config).items() if k in ('size', 'seed', 'task') or k.startswith('segmentation_') and k != 'segmentation_loss'}
 
 KINDS = dict(       # kind -> what runs it, the values that it uses, its module, and modules of that which cannot change its numbers (values are hashed, not the code that checks them)
     labels=(_fit, gan_values, 'pipeline', ('config', 'losses', 'iterative', 'quality', 'registration')),
     network=(_fit, run_values, 'pipeline', ('config',)),
-    supervised=(_supervise, _network_values, 'supervised', ('config', 'gan', 'vae', 'dgcc', 'auxiliary_masks', 'quality', 'registration')))
+    supervised=(_supervise, _network_values, 'supervised', ('config', 'gan', 'vae', 'dgcc', 'auxiliary_masks', 'quality', 'registration', 'noise')),
+    spoilt=(_spoil, run_values, 'supervised', ('config', 'dgcc', 'registration')))
 
 def identity(
     unit:Unit,
 )->str:
     "A hash of what a unit is, apart from the code."
     s = unit.source
-    facts = dict(kind=unit.kind, values=KINDS[unit.kind][1](unit.config), images=[folder_digest(str(f)) for f in s.images], ids=list(s.ids), fraction=unit.fraction,
+    facts = dict(kind=unit.kind, values=KINDS[unit.kind][1](unit.config), images=[folder_digest(str(f)) for f in s.images], ids=list(s.ids), fraction=unit.fraction, noise=list(unit.noise),
                  aux_masks=[folder_digest(str(f)) for f in s.aux_masks] if unit.kind != 'supervised' else [])
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
 
@@ -158,7 +163,7 @@ def unit_facts(
     "Everything about a finished unit that is not a row of its table."
     p, name = run.provenance, lambda folders: [Path(f).name for f in folders]
     dice = checkpoint_dice(unit, run) if unit.kind == 'labels' else {}
-    return dict(kind=unit.kind, config=dataclasses.asdict(unit.config), images=name(unit.source.images), aux_masks=name(unit.source.aux_masks), ids=list(unit.source.ids), fraction=unit.fraction, human_masks=p.get('human_masks', 0),
+    return dict(kind=unit.kind, config=dataclasses.asdict(unit.config), images=name(unit.source.images), aux_masks=name(unit.source.aux_masks), ids=list(unit.source.ids), fraction=unit.fraction, noise=list(unit.noise), human_masks=p.get('human_masks', 0),
                 events=p['events'], checkpoints=[dict(row, dice=dice.get(row['step'])) for row in run.read_log('checkpoint')], **{k: p.get(k) for k in ('data', 'minutes', 'started', 'finished', 'commit', 'uncommitted_changes', 'aeseg', 'python', 'torch', 'monai', 'numpy', 'platform', 'cores', 'gpu')})
 
 # %% ../nbs/21_units.ipynb #395c2712
