@@ -143,7 +143,7 @@ def descend(
 # %% ../nbs/07_runs.ipynb #f12518f5
 def provenance()->dict:
     "Where a result comes from."
-    import monai, numpy, skimage
+    from importlib.metadata import version      # importing MONAI takes seconds
     import aeseg
     git = lambda *a: subprocess.run(['git', '-C', str(Path(aeseg.__file__).parent), *a], capture_output=True, text=True).stdout.strip()
     try: commit, dirty = git('rev-parse', 'HEAD'), bool(git('status', '--porcelain'))
@@ -151,7 +151,7 @@ def provenance()->dict:
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
     return dict(command=shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]), started=datetime.now(timezone.utc).isoformat(timespec='seconds'),
                 commit=commit or None, uncommitted_changes=dirty, aeseg=aeseg.__version__, python=platform.python_version(), torch=torch.__version__,
-                monai=monai.__version__, numpy=numpy.__version__, skimage=skimage.__version__, platform=platform.platform(), cores=os.cpu_count(),
+                monai=version('monai'), numpy=version('numpy'), skimage=version('scikit-image'), platform=platform.platform(), cores=os.cpu_count(),
                 threads=torch.get_num_threads(), gpu=gpu, events=[])
 
 # %% ../nbs/07_runs.ipynb #a0f3e54b
