@@ -345,7 +345,7 @@ def dask_client(
     "Processes to run jobs in, one CPU thread each."
     import dask, logging
     from dask.distributed import Client, LocalCluster
-    settings = {'distributed.scheduler.allowed-failures': 1, 'distributed.scheduler.http.routes': [], 'distributed.worker.http.routes': [],
+    settings = {'distributed.scheduler.allowed-failures': 2, 'distributed.scheduler.http.routes': [], 'distributed.worker.http.routes': [],
                 'distributed.nanny.pre-spawn-environ.MALLOC_TRIM_THRESHOLD_': 2**26, 'distributed.nanny.pre-spawn-environ.MALLOC_MMAP_THRESHOLD_': 2**25}
     if scheduler:
         try: client = Client(scheduler, timeout=10)

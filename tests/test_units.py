@@ -40,8 +40,9 @@ def die(): os.kill(os.getpid(), signal.SIGKILL)
 
 
 def test_killed_worker(tmp_path):
+    (tmp_path / "b").write_text("")
     answers = side_by_side(die_once, {name: (str(tmp_path / name),) for name in "ab"}, 2)
-    assert answers == dict(a="", b="") and all((tmp_path / name).exists() for name in "ab")     # one retry each
+    assert answers == dict(a="", b="") and (tmp_path / "a").exists()        # one retry
 
 
 def test_worker_that_always_dies(tmp_path):
