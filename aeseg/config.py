@@ -120,7 +120,7 @@ class Config:
     quality_groups: int = option(1, 'ranks are among labels of like area, in so many groups', low=1)
     selection: bool = option(True, 'keep the best-scored pseudo labels only (LQSS)')
     keep_fraction: float = option(.95, 'fraction of pseudo labels that the selection keeps', low=.01, high=1)
-    segmentation_loss: str = option('noise_weighted_dice', 'loss of the final network', choices=('noise_weighted_dice', 'dice', 'cross_entropy', 'mean_absolute_error', 'generalised_cross_entropy', 'noise_robust_dice', 'co_teaching'))
+    segmentation_loss: str = option('noise_weighted_dice', 'loss of the final network; all but the first ignore noise weights', choices=('noise_weighted_dice', 'dice', 'cross_entropy', 'mean_absolute_error', 'generalised_cross_entropy', 'noise_robust_dice', 'co_teaching'))
     generalised_cross_entropy_q: float = option(.7, 'exponent of the generalised cross entropy: near 0 it is the cross entropy, 1 the mean absolute error', low=.001, high=1)
     noise_robust_dice_gamma: float = option(1.5, 'exponent of the noise-robust Dice loss; 2: the Dice loss with squares', low=1, high=2)
     co_teaching_forget: float = option(.05, 'co-teaching: fraction of pixels, those of largest loss, that a network does not teach the other', low=0, high=.9)

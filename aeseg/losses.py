@@ -73,8 +73,10 @@ def small_loss(
 )->torch.Tensor:            # (N, 1, H, W): w, and 0 where the loss is large
     "The weights with which one network teaches another; of equal losses all are kept."
     losses = F.binary_cross_entropy(p.detach(), y, reduction='none')
-    everywhere = gather(losses)[gather(w) > 0]
-    return w * (losses <= everywhere.kthvalue(max(1, round((1 - forget) * len(everywhere)))).values)
+    counted = gather(w) > 0
+    ordered = gather(losses).masked_fill(~counted, torch.inf).flatten().sort().values
+    last = ((1 - forget) * counted.sum()).round().long().clamp(min=1) - 1       # stays on the device
+    return w * (losses <= ordered.take(last))
 
 # %% ../nbs/11_losses.ipynb #fc5112ad
 LOSSES = dict(noise_weighted_dice=noise_weighted_dice, dice=noise_weighted_dice, cross_entropy=cross_entropy, mean_absolute_error=mean_absolute_error,

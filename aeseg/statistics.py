@@ -40,7 +40,8 @@ def bootstrap(
     values = np.asarray(values, float)
     if len(values) < 2: return np.nan, np.nan
     if np.ptp(values) == 0: return values[0], values[0]
-    found = stats.bootstrap((values,), np.mean, n_resamples=draws, confidence_level=level, method='BCa', rng=np.random.default_rng(seed)).confidence_interval
+    some = max(1, 10 ** 7 // len(values))       # draws at a time, or memory would grow with the square of the images
+    found = stats.bootstrap((values,), np.mean, n_resamples=draws, batch=some, confidence_level=level, method='BCa', rng=np.random.default_rng(seed)).confidence_interval
     return float(found.low), float(found.high)
 
 # %% ../nbs/18_statistics.ipynb #7baa15a8

@@ -4,6 +4,7 @@ import os
 import pytest
 import torch
 from conftest import FAST, learned
+from test_device import meta_fabric, take_steps
 
 from aeseg import iterative
 from aeseg.config import make_config
@@ -103,6 +104,10 @@ def test_interrupted_training_goes_on_exactly(tmp_path, name):
     whole, halves = run(6), run(3, 6)
     assert bits(whole) == bits(halves) and len(whole.networks) == (2 if name == "co_teaching" else 1)
     assert bits(whole) != bits(stage_of(fabric, segmentation_loss=name))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_no_step_waits_for_the_device(name): take_steps([stage_of(meta_fabric(), segmentation_loss=name)])
 
 
 def gradients_of(fabric, path):
