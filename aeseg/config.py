@@ -207,7 +207,8 @@ def config_from_yaml(path)->Config:
     "Read a configuration from a YAML file; missing keys come from its preset. Raises `InputError` naming the file."
     try: values = yaml.safe_load(Path(path).read_text())
     except FileNotFoundError: raise InputError(f'{path}: no such configuration file') from None
-    except (yaml.YAMLError, UnicodeDecodeError) as e: raise InputError(f'{path} is not YAML ({e.__class__.__name__}); write one "key: value" a line') from None
+    except OSError as e: raise InputError(f'{path} cannot be read ({e.strerror}); give a YAML file') from None
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as e: raise InputError(f'{path} is not YAML ({e.__class__.__name__}); write one "key: value" a line') from None
     if not isinstance(values, dict): raise InputError(f'{path} must hold one "key: value" a line')
     try: return make_config(**{str(k): v for k, v in values.items()})
     except InputError as e: raise InputError(f'{path}: {e}') from None
