@@ -194,7 +194,7 @@ def make_config(
     **values            # any field of `Config`, as a value or as text
 )->Config:
     "A validated configuration: the preset's values, then the task's, overridden by `values`. Raises `InputError`."
-    check_value('preset', preset)
+    for key, value in (('preset', preset), ('task', values.get('task', Config.task))): check_value(key, value)
     values = {**PRESETS[preset], **TASK_VALUES.get(values.get('task', Config.task), {}), **values, 'preset': preset}
     return Config(**{k: check_value(k, v) for k, v in values.items()})
 

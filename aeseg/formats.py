@@ -57,7 +57,7 @@ def check_size(
 @contextmanager
 def silent():
     "Keep back what libraries say about damaged files; who reads them says it in one sentence."
-    loggers = [logging.getLogger(n) for n in ('pydicom', 'tifffile', 'nibabel', 'PIL')]; levels = [l.level for l in loggers]
+    loggers = [logging.getLogger(n) for n in ('pydicom', 'tifffile', 'nibabel.global', 'PIL')]; levels = [l.level for l in loggers]
     for l in loggers: l.setLevel(logging.CRITICAL + 1)
     try:
         with warnings.catch_warnings(): warnings.simplefilter('ignore'); yield
@@ -193,7 +193,7 @@ def _nifti_header(path):
     try:
         with (gzip.open(path) if str(path).lower().endswith('.gz') else open(path, 'rb')) as f: start = f.read(540)
         kind = nibabel.Nifti2Header if start[:4] in (b'\x1c\x02\0\0', b'\0\0\x02\x1c') else nibabel.Nifti1Header
-        header = kind(start[:540 if kind is nibabel.Nifti2Header else 348])
+        with silent(): header = kind(start[:540 if kind is nibabel.Nifti2Header else 348])
         shape, dtype, affine = tuple(int(s) for s in header.get_data_shape()), header.get_data_dtype(), header.get_best_affine()
         slope, intercept = header.get_slope_inter(); offset = int(header.get_data_offset())
     except FileNotFoundError: raise InputError(f'{path}: no such file') from None
