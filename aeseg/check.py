@@ -231,7 +231,9 @@ def check_patients(
     pattern='',         # see `read_patients`
 ):
     "Warn of patients whose images stand in more than one split."
-    patients, where = read_patients(report.folder, paths, pattern), defaultdict(lambda: defaultdict(list))
+    if not splits: return                           # broken, which is reported already
+    try: patients, where = read_patients(report.folder, paths, pattern), defaultdict(lambda: defaultdict(list))
+    except InputError as e: report.errors.append(str(e)); return
     for i, patient in patients.items():
         if i in splits: where[patient][splits[i]].append(i)
     leaks = {p: parts for p, parts in where.items() if len(parts) > 1}

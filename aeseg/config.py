@@ -199,7 +199,7 @@ def make_config(
     **values            # any field of `Config`, as a value or as text
 )->Config:
     "A validated configuration: the preset's values, then the task's, overridden by `values`. Raises `InputError`."
-    check_value('preset', preset)
+    for key, value in (('preset', preset), ('task', values.get('task', Config.task))): check_value(key, value)
     values = {**PRESETS[preset], **TASK_VALUES.get(values.get('task', Config.task), {}), **values, 'preset': preset}
     return Config(**{k: check_value(k, v) for k, v in values.items()})
 
@@ -229,7 +229,8 @@ def config_from_yaml(path)->Config:
     "Read a configuration from a YAML file; missing keys come from its preset. Raises `InputError` naming the file."
     try: values = yaml.safe_load(Path(path).read_text())
     except FileNotFoundError: raise InputError(f'{path}: no such configuration file') from None
-    except (yaml.YAMLError, UnicodeDecodeError) as e: raise InputError(f'{path} is not YAML ({e.__class__.__name__}); write one "key: value" a line') from None
+    except OSError as e: raise InputError(f'{path} cannot be read ({e.strerror}); give a YAML file') from None
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as e: raise InputError(f'{path} is not YAML ({e.__class__.__name__}); write one "key: value" a line') from None
     if not isinstance(values, dict): raise InputError(f'{path} must hold one "key: value" a line')
     try: return make_config(**{str(k): v for k, v in values.items()})
     except InputError as e: raise InputError(f'{path}: {e}') from None

@@ -19,7 +19,7 @@ from typing import NamedTuple
 import numpy as np, torch, torch.nn.functional as F
 from PIL import Image
 from .config import InputError
-from .formats import Slice, check_size, is_dicom, is_nifti, is_series, patient_id, read_dicom, source_id, volume_slices
+from .formats import Slice, check_size, is_dicom, is_nifti, is_series, patient_id, read_dicom, silent, source_id, volume_slices
 
 # %% ../nbs/02_data.ipynb #24056bfa
 @contextmanager
@@ -68,7 +68,8 @@ def read_image(
     window=(),      # see `read_dicom`
 )->np.ndarray:      # (H, W) or (H, W, 3), the file's own numbers
     "Read one image. Raises `InputError` naming the file where it can not be read or is not a 2-D image."
-    try: array = _read_array(path, window)
+    try:
+        with silent(): array = _read_array(path, window)
     except InputError: raise
     except FileNotFoundError: raise InputError(f'{path}: no such file') from None
     except Exception as e: raise InputError(f'{path} cannot be read as an image ({str(e).strip() or type(e).__name__}); replace the file, or leave it out with --skip-bad') from None

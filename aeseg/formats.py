@@ -4,12 +4,13 @@
 
 # %% auto #0
 __all__ = ['DICOM_SUFFIXES', 'NIFTI_SUFFIXES', 'MOST_PIXELS', 'MOST_BYTES', 'AXES', 'is_dicom', 'is_nifti', 'is_series',
-           'file_id', 'check_size', 'read_dicom', 'write_dicom', 'Volume', 'oriented', 'series_files', 'open_volume',
-           'volume_header', 'scan_files', 'volume_shape', 'volume_spacing', 'Slice', 'volume_slices', 'source_id',
-           'write_series', 'pixel_spacing', 'patient_id']
+           'file_id', 'check_size', 'silent', 'read_dicom', 'write_dicom', 'Volume', 'oriented', 'series_files',
+           'open_volume', 'volume_header', 'scan_files', 'volume_shape', 'volume_spacing', 'Slice', 'volume_slices',
+           'source_id', 'write_series', 'pixel_spacing', 'patient_id']
 
 # %% ../nbs/01a_formats.ipynb #5589b177
-import gzip, os, shutil, struct, tempfile
+import gzip, logging, os, struct, tempfile, warnings
+from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
@@ -53,10 +54,21 @@ def check_size(
     count = np.prod([float(s) for s in shape])
     if not 0 < count <= MOST_PIXELS: raise InputError(f'{path} announces {" x ".join(str(int(s)) for s in shape)} pixels, and an image may have up to {MOST_PIXELS:,}; replace the file, or make it smaller')
 
+@contextmanager
+def silent():
+    "Keep back what libraries say about damaged files; who reads them says it in one sentence."
+    loggers = [logging.getLogger(n) for n in ('pydicom', 'tifffile', 'nibabel.global', 'PIL')]; levels = [l.level for l in loggers]
+    for l in loggers: l.setLevel(logging.CRITICAL + 1)
+    try:
+        with warnings.catch_warnings(): warnings.simplefilter('ignore'); yield
+    finally:
+        for l, level in zip(loggers, levels): l.setLevel(level)
+
 def _dicom(path, **kw):
     "A data set of pydicom. Raises `InputError`."
     import pydicom
-    try: return pydicom.dcmread(path, **kw)
+    try:
+        with silent(): return pydicom.dcmread(path, **kw)
     except FileNotFoundError: raise InputError(f'{path}: no such file') from None
     except Exception as e: raise InputError(f'{path} cannot be read as DICOM ({type(e).__name__}); replace the file, or leave it out with --skip-bad') from None
 
@@ -76,7 +88,7 @@ def _pixels(path, data):
     if frames > 1: raise InputError(f'{path} holds {frames:.0f} frames; export each frame, or each slice of the volume, as a file of its own')
     check_size(path, [_number(path, data, k, 0) for k in ('Rows', 'Columns')])
     try:
-        array = pixel_array(data)
+        with silent(): array = pixel_array(data)
         return apply_color_lut(array, data) if data.get('PhotometricInterpretation') == 'PALETTE COLOR' else array
     except Exception as e:
         kind = getattr(data.file_meta.get('TransferSyntaxUID'), 'name', 'an unknown transfer syntax') if hasattr(data, 'file_meta') else 'an unknown transfer syntax'
@@ -181,7 +193,7 @@ def _nifti_header(path):
     try:
         with (gzip.open(path) if str(path).lower().endswith('.gz') else open(path, 'rb')) as f: start = f.read(540)
         kind = nibabel.Nifti2Header if start[:4] in (b'\x1c\x02\0\0', b'\0\0\x02\x1c') else nibabel.Nifti1Header
-        header = kind(start[:540 if kind is nibabel.Nifti2Header else 348])
+        with silent(): header = kind(start[:540 if kind is nibabel.Nifti2Header else 348])
         shape, dtype, affine = tuple(int(s) for s in header.get_data_shape()), header.get_data_dtype(), header.get_best_affine()
         slope, intercept = header.get_slope_inter(); offset = int(header.get_data_offset())
     except FileNotFoundError: raise InputError(f'{path}: no such file') from None

@@ -412,6 +412,7 @@ def _fit(fabric, config, folders, out, aux_masks, truth, spacing, skip_bad, ids,
     truth, spacing = find_truth(truth, folders), read_spacing(spacing) if isinstance(spacing, (str, Path)) and not _is_number(spacing) else spacing and float(spacing)
     if truth and spacing is None: spacing = _header_spacing(paths, data.ids)
     if truth: _check_truth(TrueMasks(truth, config.axis), data, spacing)
+    del paths, splits           # names take memory, too
     digest = data_digest(data, masks)
     source = check_source(labels_of, config, digest) if labels_of else None
     run = Run.open(out, config, resume, overwrite) if fabric.is_global_zero else Run(out, writes=False)
@@ -496,7 +497,7 @@ def predict(
     except InputError: fabric = make_fabric(dataclasses.replace(config, accelerator='auto', precision='auto'))      # trained on another machine
     model, canvas, channels = load_model(run, fabric)
     (paths, splits, bad), target = find_images(images, config.axis, skip_bad), Path(out).resolve()
-    if target in {p.parent.resolve() for p in paths.values()} | {(Path(images)/'masks').resolve()}: raise InputError(f'{out} holds data that the masks would replace; choose another --out')
+    if target in {p.resolve() for p in {p.parent for p in paths.values()}} | {(Path(images)/'masks').resolve()}: raise InputError(f'{out} holds data that the masks would replace; choose another --out')
     for source in {p.suffix.lower(): p for p in paths.values()}.values(): mask_format(source, format)      # what does not go is said before any work
     for sentence in bad: print(f'skipped: {sentence}')
     for sources in _pieces(paths):

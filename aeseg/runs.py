@@ -8,7 +8,7 @@ __all__ = ['RUN_FILES', 'INTERRUPTED', 'has_bfloat16', 'make_fabric', 'prepare',
            'dask_client', 'side_by_side']
 
 # %% ../nbs/07_runs.ipynb #5d6613f2
-import json, os, platform, shlex, shutil, signal, subprocess, sys, time
+import json, os, platform, shlex, shutil, signal, subprocess, sys, time, warnings
 from contextlib import contextmanager, nullcontext
 from datetime import datetime, timezone
 from pathlib import Path
@@ -205,7 +205,12 @@ class Run:
     @property
     def config(self): return config_from_yaml(self.folder/'config.yaml')
     @property
-    def provenance(self): return json.loads((self.folder/'provenance.json').read_text()) if (self.folder/'provenance.json').exists() else {}
+    def provenance(self):
+        path = self.folder/'provenance.json'
+        try: found = json.loads(path.read_text()) if path.exists() else {}
+        except (ValueError, OSError): found = None
+        if not isinstance(found, dict): raise InputError(f'{path} is damaged; give --overwrite to start again')
+        return found
     @property
     def finished(self): return bool(self.provenance.get('finished'))       # None: it goes on
     def events(self, kind:str): return [e['text'] for e in self.provenance.get('events', []) if e['kind'] == kind]
@@ -240,7 +245,10 @@ class Run:
         "Read checkpoints/<name>.pt without executing code; None where there is none."
         path = self.folder/'checkpoints'/f'{name}.pt'
         if not path.exists(): return None
-        try: return torch.load(path, weights_only=True, map_location='cpu')
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter('ignore')         # about strange pickles, which are errors anyway
+                return torch.load(path, weights_only=True, map_location='cpu')
         except Exception as e: raise InputError(f'{path} cannot be loaded ({type(e).__name__}); delete it to repeat that stage, then --resume') from None
 
 # %% ../nbs/07_runs.ipynb #ea0c6ecb

@@ -7,7 +7,7 @@ __all__ = ['FORMATS', 'smooth_slices', 'largest_component', 'fill_volume', 'writ
            'mask_format', 'write_volume']
 
 # %% ../nbs/13a_volumes.ipynb #82fbbe1e
-import gzip, tempfile
+import gzip, tempfile, warnings
 from pathlib import Path
 import numpy as np, torch
 from scipy.ndimage import gaussian_filter1d, label
@@ -78,8 +78,10 @@ def write_segmentation(
     sources = [pydicom.dcmread(p) for p in files]
     segment = hd.seg.SegmentDescription(1, name, codes.SCT.Organ, codes.SCT.Organ, 'AUTOMATIC', hd.AlgorithmIdentificationSequence('aeseg', codes.DCM.ArtificialIntelligence, '1'))
     try:
-        made = hd.seg.Segmentation(sources, masks.astype(np.uint8), 'BINARY', [segment], hd.UID(), 1, hd.UID(), 1, 'aeseg', 'aeseg', '1', '1', omit_empty_frames=False)
-        with replacing(path) as temporary: made.save_as(temporary)
+        with warnings.catch_warnings():
+            warnings.simplefilter('ignore')         # about names of patients, which are as they are
+            made = hd.seg.Segmentation(sources, masks.astype(np.uint8), 'BINARY', [segment], hd.UID(), 1, hd.UID(), 1, 'aeseg', 'aeseg', '1', '1', omit_empty_frames=False)
+            with replacing(path) as temporary: made.save_as(temporary)
     except (AttributeError, KeyError, TypeError, ValueError) as e: raise InputError(f'{path} cannot be written as DICOM SEG, for the headers of the scan lack something ({e}); give --format png, or nifti for volumes') from None
 
 # %% ../nbs/13a_volumes.ipynb #648d92fb

@@ -110,7 +110,7 @@ WARNINGS = {
     "empty mask": (lambda f: write_mask(mask(f, 1), np.zeros(SIZE)), [["1 mask is empty (fetal_head_0001.png)"]]),
     "full mask": (lambda f: [write_mask(mask(f, k), np.ones(SIZE)) for k in (1, 2)], [["2 masks are full (fetal_head_0001.png, fetal_head_0002.png)"]]),
     "odd size": (lambda f: (save(image(f, 1), pixels(f, 1)[:, :50]), mask(f, 1).unlink()), [["fetal_head_0001.png (50 x 64)", "median aspect of 1.50"], ["without a mask"]]),
-    "DICOM": (lambda f: [(f / "images" / n).touch() for n in ("a.dcm", "b.dcm", "c.nii")], [["a.dcm and 1 more .dcm", "convert"], ["c.nii is ignored", "convert"]]),
+    "unknown formats": (lambda f: [(f / "images" / n).touch() for n in ("a.mha", "b.mha", "c.gif")], [["a.mha and 1 more .mha", "convert"], ["c.gif is ignored", "convert"]]),
     "folder": (lambda f: (f / "masks" / "old").mkdir(), [["masks/old is ignored", "move"]]),
     "few": (table(lambda t: t.replace("0000,train", "0000,val")), [["training sees 19 images", f"at least {FEW}"]]),
 }

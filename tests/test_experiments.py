@@ -55,6 +55,7 @@ def test_fit(tmp_path):
     ("04_tasks", dict(task="lung"), "unknown parameter 'task'; did you mean 'tasks'?"),
     ("04_tasks", dict(tasks="lung,livre"), "'livre' is unknown; did you mean 'liver'?"),
     ("04_tasks", dict(supervised="no"), "supervised='no' must be True or False"),
+    ("07_own_data", dict(imagse="x"), "did you mean 'images'?"),
     ("04_tasks", dict(data="nowhere"), "nowhere/hc18: no such folder"),
 ])
 def test_unknown_parameter(tmp_path, name, parameter, hint):
@@ -155,3 +156,12 @@ def test_tasks_data(tmp_path):
     text = (out / "tasks.md").read_text()
     for part in ("| optic disc, pathological eyes | cyclegan | 1 |", "-p data DATA -p tasks", "drishti_gs_roi, ichallenge_pm_roi (N*, drishti*): 4 train, 2 val", "| pathological eyes (2) | supervised | 0 |"): assert part in text, part
     assert str(tmp_path) not in said + text
+
+
+def test_own_data(tmp_path):
+    "DICOM files and NIfTI volumes from the folder to the masks."
+    said = execute("07_own_data", tmp_path, steps=2)
+    out = tmp_path / "runs/experiments/own"
+    assert Run(out / "runs/heads").finished and Run(out / "runs/livers").finished and Run(out / "runs/heads").config.ellipse_axis_ratio == [.68, .88]
+    assert len(list((out / "masks").glob("*.png"))) == 24 and sorted(p.name for p in (out / "liver_masks").iterdir()) == ["liver_0.nii.gz", "liver_1.nii.gz", "liver_2.nii.gz"]
+    assert "same affine: True" in said and "12" in said and "assd_mm" in said and str(tmp_path) not in said
