@@ -70,7 +70,7 @@ function render({model, el}) {
   const want_thumbs = (ks, r) => {
     const fresh = ks.filter(k => !s.thumbs.has(key(k, r)) && !s.asked.has(key(k, r)))
     fresh.forEach(k => s.asked.add(key(k, r)))
-    if (fresh.length) ask('thumbs', {numbers: fresh, round: r})
+    for (let n = 0; n < fresh.length; n += 8) ask('thumbs', {numbers: fresh.slice(n, n + 8), round: r})       // a few at a time, so that the first ones show at once
   }
   const tile = (k, r = s.start.last, caption = true) => {
     const frame = make('div', {className: 'ai-frame'}), t = s.thumbs.get(key(k, r)), [h, w] = s.start.tile

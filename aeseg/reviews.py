@@ -9,6 +9,7 @@ __all__ = ['SORTS', 'FILTERS', 'CORRECTIONS', 'SHOWN', 'Cases', 'threshold_stati
 # %% ../nbs/25_reviews.ipynb #d5edbf8b
 import csv, hashlib, io, os, shlex
 from datetime import datetime, timezone
+from functools import lru_cache
 from pathlib import Path
 import numpy as np, pandas as pd, torch
 from fastcore.basics import patch
@@ -199,8 +200,11 @@ def true_mask(self:Cases, id:str)->np.ndarray:       # as `mask`
 @patch
 def image(self:Cases, id:str)->np.ndarray:           # (H, W) or (H, W, 3) uint8, or None
     "The image at its own size."
-    try: return scale_intensity(read_image(self.images[id])) if id in self.images else None
+    try: return _scaled(self.images[id]) if id in self.images else None
     except InputError: return None
+
+@lru_cache(32)          # thumbnail, case and networks ask for the same one
+def _scaled(path): return scale_intensity(read_image(path))
 
 def _mask_in(path):
     try: return None if path is None else read_mask(path)
