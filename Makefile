@@ -20,7 +20,7 @@ help:
 	@echo 'make export   clean the notebooks and write aeseg/ from them'
 	@echo 'make readme   write README.md from nbs/index.ipynb'
 	@echo 'make picture  nbs/images/overview.png from the demo'
-	@echo 'make screenshot nbs/images/inspector.png from the demo (needs Chromium)'
+	@echo 'make screenshot nbs/images/inspector.png from phantoms (needs Chromium)'
 	@echo 'make clean    remove build products and caches (keeps .venv and runs)'
 
 install: $(STAMP)
@@ -57,8 +57,10 @@ readme: install
 picture: demo
 	$(BIN)/python tests/make_picture.py runs/demo
 
-screenshot: demo
-	$(BIN)/python tests/make_screenshot.py runs/demo/run_fetal_head
+screenshot: install
+	mkdir -p runs
+	$(BIN)/papermill nbs/experiments/06_review.ipynb runs/06_review.ipynb -p height 240
+	$(BIN)/python tests/make_screenshot.py
 
 clean:
 	rm -rf build dist _docs _proc .pytest_cache *.egg-info

@@ -67,7 +67,7 @@ class Inspector(anywidget.AnyWidget):
         message = dict(message); what = message.pop('ask', None)
         if what in QUESTIONS:
             try: getattr(self, f'answer_{what}')(**message)
-            except InputError as e: self.send(dict(tell='error', text=str(e)))
+            except InputError as e: self.tell('error', text=str(e))
 
     def tell(self, what, *arrays, **more): self.send(dict(tell=what, **more), [a if isinstance(a, bytes) else np.ascontiguousarray(a).tobytes() for a in arrays])
 
@@ -103,7 +103,7 @@ def _rows(self:Inspector, rows): return [dict(row or {}, k=self.cases.number[i])
 
 @patch
 def answer_order(self:Inspector, sort='score', show='all', worst_first=True):
-    def answer(): self.tell('order', self.cases.order(sort, show, self.reviews.rows, worst_first))
+    def answer(): self.tell('order', self.cases.order(sort, show, self.reviews.rows, worst_first), sort=sort, show=show, worst_first=worst_first)
     if sort in ('disagreement', 'dice') and self.cases.table[sort].isna().all(): self._meanwhile('comparing masks', self.cases.compare, lambda _: (self.tell('numbers', *self._columns(), columns=COLUMNS), answer()))
     else: answer()
 
@@ -112,7 +112,9 @@ def answer_order(self:Inspector, sort='score', show='all', worst_first=True):
 def _meanwhile(self:Inspector, text, work, then):
     "What takes seconds, beside the answers to other questions."
     def run():
-        with self.busy: then(work(progress=lambda done: self.tell('progress', text=text, done=done)))
+        with self.busy:
+            try: then(work(progress=lambda done: self.tell('progress', text=text, done=done)))
+            except InputError as e: self.tell('error', text=str(e))
     threading.Thread(target=run, daemon=True).start()
 
 THUMBNAIL = 160     # pixels of the longer side, at most

@@ -1,6 +1,7 @@
-"""Take nbs/images/inspector.png, the README's picture of the inspector, from the run that `make demo` leaves.
+"""Take nbs/images/inspector.png, the README's picture of the inspector, from the second run of nbs/experiments/06_review.ipynb.
 
-    python tests/make_screenshot.py [runs/demo/run_fetal_head]
+    papermill nbs/experiments/06_review.ipynb runs/06_review.ipynb -p height 240
+    python tests/make_screenshot.py [runs/experiments/review/one_more]
 """
 import io
 import shutil
@@ -35,4 +36,4 @@ def main(run):
 
 if __name__ == "__main__":
     if CHROMIUM is None: sys.exit("no Chromium here; install it, for example by apt-get install chromium")
-    main(Path(sys.argv[1] if len(sys.argv) > 1 else ROOT / "runs/demo/run_fetal_head"))
+    main(Path(sys.argv[1] if len(sys.argv) > 1 else ROOT / "runs/experiments/review/one_more"))

@@ -55,6 +55,8 @@ def test_fit(tmp_path):
     ("04_tasks", dict(task="lung"), "unknown parameter 'task'; did you mean 'tasks'?"),
     ("04_tasks", dict(tasks="lung,livre"), "'livre' is unknown; did you mean 'liver'?"),
     ("04_tasks", dict(supervised="no"), "supervised='no' must be True or False"),
+    ("06_review", dict(reject=.1), "unknown parameter 'reject'; did you mean 'rejected'?"),
+    ("06_review", dict(phantoms="many"), "phantoms='many' must be a number"),
     ("04_tasks", dict(data="nowhere"), "nowhere/hc18: no such folder"),
 ])
 def test_unknown_parameter(tmp_path, name, parameter, hint):
@@ -155,3 +157,11 @@ def test_tasks_data(tmp_path):
     text = (out / "tasks.md").read_text()
     for part in ("| optic disc, pathological eyes | cyclegan | 1 |", "-p data DATA -p tasks", "drishti_gs_roi, ichallenge_pm_roi (N*, drishti*): 4 train, 2 val", "| pathological eyes (2) | supervised | 0 |"): assert part in text, part
     assert str(tmp_path) not in said + text
+
+
+def test_review(tmp_path):
+    "Seconds long: nothing is learned, but the decisions act."
+    said = execute("06_review", tmp_path, phantoms=12, segmentation_steps=2)
+    run = Run(tmp_path / "runs/experiments/review/noisy")
+    rows = pd.read_csv(run.folder / "quality.csv").query("round == 2")
+    assert run.provenance["reviews"][0]["rejected"] == 2 == (~rows["kept"]).sum() and said.count("image/png") == 3 and str(tmp_path) not in said

@@ -2,6 +2,7 @@
 import shutil
 import urllib.request
 
+import numpy as np
 import pytest
 from browser import CHROMIUM, Inspected, Lab, app, chromium, make_run
 
@@ -50,12 +51,12 @@ def look_around(it, run):
     assert int(it.data("updates")) >= updates + 15 and it.root.locator(".ai-big b").first.inner_text() != before
     it.tab("Overview")
     it.until("scatter", "^300$")
-    place = it.root.locator(".ai-scatter canvas").bounding_box()
-    shown = it.data("shown")
-    for k in range(1, 9):                                           # until a point is hit
-        it.page.mouse.click(place["x"] + place["width"] * (.3 + .05 * k), place["y"] + place["height"] * .5)
-        if it.data("shown") != shown: break
-    assert it.data("shown") != shown
+    place, points = it.root.locator(".ai-scatter canvas").bounding_box(), np.load(run / ".inspect/latent_2.npy")
+    low, wide = points.min(0), np.ptp(points, 0)
+    x, y = (points[123] - low) / wide
+    it.page.mouse.click(place["x"] + 10 + x * (place["width"] - 20), place["y"] + place["height"] - 10 - y * (place["height"] - 20))
+    opened = points[int(it.data("open"))]
+    assert np.abs((opened - points[123]) / wide).max() < .01            # that point, or one beside it
     it.tab("Gallery")
     it.tile(0).click()
     k = it.tile(0).get_attribute("data-k")
@@ -154,5 +155,5 @@ def test_a_broken_run_in_the_app(run):
         page.goto(address, wait_until="commit")
         page.wait_for_selector(".aeseg-inspector[data-page]", timeout=180000)
         said = page.locator(".ai-notes").text_content()
-        assert "config.yaml is missing" in said and "predictions is missing" in said and "images" in said
+        assert "config.yaml is missing" in said and "predictions/ is missing" in said and "images" in said
         assert wrong == []
