@@ -9,7 +9,7 @@ BIN := .venv/bin
 STAMP := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test gpu lab export readme picture clean
+.PHONY: help install demo test gpu lab export readme picture screenshot clean
 
 help:
 	@echo 'make demo     the whole method on synthetic phantoms, with a report in runs/demo'
@@ -20,6 +20,7 @@ help:
 	@echo 'make export   clean the notebooks and write aeseg/ from them'
 	@echo 'make readme   write README.md from nbs/index.ipynb'
 	@echo 'make picture  nbs/images/overview.png from the demo'
+	@echo 'make screenshot nbs/images/inspector.png from phantoms (needs Chromium)'
 	@echo 'make clean    remove build products and caches (keeps .venv and runs)'
 
 install: $(STAMP)
@@ -57,6 +58,11 @@ readme: install
 
 picture: demo
 	$(BIN)/python tests/make_picture.py runs/demo
+
+screenshot: install
+	mkdir -p runs
+	$(BIN)/papermill nbs/experiments/06_review.ipynb runs/06_review.ipynb -p height 240
+	$(BIN)/python tests/make_screenshot.py
 
 clean:
 	rm -rf build dist _docs _proc .pytest_cache *.egg-info

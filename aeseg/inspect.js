@@ -70,7 +70,7 @@ function render({model, el}) {
   const want_thumbs = (ks, r) => {
     const fresh = ks.filter(k => !s.thumbs.has(key(k, r)) && !s.asked.has(key(k, r)))
     fresh.forEach(k => s.asked.add(key(k, r)))
-    if (fresh.length) ask('thumbs', {numbers: fresh, round: r})
+    for (let n = 0; n < fresh.length; n += 8) ask('thumbs', {numbers: fresh.slice(n, n + 8), round: r})       // a few at a time, so that the first ones show at once
   }
   const tile = (k, r = s.start.last, caption = true) => {
     const frame = make('div', {className: 'ai-frame'}), t = s.thumbs.get(key(k, r)), [h, w] = s.start.tile
@@ -119,7 +119,7 @@ function render({model, el}) {
   const want_heats = () => { const c = s.cases.get(s.k); if (c && !c.heats && !c.asked) { c.asked = true; ask('heats', {k: s.k}) } }      // networks take longer than files, so they are asked when a case stays open
   const open_case = k => {
     if (k === undefined || k === null) return
-    const before = s.k; s.k = k; s.proposal = null; fit(false)
+    const before = s.k; s.k = k; s.proposal = null; root.dataset.open = String(k); fit(false)
     want_case(k)
     refresh_tiles([before, k]); draw_case(); show_case_state()
     if (s.tab === 'overview') draw_scatter()
@@ -351,9 +351,9 @@ function render({model, el}) {
       notes.hidden = !m.problems.length; notes.open = m.problems.length === 1
       notes.replaceChildren(make('summary', {textContent: m.problems.length === 1 ? 'Something is missing' : `${m.problems.length} things are missing`}), make('ul', {}, ...m.problems.map(p => make('li', {textContent: p}))))
       show_counts(); open_tab('gallery'); turn.textContent = 'worst first'
-      told.order({}, [buffers[2]]); open_case(s.order[0])
+      told.order({sort: s.sort, show: s.show, worst_first: s.worst}, [buffers[2]]); open_case(s.order[0])
     },
-    order(m, buffers) { s.order = new Int32Array(bytes(buffers[0])); s.page = 0; delete root.dataset.page; if (s.tab === 'gallery') draw_gallery(); root.dataset.order = `${s.sort}/${s.show}/${s.order.length}` },
+    order(m, buffers) { if (m.sort !== s.sort || m.show !== s.show || m.worst_first !== s.worst) return; s.order = new Int32Array(bytes(buffers[0])); s.page = 0; delete root.dataset.page; if (s.tab === 'gallery') draw_gallery(); root.dataset.order = `${s.sort}/${s.show}/${s.order.length}` },
     numbers(m, buffers) { const all = new Float32Array(bytes(buffers[0])), n = s.start.ids.length; m.columns.forEach((c, k) => s.start.numbers[c] = all.subarray(k * n, (k + 1) * n)); s.cases.clear(); s.wanted.clear(); want_case(s.k) },
     thumbs(m, buffers) {
       m.items.forEach((t, n) => { const b = bytes(buffers[n]); s.thumbs.set(key(t.k, m.round), {...t, url: b.byteLength ? URL.createObjectURL(new Blob([b], {type: 'image/jpeg'})) : null}) })

@@ -5,8 +5,9 @@
 # %% auto #0
 __all__ = ['QUESTIONS', 'COLUMNS', 'THUMBNAIL', 'PAGE', 'TEMPLATE', 'overview', 'Inspector', 'free_port', 'app_command', 'serve']
 
-# %% ../nbs/26_inspect.ipynb #a2ac48d8
-import io, os, secrets, socket, subprocess, sys, tempfile, threading
+# %% ../nbs/26_inspect.ipynb #973880c4
+import io, os, secrets, signal, socket, subprocess, sys, tempfile, threading, time
+from importlib.util import find_spec
 from pathlib import Path
 import anywidget, nbformat, numpy as np, traitlets
 from fastcore.basics import patch
@@ -66,7 +67,7 @@ class Inspector(anywidget.AnyWidget):
         message = dict(message); what = message.pop('ask', None)
         if what in QUESTIONS:
             try: getattr(self, f'answer_{what}')(**message)
-            except InputError as e: self.send(dict(tell='error', text=str(e)))
+            except InputError as e: self.tell('error', text=str(e))
 
     def tell(self, what, *arrays, **more): self.send(dict(tell=what, **more), [a if isinstance(a, bytes) else np.ascontiguousarray(a).tobytes() for a in arrays])
 
@@ -102,7 +103,7 @@ def _rows(self:Inspector, rows): return [dict(row or {}, k=self.cases.number[i])
 
 @patch
 def answer_order(self:Inspector, sort='score', show='all', worst_first=True):
-    def answer(): self.tell('order', self.cases.order(sort, show, self.reviews.rows, worst_first))
+    def answer(): self.tell('order', self.cases.order(sort, show, self.reviews.rows, worst_first), sort=sort, show=show, worst_first=worst_first)
     if sort in ('disagreement', 'dice') and self.cases.table[sort].isna().all(): self._meanwhile('comparing masks', self.cases.compare, lambda _: (self.tell('numbers', *self._columns(), columns=COLUMNS), answer()))
     else: answer()
 
@@ -111,7 +112,9 @@ def answer_order(self:Inspector, sort='score', show='all', worst_first=True):
 def _meanwhile(self:Inspector, text, work, then):
     "What takes seconds, beside the answers to other questions."
     def run():
-        with self.busy: then(work(progress=lambda done: self.tell('progress', text=text, done=done)))
+        with self.busy:
+            try: then(work(progress=lambda done: self.tell('progress', text=text, done=done)))
+            except InputError as e: self.tell('error', text=str(e))
     threading.Thread(target=run, daemon=True).start()
 
 THUMBNAIL = 160     # pixels of the longer side, at most
@@ -252,6 +255,7 @@ def app_command(
 ):                      # the command that serves the page, and its address
     "Write the page. Raises `InputError` where the run holds nothing to look at."
     Cases(run, images, truth)
+    if find_spec('voila') is None: raise InputError("aeseg inspect needs voila, which is not installed; pip install 'aeseg[dev]', or use Inspector in JupyterLab")
     page, port, token = Path(folder)/'inspect.ipynb', free_port(port, 1) if port else free_port(), secrets.token_urlsafe(24)
     cell = nbformat.v4.new_code_cell(PAGE.format(cwd=os.getcwd(), run=str(Path(run).resolve()), images=images, truth=truth))
     nbformat.write(nbformat.v4.new_notebook(cells=[cell], metadata=dict(kernelspec=dict(name='python3', display_name='python3', language='python'))), page)
@@ -267,9 +271,15 @@ def serve(
     "Serve the inspector of a run until Ctrl-C."
     with tempfile.TemporaryDirectory() as folder:
         command, address = app_command(folder, run, images, truth, port, browser)
-        print(f'inspector: {address}\nstop with Ctrl-C', flush=True)
         process = subprocess.Popen(command, env={**os.environ, 'JUPYTER_PATH': os.pathsep.join(filter(None, [folder, os.environ.get('JUPYTER_PATH')]))})     # where the page's template is
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))       # whoever ends this ends the server, too
         try:
-            if process.wait(): raise InputError(f'the server ended with exit code {process.returncode}; is port {port} in use?')
+            while process.poll() is None and not _answers(address): time.sleep(.1)
+            if process.poll() is None: print(f'inspector: {address}\nstop with Ctrl-C', flush=True)
+            if process.wait(): raise InputError(f'the server ended with exit code {process.returncode}; its last lines above say why')
         finally:
             if process.poll() is None: process.terminate(); process.wait(20)
+
+def _answers(address):
+    "Whether somebody listens."
+    with socket.socket() as s: return s.connect_ex(('127.0.0.1', int(address.split(':')[2].split('/')[0]))) == 0

@@ -56,6 +56,8 @@ def test_fit(tmp_path):
     ("04_tasks", dict(tasks="lung,livre"), "'livre' is unknown; did you mean 'liver'?"),
     ("04_tasks", dict(supervised="no"), "supervised='no' must be True or False"),
     ("07_own_data", dict(imagse="x"), "did you mean 'images'?"),
+    ("06_review", dict(reject=.1), "unknown parameter 'reject'; did you mean 'rejected'?"),
+    ("06_review", dict(phantoms="many"), "phantoms='many' must be a number"),
     ("04_tasks", dict(data="nowhere"), "nowhere/hc18: no such folder"),
 ])
 def test_unknown_parameter(tmp_path, name, parameter, hint):
@@ -165,3 +167,11 @@ def test_own_data(tmp_path):
     assert Run(out / "runs/heads").finished and Run(out / "runs/livers").finished and Run(out / "runs/heads").config.ellipse_axis_ratio == [.68, .88]
     assert len(list((out / "masks").glob("*.png"))) == 24 and sorted(p.name for p in (out / "liver_masks").iterdir()) == ["liver_0.nii.gz", "liver_1.nii.gz", "liver_2.nii.gz"]
     assert "same affine: True" in said and "12" in said and "assd_mm" in said and str(tmp_path) not in said
+
+
+def test_review(tmp_path):
+    "Seconds long: nothing is learned, but the decisions act."
+    said = execute("06_review", tmp_path, phantoms=12, segmentation_steps=2)
+    run = Run(tmp_path / "runs/experiments/review/noisy")
+    rows = pd.read_csv(run.folder / "quality.csv").query("round == 2")
+    assert run.provenance["reviews"][0]["rejected"] == 2 == (~rows["kept"]).sum() and said.count("image/png") == 3 and str(tmp_path) not in said
