@@ -53,7 +53,7 @@ def _read_array(path, window=()):
     if Path(path).suffix.lower() in ('.tif', '.tiff'):
         import tifffile
         with tifffile.TiffFile(path) as f:
-            page = f.pages[0]; check_size(path, page.shape)
+            page = f.pages[0]; check_size(path, f.series[0].shape if len(f.pages) > 1 else page.shape)
             # Pillow knows palettes and the compressions for which tifffile needs extra packages
             if len(f.pages) > 1 or page.photometric.name != 'PALETTE' and page.compression.name in ('NONE', 'ADOBE_DEFLATE', 'DEFLATE', 'PACKBITS'):
                 planes = page.photometric.name == 'RGB' and page.planarconfig.name == 'SEPARATE'

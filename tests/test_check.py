@@ -190,8 +190,8 @@ def test_no_data_set(tmp_path):
     with pytest.raises(InputError, match="no such folder"): check_dataset(tmp_path / "none")
     with pytest.raises(InputError, match="neither images nor masks"): check_dataset(tmp_path)
     (tmp_path / "images").mkdir()
-    (tmp_path / "images" / "a.dcm").touch()
-    with pytest.raises(InputError, match="a.dcm is ignored"): check_dataset(tmp_path)
+    (tmp_path / "images" / "a.mha").touch()
+    with pytest.raises(InputError, match="a.mha is ignored"): check_dataset(tmp_path)
 
 
 def test_real_data(real_data):

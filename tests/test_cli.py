@@ -22,7 +22,7 @@ from aeseg.config import config_from_yaml
 from aeseg.data import read_image, read_mask, write_mask
 from aeseg.pipeline import _Fit, fit
 
-COMMANDS = ("fit", "predict", "evaluate", "check", "demo", "bench", "inspect")
+COMMANDS = ("fit", "predict", "evaluate", "check", "demo", "bench", "experiment", "inspect", "new", "prepare", "split")
 IDS = [f"fetal_head_{k:04d}" for k in range(6)]
 TRAIN, VAL = IDS[:4], IDS[4:]
 
