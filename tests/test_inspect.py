@@ -53,7 +53,7 @@ def look_around(it, run):
     it.until("scatter", "^300$")
     place, points = it.root.locator(".ai-scatter canvas").bounding_box(), np.load(run / ".inspect/latent_2.npy")
     low, wide = points.min(0), np.ptp(points, 0)
-    x, y = (points[123] - low) / wide
+    x, y = ((points[123] - low) / wide).tolist()
     it.page.mouse.click(place["x"] + 10 + x * (place["width"] - 20), place["y"] + place["height"] - 10 - y * (place["height"] - 20))
     opened = points[int(it.data("open"))]
     assert np.abs((opened - points[123]) / wide).max() < .01            # that point, or one beside it
@@ -106,7 +106,7 @@ def test_jupyterlab(run, tmp_path):
         with chromium(dict(width=1600, height=1000)) as (page, wrong):
             page.goto(lab.address, wait_until="commit")
             page.locator(".jp-Notebook .jp-Cell").first.click()
-            page.wait_for_selector(".jp-NotebookPanel-toolbar")
+            page.wait_for_selector(".jp-Notebook-ExecutionIndicator[data-status=idle]", state="attached")
             page.keyboard.press("Shift+Enter")
             it = Inspected(page).ready()
             look_around(it, run)
