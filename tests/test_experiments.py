@@ -6,6 +6,7 @@ import pandas as pd
 import papermill
 import pytest
 
+from aeseg.experiments import write_index
 from aeseg.phantoms import write_phantoms
 from aeseg.runs import Run
 
@@ -175,3 +176,21 @@ def test_review(tmp_path):
     run = Run(tmp_path / "runs/experiments/review/noisy")
     rows = pd.read_csv(run.folder / "quality.csv").query("round == 2")
     assert run.provenance["reviews"][0]["rejected"] == 2 == (~rows["kept"]).sum() and said.count("image/png") == 3 and str(tmp_path) not in said
+
+
+def test_tables_and_figures(tmp_path):
+    "With the parameters that they come with, in the order that lets them share units."
+    folder, addresses = tmp_path / "runs/experiments", {}
+    for name, out, figure in (("table1_pseudo_labels", "table1", "dice_over_training"), ("table2_noise_robust", "table2", "quality_and_dice"), ("table3_annotation_efficiency", "table3", "annotation_efficiency"),
+                              ("fig_controlled_noise", "controlled_noise", "degrading"), ("fig_shape_prior", "shape_prior", "shape_prior")):
+        said = execute(name, tmp_path)
+        results = json.loads((folder / out / "results.json").read_text())
+        assert "failed:" not in said and results["facts"]["failures"] == "none" and results["verdicts"] and results["tables"] and figure in results["figures"], name
+        assert (folder / out / f"{figure}.svg").stat().st_size and str(tmp_path) not in (folder / out / "results.md").read_text()
+        assert not any(v.startswith("supported") for v in results["verdicts"])                      # one seed supports nothing
+        rows = pd.read_parquet(folder / out / "units.parquet")
+        assert rows["dice"].between(0, 1).all() and rows["seed"].eq(0).all()
+        addresses[out] = {u["address"] for u in json.loads((folder / out / "provenance.json").read_text())["units"]}
+    assert addresses["table2"] & addresses["table3"] and addresses["table1"] & addresses["shape_prior"]        # shared, not run again
+    index = write_index(folder).read_text()
+    for title in ("Pseudo labels: what", "Learning from noisy", "How many annotations", "Noise that is known", "How wrong may"): assert title in index
