@@ -10,12 +10,13 @@ __all__ = ['PRODUCTS', 'OURS', 'LEVEL', 'MINUTES', 'COMPARISONS', 'FILES', 'wait
            'write_bench']
 
 # %% ../nbs/17_bench.ipynb #5b0e16a2
-import dataclasses, json, math, os, platform, statistics, tempfile, time, warnings
+import dataclasses, json, math, os, platform, statistics, tempfile, time
 from pathlib import Path
 import numpy as np, torch, torch.nn.functional as F
 from .auxiliary_masks import make_auxiliary
 from .config import Config, InputError, make_config
 from .data import Images, from_canvas, generator_for, image_paths, load_images, may_flip, normalise, probability, replacing, training_batch, write_mask
+from .formats import silent
 from .gan import GAN, VAEStage, build_networks
 from .iterative import Segmentation
 from .metrics import TrueMasks
@@ -211,8 +212,7 @@ def monai_predict(
     from monai import transforms as T
     from monai.data import PILReader
     colour = (lambda image: image.convert('RGB')) if channels == 3 else None
-    with warnings.catch_warnings():
-        warnings.simplefilter('ignore')         # LoadImage sets up readers of DICOM as well, which this loop does not use
+    with silent():                  # LoadImage sets up readers of DICOM as well, which this loop does not use
         load = T.Compose([T.LoadImage(PILReader(colour, reverse_indexing=False), ensure_channel_first=True), T.ScaleIntensityRangePercentiles(.5, 99.5, -1, 1, clip=True)])
     resize, finish = T.Resize(canvas), T.Compose([T.Activations(sigmoid=True), T.AsDiscrete(threshold=.5)])
     network.eval()

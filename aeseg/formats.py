@@ -58,7 +58,7 @@ def check_size(
 @contextmanager
 def silent():
     "Keep back what libraries say about damaged files; who reads them says it in one sentence."
-    loggers = [logging.getLogger(n) for n in ('pydicom', 'tifffile', 'nibabel.global', 'PIL')]; levels = [l.level for l in loggers]
+    loggers = [logging.getLogger(n) for n in ('pydicom', 'tifffile', 'nibabel.global', 'PIL', 'monai')]; levels = [l.level for l in loggers]
     for l in loggers: l.setLevel(logging.CRITICAL + 1)
     try:
         with warnings.catch_warnings(): warnings.simplefilter('ignore'); yield
