@@ -29,7 +29,9 @@ function render({model, el}) {
              rows: {}, round: 0, zoom: 1, x: 0, y: 0, contrast: 1, brightness: 1, proposal: null, statistics: null, threshold: null, latent: null, layers: LAYERS.map(l => ({...l}))}
   const ask = (what, more = {}) => model.send({ask: what, ...more})
   const root = make('div', {className: 'aeseg-inspector', tabIndex: 0})
-  root.setAttribute('data-lm-suppress-shortcuts', 'true')      // JupyterLab's own keys, such as a and b, are not meant while this has the focus
+  // JupyterLab's own keys, such as a and b, are not meant while this has the focus; those with Ctrl, such as save, are. The window hears keys before JupyterLab does.
+  const mine = e => root.toggleAttribute('data-lm-suppress-shortcuts', !(e.ctrlKey || e.metaKey))
+  window.addEventListener('keydown', mine, true)
   const height = model.get('height'); if (height) root.style.height = `${height}px`; else root.classList.add('whole')
 
   // ---------------------------------------------------------------- the frame
@@ -316,7 +318,8 @@ function render({model, el}) {
     if (t === 'overview') { draw_mosaic(); if (!s.latent) ask('latent'); draw_scatter() }
   }
   root.addEventListener('keydown', e => {
-    if (e.ctrlKey || e.metaKey || e.altKey || ['TEXTAREA', 'SELECT'].includes(e.target.tagName) || e.target.tagName === 'INPUT' && (e.target.type !== 'range' || e.key.startsWith('Arrow') || e.key.startsWith('Page'))) { e.stopPropagation(); if (e.key === 'Enter' && e.target === note) root.focus(); return }
+    if (e.ctrlKey || e.metaKey) return
+    if (e.altKey || ['TEXTAREA', 'SELECT'].includes(e.target.tagName) || e.target.tagName === 'INPUT' && (e.target.type !== 'range' || e.key.startsWith('Arrow') || e.key.startsWith('Page'))) { e.stopPropagation(); if (e.key === 'Enter' && e.target === note) root.focus(); return }
     const keys = {ArrowRight: () => move(1), ArrowLeft: () => move(-1), ArrowDown: () => move(s.columns), ArrowUp: () => move(-s.columns), PageDown: () => move(s.size), PageUp: () => move(-s.size), a: () => decide('accepted'), r: () => decide('rejected'), u: () => ask('undo'), e: () => propose('ellipse'),
                   Enter: () => s.proposal && e.target.tagName !== 'BUTTON' && apply_proposal(), Escape: () => { s.proposal = null; pop.hidden = true; draw_case(); show_case_state() }}
     const act = keys[e.key] ?? (/^[1-7]$/.test(e.key) ? () => switch_layer(Number(e.key) - 1) : null)
@@ -389,7 +392,7 @@ function render({model, el}) {
   const watch = new ResizeObserver(() => { if (!s.start) return; if (s.tab === 'gallery') draw_gallery(); if (s.tab === 'overview') draw_scatter(); draw_case() }); watch.observe(root)
   const others = setInterval(() => { if (s.start && document.visibilityState === 'visible') ask('refresh') }, 4000)       // what another inspector decided
   el.append(root); ask('start')
-  return () => { model.off('msg:custom', hear); watch.disconnect(); clearInterval(others); for (const t of s.thumbs.values()) if (t.url) URL.revokeObjectURL(t.url) }
+  return () => { window.removeEventListener('keydown', mine, true); model.off('msg:custom', hear); watch.disconnect(); clearInterval(others); for (const t of s.thumbs.values()) if (t.url) URL.revokeObjectURL(t.url) }
 }
 
 export default {render}

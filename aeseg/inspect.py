@@ -261,7 +261,7 @@ def app_command(
     nbformat.write(nbformat.v4.new_notebook(cells=[cell], metadata=dict(kernelspec=dict(name='python3', display_name='python3', language='python'))), page)
     template = Path(folder)/'voila'/'templates'/'inspect'; template.mkdir(parents=True)
     (template/'index.html.j2').write_text(TEMPLATE); (template/'conf.json').write_text('{"base_template": "lab"}')
-    own = ['--template=inspect', '--Voila.ip=127.0.0.1', f'--Voila.port={port}', '--Voila.port_retries=0', f'--token={token}', '--Voila.log_level=40', *([] if browser else ['--no-browser'])]
+    own = ['--template=inspect', '--Voila.ip=127.0.0.1', f'--Voila.port={port}', '--Voila.port_retries=0', '--MappingKernelManager.cull_idle_timeout=300', '--MappingKernelManager.cull_interval=60', f'--token={token}', '--Voila.log_level=40', *([] if browser else ['--no-browser'])]
     return [sys.executable, '-m', 'voila', str(page), *own], f'http://127.0.0.1:{port}/?token={token}'
 
 # %% ../nbs/26_inspect.ipynb #8d679ad6

@@ -86,6 +86,18 @@ class Lab:
     def close(self): self.process.terminate(); self.process.wait(30)
 
 
+def run_cell(page):
+    "Run the notebook's only cell; as long as JupyterLab is not connected to the kernel, it does nothing."
+    page.evaluate("document.querySelector('.aeseg-inspector')?.setAttribute('data-old', '1')")
+    for _ in range(40):
+        page.locator(".jp-Notebook .jp-InputArea-editor").first.click()
+        page.keyboard.press("Control+Enter")
+        with contextlib.suppress(Exception):
+            page.wait_for_function("() => document.querySelector('.jp-InputPrompt')?.textContent.includes('*') || document.querySelector('.aeseg-inspector:not([data-old])')", timeout=3000)
+            return
+    raise TimeoutError("JupyterLab does not run the cell")
+
+
 @contextlib.contextmanager
 def chromium(view=VIEW):
     "A page, and what went wrong on it: errors of the console, exceptions, and requests that leave this machine."
@@ -104,7 +116,7 @@ def chromium(view=VIEW):
 class Inspected:
     "The inspector on a page, as a person uses it."
     def __init__(self, page): self.page, self.root = page, page.locator(".aeseg-inspector")
-    def ready(self): self.page.wait_for_selector(".aeseg-inspector[data-page][data-shown]", timeout=180000); return self
+    def ready(self): self.page.wait_for_selector(".aeseg-inspector[data-page][data-shown]:not([data-old])", timeout=180000); return self
     def data(self, name): return self.root.get_attribute(f"data-{name}")
     def until(self, name, pattern): self.page.wait_for_function("([n, p]) => new RegExp(p).test(document.querySelector('.aeseg-inspector')?.getAttribute('data-' + n) ?? '')", arg=[name, pattern])
     def press(self, *keys):

@@ -13,13 +13,14 @@ from browser import CHROMIUM, Inspected, app, chromium
 from PIL import Image
 
 ROOT = Path(__file__).resolve().parents[1]
+COLOURS = 200       # keeps the file below 200 kB, and rare colours as they are
 
 
 def main(run):
     "The gallery after three decisions, and an open case with label and prediction, in a copy of the run."
     with tempfile.TemporaryDirectory() as folder:
         copy = shutil.copytree(run.resolve(), Path(folder) / "phantoms", ignore=shutil.ignore_patterns("reviews.csv", "corrected"))
-        with app(copy) as address, chromium(dict(width=1280, height=800)) as (page, _):
+        with app(copy) as address, chromium(dict(width=1120, height=700)) as (page, _):
             page.goto(address, wait_until="commit")
             it = Inspected(page).ready()
             for n, key in ((1, "a"), (3, "r"), (4, "r")): it.tile(n).click(); page.wait_for_timeout(700); it.press(key)
@@ -30,7 +31,7 @@ def main(run):
             page.wait_for_timeout(1500)
             picture = page.screenshot()
     out = ROOT / "nbs/images/inspector.png"
-    Image.open(io.BytesIO(picture)).convert("RGB").quantize(256, dither=Image.Dither.NONE).save(out, optimize=True)
+    Image.open(io.BytesIO(picture)).convert("RGB").quantize(COLOURS, Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE).save(out, optimize=True)
     print(out, f"{out.stat().st_size / 1000:.0f} kB")
 
 
