@@ -24,7 +24,7 @@ def overview(
 )->Figure:
     "The worst and the best labels, and the histogram of scores."
     order = cases.order('score' if cases.table['score'].notna().any() else 'id')
-    figure = Figure((1.15 * count + 2.6, 2.5), dpi=70, layout='constrained'); figure.get_layout_engine().set(w_pad=.02, h_pad=.02, wspace=.02, hspace=.02)
+    figure = Figure((1.15 * count + 2.6, 2.5), dpi=70); figure.subplots_adjust(.01, .16, .99, .82, .06, .2)        # fixed places: a computed layout takes seconds
     axes = figure.subplot_mosaic([[f'w{k}' for k in range(count)] + ['h', 'h'], [f'b{k}' for k in range(count)] + ['h', 'h']])
     for row, ks in (('w', order[:count]), ('b', order[::-1][:count])):
         for n in range(count):
@@ -32,7 +32,7 @@ def overview(
             if n < len(ks): _draw_case(axes[f'{row}{n}'], cases, cases.ids[ks[n]])
     h, scores, kept = axes['h'], cases.table['score'], cases.table['kept']
     h.hist([scores[kept].dropna(), scores[~kept].dropna()], 20, stacked=True, color=[KEPT, DROPPED], label=['kept', 'dropped'])
-    h.set_xlabel('score', fontsize=8); h.tick_params(labelsize=7); h.spines[['top', 'right']].set_visible(False); h.legend(fontsize=7, frameon=False)
+    h.set_xlabel('score', fontsize=8); h.tick_params(labelsize=7); h.set_yticks([]); h.spines[['top', 'right', 'left']].set_visible(False); h.legend(fontsize=7, frameon=False)
     figure.suptitle(f'{cases.folder.name}: {len(cases)} pseudo labels; above those with the lowest score, below with the highest', fontsize=9)
     return figure
 

@@ -82,7 +82,6 @@ class Lab:
         request = urllib.request.Request(f"http://127.0.0.1:{self.port}/api/{path}", method=method, headers={"Authorization": f"token {self.token}"})
         with urllib.request.urlopen(request, timeout=60) as answer: return json.loads(answer.read() or "null")
 
-    def restart_kernel(self): self.ask(f"kernels/{self.ask('kernels')[0]['id']}/restart", "POST")
     def close(self): self.process.terminate(); self.process.wait(30)
 
 
