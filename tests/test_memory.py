@@ -38,5 +38,5 @@ def test_a_damaged_label_set_is_told(aeseg, finished, phantoms, tmp_path):
 def test_peak_memory(tmp_path, monkeypatch):
     "The peak of `fit` grows by the images, held once, and a little for names and scores (about a kilobyte an image); streamed, only by the latter."
     for name in ("MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_"): monkeypatch.setenv(name, "131072")       # glibc gives back what was freed, at once: else its reserves would count
-    held, streamed = growth(measure(tmp_path, (200, 1000), 96, (HELD, STREAMED), channels=3))
+    held, streamed = growth(measure(tmp_path, (1000, 1800), 96, (HELD, STREAMED), channels=3))
     assert held < 1.15 and streamed < 0.2, (held, streamed)
