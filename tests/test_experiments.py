@@ -6,9 +6,10 @@ import pandas as pd
 import papermill
 import pytest
 
-from aeseg.experiments import write_index
+from aeseg.experiments import EXPERIMENTS, make_grid, write_index
 from aeseg.phantoms import write_phantoms
 from aeseg.runs import Run
+from aeseg.units import run_units
 
 FOLDER = Path(__file__).resolve().parents[1] / "nbs/experiments"
 TINY = dict(vae_steps=3, gan_steps=4, checkpoint_every=2, segmentation_steps=2, threads=1)
@@ -178,11 +179,23 @@ def test_review(tmp_path):
     assert run.provenance["reviews"][0]["rejected"] == 2 == (~rows["kept"]).sum() and said.count("image/png") == 3 and str(tmp_path) not in said
 
 
-def test_tables_and_figures(tmp_path):
-    "With the parameters that they come with, in the order that lets them share units."
-    folder, addresses = tmp_path / "runs/experiments", {}
-    for name, out, figure in (("table1_pseudo_labels", "table1", "dice_over_training"), ("table2_noise_robust", "table2", "quality_and_dice"), ("table3_annotation_efficiency", "table3", "annotation_efficiency"),
-                              ("fig_controlled_noise", "controlled_noise", "degrading"), ("fig_shape_prior", "shape_prior", "shape_prior")):
+TABLES = dict(      # notebook -> name of its results, a figure, and the lists that it comes with
+    table1_pseudo_labels=("table1", "dice_over_training", {}), table2_noise_robust=("table2", "quality_and_dice", {}), table3_annotation_efficiency=("table3", "annotation_efficiency", {}),
+    fig_controlled_noise=("controlled_noise", "degrading", dict(kinds=["missing"], strengths=[.4])), fig_shape_prior=("shape_prior", "shape_prior", {}))
+
+
+def test_tables_and_figures(tmp_path, monkeypatch):
+    "With the parameters that they come with. All units are run first, by the same processes; the notebooks find them."
+    monkeypatch.chdir(tmp_path)
+    folder, units, addresses = tmp_path / "runs/experiments", {}, {}
+    for name, (out, _, lists) in TABLES.items():
+        grid = make_grid(name, tasks=["fetal_head"], preset="smoke", out=f"runs/experiments/{out}", **lists)
+        units |= {f"{name} {key}": unit for key, unit in EXPERIMENTS[name].plan(grid).items()}
+    wrong = run_units(units, grid.store, quiet=True)
+    assert not any(wrong.values()), wrong
+    finished = {p: p.stat().st_mtime_ns for p in grid.store.folder.glob("*.json")}
+    assert len(finished) < len(units)                                                               # tables share some
+    for name, (out, figure, _) in TABLES.items():
         said = execute(name, tmp_path)
         results = json.loads((folder / out / "results.json").read_text())
         assert "failed:" not in said and results["facts"]["failures"] == "none" and results["verdicts"] and results["tables"] and figure in results["figures"], name
@@ -191,6 +204,7 @@ def test_tables_and_figures(tmp_path):
         rows = pd.read_parquet(folder / out / "units.parquet")
         assert rows["dice"].between(0, 1).all() and rows["seed"].eq(0).all()
         addresses[out] = {u["address"] for u in json.loads((folder / out / "provenance.json").read_text())["units"]}
-    assert addresses["table2"] & addresses["table3"] and addresses["table1"] & addresses["shape_prior"]        # shared, not run again
+    assert addresses["table2"] & addresses["table3"] and addresses["table1"] & addresses["shape_prior"]
+    assert {p: p.stat().st_mtime_ns for p in grid.store.folder.glob("*.json")} == finished           # nothing was run again, nothing more was needed
     index = write_index(folder).read_text()
     for title in ("Pseudo labels: what", "Learning from noisy", "How many annotations", "Noise that is known", "How wrong may"): assert title in index
