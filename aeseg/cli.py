@@ -185,6 +185,12 @@ def _command(commands, name, run, help, example):
     p.set_defaults(run_command=run)
     return p
 
+class _Help(argparse.RawDescriptionHelpFormatter):
+    "With room for the longest command: argparse forgets that commands are indented twice."
+    def add_argument(self, action):
+        super().add_argument(action)
+        if isinstance(action, argparse._SubParsersAction): self._action_max_length += 2
+
 class _Parser(argparse.ArgumentParser):
     "A parser whose errors are one sentence."
     def error(self, message): self.exit(2, f'aeseg: {message}; see {self.prog} --help\n')
@@ -193,7 +199,7 @@ def make_parser()->argparse.ArgumentParser:
     "The parser of `aeseg`."
     from aeseg import __version__
     parser = _Parser('aeseg', description='Medical image segmentation without annotations: unlabelled images and unpaired masks in, a trained network and masks out.',
-                                     epilog='example:\n  aeseg demo --out runs/demo', formatter_class=argparse.RawDescriptionHelpFormatter)
+                                     epilog='example:\n  aeseg demo --out runs/demo', formatter_class=_Help)
     parser.add_argument('--version', action='version', version=f'aeseg {__version__}')
     commands = parser.add_subparsers(metavar='COMMAND', required=True)
     _fit_arguments(_command(commands, 'fit', _fit, 'learn to segment a folder of images without annotations', 'aeseg fit --images DATA/hc18 --task fetal_head --shape ellipse --preset cpu --out runs/hc18'))

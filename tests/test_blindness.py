@@ -55,7 +55,7 @@ def test_the_modules_of_training_are_blind():
     assert {"config", "data", "gan", "quality", "iterative"} <= set(BLIND) and not {"metrics", "pipeline", "report"} & set(BLIND)
     for name in BLIND:
         assert imported(SOURCE[name]) <= set(BLIND), name
-        assert not re.search(r"TrueMasks|aeseg\.metrics|importlib|__import__", SOURCE[name]), name
+        assert not re.search(r"TrueMasks|aeseg\.metrics|importlib(?!\.metadata)|__import__", SOURCE[name]), name
 
 
 # ---------------------------------------------------------------- what a run opens
