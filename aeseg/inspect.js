@@ -27,7 +27,10 @@ const number = (v, digits = 3) => v === null || v === undefined || Number.isNaN(
 function render({model, el}) {
   const s = {start: null, order: [], page: 0, size: 12, columns: 4, k: null, tab: 'gallery', sort: 'score', show: 'all', worst: true, thumbs: new Map(), asked: new Set(), cases: new Map(), wanted: new Set(),
              rows: {}, round: 0, zoom: 1, x: 0, y: 0, contrast: 1, brightness: 1, proposal: null, statistics: null, threshold: null, latent: null, layers: LAYERS.map(l => ({...l}))}
-  const ask = (what, more = {}) => model.send({ask: what, ...more})
+  let leaving = false         // a page that goes has no kernel any more; one that stays after all asks again
+  const leave = () => { leaving = true; setTimeout(() => leaving = false, 2000) }
+  window.addEventListener('beforeunload', leave)
+  const ask = (what, more = {}) => { if (!leaving) model.send({ask: what, ...more}) }
   const root = make('div', {className: 'aeseg-inspector', tabIndex: 0})
   // JupyterLab's own keys, such as a and b, are not meant while this has the focus; those with Ctrl, such as save, are. The window hears keys before JupyterLab does.
   const mine = e => root.toggleAttribute('data-lm-suppress-shortcuts', !(e.ctrlKey || e.metaKey))
@@ -392,7 +395,7 @@ function render({model, el}) {
   const watch = new ResizeObserver(() => { if (!s.start) return; if (s.tab === 'gallery') draw_gallery(); if (s.tab === 'overview') draw_scatter(); draw_case() }); watch.observe(root)
   const others = setInterval(() => { if (s.start && document.visibilityState === 'visible') ask('refresh') }, 4000)       // what another inspector decided
   el.append(root); ask('start')
-  return () => { window.removeEventListener('keydown', mine, true); model.off('msg:custom', hear); watch.disconnect(); clearInterval(others); for (const t of s.thumbs.values()) if (t.url) URL.revokeObjectURL(t.url) }
+  return () => { window.removeEventListener('keydown', mine, true); window.removeEventListener('beforeunload', leave); model.off('msg:custom', hear); watch.disconnect(); clearInterval(others); for (const t of s.thumbs.values()) if (t.url) URL.revokeObjectURL(t.url) }
 }
 
 export default {render}
