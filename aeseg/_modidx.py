@@ -616,6 +616,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                               'aeseg.report.alarm_box': ('report.html#alarm_box', 'aeseg/report.py'),
                               'aeseg.report.as_picture': ('report.html#as_picture', 'aeseg/report.py'),
                               'aeseg.report.chart': ('report.html#chart', 'aeseg/report.py'),
+                              'aeseg.report.decided': ('report.html#decided', 'aeseg/report.py'),
                               'aeseg.report.dice': ('report.html#dice', 'aeseg/report.py'),
                               'aeseg.report.dice_section': ('report.html#dice_section', 'aeseg/report.py'),
                               'aeseg.report.draw_agreement': ('report.html#draw_agreement', 'aeseg/report.py'),

@@ -45,7 +45,9 @@ def _summary(run):
     "Print what a run ended with."
     for event in run.provenance['events']: print(event['text'] if event['kind'] == 'restart' else f'alarm: {event["text"]}')
     for sentence in run.provenance.get('skipped', ()): print(f'skipped: {sentence}')
-    for r in run.provenance.get('reviews', ()): print(f'human decisions before round {r["round"]}: {r["accepted"]} accepted, {r["rejected"]} rejected, {r["corrected"]} corrected; this run is not annotation-free')
+    for past in run.provenance.get('reviews', ()):
+        from aeseg.report import decided
+        print(f'human decisions before {decided(past)}; this run is not annotation-free')
     path = run.folder/'metrics.csv'
     if path.exists():
         import pandas as pd

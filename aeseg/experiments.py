@@ -9,7 +9,7 @@ __all__ = ['SOURCES', 'VARIANT_NAMES', 'ONCE', 'LEARNING', 'FRACTIONS', 'NOISE_M
            'gather', 'gather_facts', 'command_of', 'facts_of', 'write_results', 'write_index', 'run_experiment']
 
 # %% ../nbs/28_experiments.ipynb #7d6de603
-import ast, base64, dataclasses, json, shlex, shutil, sys
+import ast, base64, dataclasses, json, shlex, shutil
 from dataclasses import dataclass
 from pathlib import Path
 import pandas as pd, torch, yaml
@@ -21,7 +21,7 @@ from .phantoms import write_phantom_masks, write_phantoms
 from .report import page, section, text
 from .report import table as html_table
 from .runs import provenance
-from .units import Source, Store, Unit, address, folder_digest, labels_unit, run_units
+from .units import PACKAGE, Source, Store, Unit, address, folder_digest, labels_unit, run_units
 
 # %% ../nbs/28_experiments.ipynb #654662e3
 SOURCES = dict(     # task -> folders of images and of auxiliary masks, and patterns of ids
@@ -348,7 +348,7 @@ def write_index(
     return path
 
 # %% ../nbs/28_experiments.ipynb #ece288cd
-NOTEBOOKS = Path(__import__('aeseg').__file__).parents[1]/'nbs/experiments'
+NOTEBOOKS = PACKAGE.parent/'nbs/experiments'
 
 def run_experiment(
     experiment:str,     # a key of `EXPERIMENTS`

@@ -7,9 +7,9 @@ __all__ = ['OURS', 'TRUTH', 'LINES', 'INKS', 'NUMBERS', 'KEPT', 'DROPPED', 'STAG
            'outlines', 'dice', 'as_picture', 'label_sheet', 'text', 'table', 'embed', 'svg_path', 'tile', 'Bitmaps',
            'chart', 'read_stages', 'thin', 'draw_losses', 'draw_numbers', 'read_table', 'draw_scores', 'draw_agreement',
            'split_order', 'draw_dice', 'Found', 'section', 'some', 'verdict', 'header', 'registration_line',
-           'improvements', 'human_line', 'summary_table', 'label_free_table', 'alarm_box', 'painted_pictures',
-           'example_pictures', 'loss_charts', 'number_charts', 'ranked_pictures', 'quality_section', 'dice_section',
-           'file_size', 'files_section', 'reproduction_section', 'page', 'write_report']
+           'improvements', 'decided', 'human_line', 'summary_table', 'label_free_table', 'alarm_box',
+           'painted_pictures', 'example_pictures', 'loss_charts', 'number_charts', 'ranked_pictures', 'quality_section',
+           'dice_section', 'file_size', 'files_section', 'reproduction_section', 'page', 'write_report']
 
 # %% ../nbs/15_report.ipynb #e5a4e518
 import base64, html, io, json, re
@@ -340,10 +340,16 @@ def improvements(found)->str:
     return f'<p>Second look: {some(looks[0], "label")} written anew from a magnified part of the image{later}.</p>' + registration_line(found)
 
 # %% ../nbs/15_report.ipynb #25e10011
+def decided(
+    past:dict,      # an entry of `reviews` in the provenance
+)->str:
+    "What people decided before a round."
+    return f'round {past["round"]}: {past["accepted"]} accepted, {past["rejected"]} rejected, {past["corrected"]} corrected'
+
 def human_line(found)->str:
     "What people decided about labels, where they did: such a run is not annotation-free, and the page says so first."
     past = found.provenance.get('reviews') or []
-    said = '; '.join(f'before round {r["round"]}: {r["accepted"]} accepted, {r["rejected"]} rejected, {r["corrected"]} corrected' for r in past)
+    said = '; '.join(f'before {decided(r)}' for r in past)
     return f'<div class="box bad"><b>This run is not annotation-free.</b> Human decisions about pseudo labels entered it; {text(said)}.</div>' if past else ''
 
 # %% ../nbs/15_report.ipynb #c9de887f

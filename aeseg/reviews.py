@@ -22,7 +22,7 @@ from .config import InputError, nearest
 from .data import Stored, image_paths, place, probability, read_image, read_mask, replacing, scale_intensity, to_canvas, write_mask
 from .metrics import TrueMasks
 from .pipeline import DECISIONS, REVIEW_COLUMNS, find_truth, load_model, read_reviews, segment
-from .report import read_table
+from .report import decided, read_table
 from .runs import Run
 
 # %% ../nbs/25_reviews.ipynb #d0537764
@@ -106,7 +106,7 @@ def _look_for_gaps(self:Cases):
         lost = [i for i in self.ids if i not in files]
         if lost and asked: self.problems.append(_some(lost, what))
     past = self.provenance().get('reviews', [])
-    self.reviewed = ', '.join(f'round {r["round"]}: {r["accepted"]} accepted, {r["rejected"]} rejected, {r["corrected"]} corrected' for r in past)
+    self.reviewed = ', '.join(map(decided, past))
 
 # %% ../nbs/25_reviews.ipynb #c037773f
 @patch

@@ -7,12 +7,13 @@ __all__ = ['PACKAGE', 'KINDS', 'COLUMNS', 'Source', 'Unit', 'labels_unit', 'fold
            'address', 'unit_rows', 'checkpoint_dice', 'unit_facts', 'Store', 'run_unit', 'jobs_of', 'run_units']
 
 # %% ../nbs/21_units.ipynb #7fd72885
-import ast, dataclasses, hashlib, json, os, shutil, sys, traceback
+import ast, dataclasses, hashlib, json, shutil, sys, traceback
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 import pandas as pd
 from tqdm.auto import tqdm
+import aeseg
 from .config import Config, InputError, gan_values, make_config, run_values
 from .data import Stored, find_images, load_images, replacing
 from .metrics import TrueMasks, evaluate
@@ -64,7 +65,7 @@ def folder_digest(
     return h.hexdigest()[:16]
 
 # %% ../nbs/21_units.ipynb #e14d4860
-PACKAGE = Path(__file__).parent if '__file__' in globals() else Path(__import__('aeseg').__file__).parent
+PACKAGE = Path(aeseg.__file__).parent
 
 def _bare(tree):
     "A syntax tree without docstrings."
@@ -149,7 +150,7 @@ def checkpoint_dice(
     run:Run,        # of a GAN
 )->dict:            # step -> mean Dice of the labels that it wrote for the training images, on the canvas
     "How good the labels of the last checkpoints were; known only here, long after all choices were made."
-    sets = [p for p in sorted((run.folder/'checkpoints').glob('labels*_??????.npy'))]
+    sets = sorted((run.folder/'checkpoints').glob('labels*_??????.npy'))
     if not sets: return {}
     folders = list(unit.source.images)
     training = load_images(folders, run.config.size, only=matching(find_images(folders)[0], unit.source.ids, folders[0])).split('train')
@@ -222,9 +223,9 @@ def jobs_of(
     for name, unit in units.items():
         if store.path(unit): continue
         if unit.needs:
-            after[address(unit)] = [address(unit.needs)]
-            if not (store.path(unit.needs) and (store.run_folder(unit.needs)/'checkpoints').is_dir()): jobs.setdefault(address(unit.needs), (f'labels of {name}', unit.needs))
-            else: after[address(unit)] = []
+            there = store.path(unit.needs) and (store.run_folder(unit.needs)/'checkpoints').is_dir()
+            after[address(unit)] = [] if there else [address(unit.needs)]
+            if not there: jobs.setdefault(address(unit.needs), (f'labels of {name}', unit.needs))
         jobs.setdefault(address(unit), (name, unit))
     return jobs, after
 
