@@ -228,6 +228,12 @@ def step(self:GAN, k:int):
     return {n: l.detach() for n, l in {**losses, **more}.items()}
 
 @patch
+def ids(self:GAN, k:int):
+    "The images in the batch of a step."
+    with shared_draws(self.fabric): rows = torch.randint(len(self.images), (self.config.gan_batch,), generator=generator_for(self.config.seed, self.name, k))
+    return [self.images.ids[n] for n in rows.tolist()]
+
+@patch
 def _descend(self:GAN, which, losses):
     descend(self.fabric, self.optimizers[which], sum(losses.values()))
 

@@ -42,17 +42,23 @@ class Segmentation:
         name:str='round_1',
     ):
         torch.manual_seed(config.seed)
-        self.config, self.fabric, self.name = config, fabric, name
+        self.config, self.fabric, self.name, self.names = config, fabric, name, images.ids
         self.pixels, self.labels, self.previous, self.weights, self.kept = images.pixels, labels, previous, weights, kept.nonzero()[:, 0]
         self.power = config.noise_power if config.segmentation_loss == 'noise_weighted_dice' else 0
         self.networks = nn.ModuleList([prepare(fabric, segmentation_network(images.channels, config.segmentation_channels), config.compile) for _ in range(self.students)])
         self.network, self.measure = self.networks[0], partial(loss_of(config), total=lambda sums: total(fabric, sums))
         self.optimizer = make_optimizer(fabric, torch.optim.AdamW, self.networks.parameters(), config.segmentation_learning_rate, weight_decay=1e-4)
 
+    def pick(self, generator): return self.kept[torch.randint(len(self.kept), (self.config.segmentation_batch,), generator=generator)]
+
+    def ids(self, k):
+        "The images in the batch of a step."
+        with shared_draws(self.fabric): return [self.names[n] for n in self.pick(generator_for(self.config.seed, self.name, k)).tolist()]
+
     def batch(self, k):
         "Images in [-1, 1], labels and weights (n, 1, H, W), augmented together."
         c, generator = self.config, generator_for(self.config.seed, self.name, k)
-        pick = self.kept[torch.randint(len(self.kept), (c.segmentation_batch,), generator=generator)]
+        pick = self.pick(generator)
         y, previous = (probability(self.labels[pick]) > .5).float(), probability(self.previous[pick])
         w = pixel_weights(y, previous, self.power) * self.weights[pick].view(-1, 1, 1, 1)
         maps = random_affine(len(pick), self.pixels.shape[2:], generator, rotation=15., scale=.15, shift=.05, flip=may_flip(c))

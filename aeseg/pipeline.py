@@ -371,7 +371,7 @@ def take_gan(
     for path in sorted((source.folder/'checkpoints').iterdir()):
         if path.name.startswith(('vae', 'gan', 'labels')):
             with replacing(run.folder/'checkpoints'/path.name) as temporary: shutil.copyfile(path, temporary)
-    for kind in ('passing', 'restart'):
+    for kind in ('passing', 'restart', 'rollback'):
         for event in source.events(kind): run.note(event, kind)
     run.note(labels_of=str(source.folder), gan_commit=source.provenance['commit'])
 
@@ -416,6 +416,11 @@ def _fit(fabric, config, folders, out, aux_masks, truth, spacing, skip_bad, ids,
     digest = data_digest(data, masks)
     source = check_source(labels_of, config, digest) if labels_of else None
     run = Run.open(out, config, resume, overwrite) if fabric.is_global_zero else Run(out, writes=False)
+    try: return _fit_run(fabric, run, data, masks, digest, source, reviews, folders, aux_masks, truth, spacing, quiet, began)
+    finally: run.release()
+
+def _fit_run(fabric, run, data, masks, digest, source, reviews, folders, aux_masks, truth, spacing, quiet, began):
+    "What `fit` does in a run folder that is its own."
     if source and fabric.is_global_zero: take_gan(source, run)
     fabric.barrier()
     if run.provenance.get('data', digest) != digest: raise InputError(f'{run.folder} was started with other images or auxiliary masks than given now ({folders[0]}); give the same ones, or --overwrite')

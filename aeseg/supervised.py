@@ -84,6 +84,7 @@ def _open(out, config, count, training, masks, folders, **facts):
     "The run folder, if it is one of the same data."
     if missing := [i for i in training.ids if i not in masks]: raise InputError(f'{missing[0]!r} has no human mask ({len(missing)} training images without one); a supervised run needs all of them')
     run = Run.open(out, config, resume=True)
+    if run.finished: run.release()
     if any(run.provenance.get(k, v) != v for k, v in facts.items()): raise InputError(f'{out} was trained on other images, or other masks of them; choose another folder')
     if not run.finished: run.note(**facts, image_folders=[str(f) for f in folders], images=count, training_images=len(training), auxiliary_folders=[])
     return run
@@ -93,7 +94,7 @@ def _finish(run, network, data, folders, fabric, began):
     save_model(run.folder/'model.safetensors', network, data)
     write_masks(run.folder/'predictions', data, segment(network, data.pixels, fabric))
     measure(run, data, folders)
-    run.note(finished=datetime.now(timezone.utc).isoformat(timespec='seconds'), minutes=round((time.time() - began) / 60, 2))
+    run.note(finished=datetime.now(timezone.utc).isoformat(timespec='seconds'), minutes=round((time.time() - began) / 60, 2)); run.release()
     return run
 
 # %% ../nbs/20_supervised.ipynb #4ec21007

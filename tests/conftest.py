@@ -22,7 +22,9 @@ TINY = dict(size=32, vae_steps=2, gan_steps=45, checkpoint_every=8, segmentation
 FAST = ["--preset", "smoke", "--accelerator", "cpu", "--quiet", *[w for k, v in TINY.items() for w in ("-p", f"{k}={v}")]]
 
 
-def pytest_addoption(parser): parser.addoption("--malformed", type=int, default=60, metavar="N", help="malformed inputs to try (default 60)")
+def pytest_addoption(parser):
+    parser.addoption("--malformed", type=int, default=60, metavar="N", help="malformed inputs to try (default 60)")
+    parser.addoption("--kills", type=int, default=4, metavar="N", help="random moments at which runs are killed (default 4)")
 
 
 @pytest.fixture(scope="session")

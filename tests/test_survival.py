@@ -1,0 +1,164 @@
+"""Runs that survive: killed at any moment, a full disk, a folder that is gone, a second process, losses that explode."""
+import json
+import os
+import random
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+from conftest import FAST, ONE_CORE, ROOT, TINY, learned, same
+
+from aeseg.config import InputError
+from aeseg.gan import GAN
+from aeseg.pipeline import fit
+from aeseg.runs import Run
+
+SMALL = dict(preset="smoke", accelerator="cpu", quiet=True, **TINY)
+
+
+def metrics(run): return (run / "metrics.csv").read_bytes()
+
+
+def test_killed_at_random_moments(aeseg, finished, phantoms, tmp_path, request):
+    "However often it is killed, a run ends as one that was not, bit by bit."
+    out, clock, kills = tmp_path / "run", random.Random(0), []
+    command = ["fit", "--images", phantoms, "--out", out, *FAST]
+    began = time.time()
+    assert aeseg(*command).code == 0
+    whole = time.time() - began
+    same(finished, out)
+    while len(kills) < request.config.getoption("--kills"):
+        shutil.rmtree(out)
+        while True:         # one run, killed and continued until it lives to its end
+            aeseg.start(*command, *["--resume"] * out.exists())
+            time.sleep(clock.uniform(0, .6 * whole))
+            try: os.kill(aeseg.pid, signal.SIGKILL)
+            except ProcessLookupError: pass
+            result = aeseg.finish()
+            if result.code == 0: break
+            assert result.code == -signal.SIGKILL, result
+            kills.append(sorted(p.name for p in out.rglob("*")) if out.exists() else [])
+            if out.exists() and not any(p.name[0] != "." for p in out.iterdir()): shutil.rmtree(out)    # killed before there was a run
+        same(finished, out)
+        assert metrics(out) == metrics(finished)
+    stages = {name for seen in kills for name in ("gan.pt", "round_1.pt", "predictions") if name in seen}
+    assert stages, f"no kill met a run that had begun: {kills}"
+
+
+def test_killed_while_writing(finished, phantoms, tmp_path):
+    "A kill in the middle of each of its writes, in turn: before the file has its name, and after."
+    script = """
+import os, signal, sys
+import aeseg.data as data
+from aeseg.pipeline import fit
+count, when, stop = 0, sys.argv[3], int(sys.argv[4])
+replace = os.replace
+def dying(source, target):
+    global count
+    count += 1
+    if count == stop and when == "before": os.kill(os.getpid(), signal.SIGKILL)
+    replace(source, target)
+    if count == stop: os.kill(os.getpid(), signal.SIGKILL)
+os.replace = dying
+fit(sys.argv[1], sys.argv[2], resume=os.path.exists(sys.argv[2]), **eval(sys.argv[5]))
+print(count)
+"""
+    out = tmp_path / "run"
+    def once(when, stop): return subprocess.run([sys.executable, "-c", script, str(phantoms), str(out), when, str(stop), repr(SMALL)], env=ONE_CORE, cwd=ROOT, capture_output=True, text=True)
+    killed = [once(when, stop).returncode for when, stop in (("before", 2), ("after", 1), ("before", 7), ("after", 9))]
+    assert killed == [-signal.SIGKILL] * 4, killed
+    done = once("never", 0)
+    assert done.returncode == 0, done.stderr
+    same(finished, out)
+    assert metrics(out) == metrics(finished)
+
+
+def full_disk(): resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000)); signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+
+
+def test_full_disk(finished, phantoms, tmp_path):
+    "A file that cannot be written whole: one sentence, and the run goes on when there is room."
+    out = tmp_path / "run"
+    command = [sys.executable, "-c", "import sys; from aeseg.cli import main; sys.exit(main(sys.argv[1:]))", "fit", "--images", str(phantoms), "--out", str(out), *FAST]
+    stopped = subprocess.run(command, env=ONE_CORE, cwd=ROOT, capture_output=True, text=True, preexec_fn=full_disk)
+    assert stopped.returncode == 2 and len(stopped.stderr.splitlines()) == 1, stopped
+    assert "aeseg: cannot write" in stopped.stderr and str(out) in stopped.stderr, stopped.stderr
+    assert not [p for p in out.rglob("*") if ".part" in p.name]
+    done = subprocess.run([*command, "--resume"], env=ONE_CORE, cwd=ROOT, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    same(finished, out)
+
+
+def test_second_process_is_refused(aeseg, finished, phantoms, tmp_path):
+    "Two processes on one run folder: the second is told so, and the first does not notice."
+    out = tmp_path / "run"
+    command = [sys.executable, "-c", "import sys; from aeseg.cli import main; sys.exit(main(sys.argv[1:]))", "fit", "--images", str(phantoms), "--out", str(out), *FAST]
+    with subprocess.Popen(command, env=ONE_CORE, cwd=ROOT, stderr=subprocess.PIPE, text=True) as first:
+        while first.poll() is None and not (out / "config.yaml").exists(): time.sleep(.01)
+        first.send_signal(signal.SIGSTOP)
+        for choice in ("--resume", "--overwrite"):
+            second = aeseg("fit", "--images", phantoms, "--out", out, *FAST, choice)
+            assert second.code == 2 and "is being written to by another process" in second.err, second
+        first.send_signal(signal.SIGCONT)
+        assert (first.wait(120), first.stderr.read()) == (0, "")
+    same(finished, out)
+    assert aeseg("fit", "--images", phantoms, "--out", out, *FAST, "--resume").code == 0      # the lock is open again
+
+
+def test_folder_that_is_gone(phantoms, tmp_path, monkeypatch):
+    "A run whose folder is removed ends with a sentence, and does not make half a folder."
+    out, step = tmp_path / "run", GAN.step
+
+    def removed(self, k):
+        if k == 20: shutil.rmtree(out)
+        return step(self, k)
+    monkeypatch.setattr(GAN, "step", removed)
+    with pytest.raises(InputError, match="was removed or emptied while its run went on"): fit(phantoms, out, **SMALL)
+    assert not (out / "checkpoints").exists()
+
+
+def test_exploding_losses(phantoms, tmp_path, monkeypatch):
+    "A loss that is not a number: noted with the images of the batch, and the run goes on from its last checkpoint, more slowly; interrupted or not, it ends alike."
+    step = GAN.step
+
+    def explodes(self, k):
+        if k == 20 and self.config.gan_learning_rate > 3e-4:
+            with torch.no_grad():
+                for p in self.networks["E"].parameters(): p.fill_(torch.nan)
+        return step(self, k)
+    monkeypatch.setattr(GAN, "step", explodes)
+    run = fit(phantoms, tmp_path / "run", **SMALL)
+    (said,) = run.events("rollback")
+    assert "gan, step 21" in said and "back to step 16 with half the learning rate" in said
+    named = said.split("with images ")[1].split(";")[0].split(", ")
+    assert set(named) <= set(os.path.splitext(p)[0] for p in os.listdir(phantoms / "images")) and len(named) == 2
+    assert said in (run.folder / "report.html").read_text().replace("&#x27;", "'")
+
+    def stops(self, k):
+        if k == 30 and not (tmp_path / "again.txt").exists(): (tmp_path / "again.txt").touch(); raise InputError("stop")
+        return explodes(self, k)
+    monkeypatch.setattr(GAN, "step", stops)
+    with pytest.raises(InputError, match="stop"): fit(phantoms, tmp_path / "parts", **SMALL)
+    monkeypatch.setattr(GAN, "step", explodes)
+    fit(phantoms, tmp_path / "parts", resume=True, **SMALL)
+    same(run.folder, tmp_path / "parts")
+
+
+def test_losses_that_explode_again_and_again(phantoms, tmp_path, monkeypatch):
+    "After three returns the run gives up with a sentence, and says the same when it is resumed."
+    step = GAN.step
+
+    def explodes(self, k):
+        losses = step(self, k)
+        return dict(losses, E_adv=losses["E_adv"] * 1e9) if k == 20 else losses
+    monkeypatch.setattr(GAN, "step", explodes)
+    for resume in (False, True):
+        with pytest.raises(InputError, match=r"gan, step 21: E_adv is .* after 3 returns"): fit(phantoms, tmp_path / "run", resume=resume, **SMALL)
+    run = Run(tmp_path / "run")
+    assert len(run.events("rollback")) == 3 and not run.finished
+    assert json.loads((run.folder / "log.jsonl").read_text().splitlines()[-1])["step"] == 20
