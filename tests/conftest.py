@@ -101,10 +101,10 @@ class Aeseg:
         if not select.select([self.server.stdout], [], [], seconds)[0]: raise TimeoutError("no answer from aeseg")
         return int(self.server.stdout.readline())
 
-    def start(self, *arguments, cwd="/")->int:  # the process id
+    def start(self, *arguments, cwd="/", script=SCRIPT)->int:  # the process id
         self.files = self.folder / "out", self.folder / "err"
         for f in self.files: f.unlink(missing_ok=True)
-        job = dict(command=[str(SCRIPT), *map(str, arguments)], cwd=str(cwd), out=str(self.files[0]), err=str(self.files[1]))
+        job = dict(command=[str(script), *map(str, arguments)], cwd=str(cwd), out=str(self.files[0]), err=str(self.files[1]))
         self.server.stdin.write((json.dumps(job) + "\n").encode())
         self.pid = self._line()
         return self.pid

@@ -22,7 +22,7 @@ from aeseg.config import config_from_yaml
 from aeseg.data import read_image, read_mask, write_mask
 from aeseg.pipeline import _Fit, fit
 
-COMMANDS = ("fit", "predict", "evaluate", "check", "demo", "bench", "experiment", "inspect", "new", "prepare", "split")
+COMMANDS = ("fit", "predict", "evaluate", "check", "demo", "bench", "experiment", "export", "inspect", "new", "prepare", "split")
 IDS = [f"fetal_head_{k:04d}" for k in range(6)]
 TRAIN, VAL = IDS[:4], IDS[4:]
 
@@ -134,6 +134,19 @@ def test_report_is_self_contained(finished):
     assert len(page.loaded) > 5 and all(re.match("data:image/|#", value) for value in page.loaded)
     assert all(value.startswith("#") or (finished / value).exists() for value in page.links), page.links
     for i in (TRAIN[0], VAL[0]): assert i in text
+
+
+def test_export(aeseg, finished, phantoms, tmp_path):
+    "One file, alone, gives the masks of the run."
+    import torch
+    result = aeseg("export", finished, "--out", tmp_path / "model.pt")
+    assert (result.code, result.err) == (0, "") and str(tmp_path / "model.pt") in result.out
+    model = torch.jit.load(str(tmp_path / "model.pt"))
+    for i in IDS:
+        p = model(torch.tensor(read_image(phantoms / f"images/{i}.png"))).numpy()
+        clear = abs(p - .5) > 1e-4
+        assert p.shape == (40, 60) and clear.mean() > .9
+        assert ((p > .5) == read_mask(finished / f"predictions/{i}.png"))[clear].all()
 
 
 def test_predict_evaluate_check(aeseg, finished, phantoms, tmp_path):

@@ -2,7 +2,6 @@
 import json
 import os
 import random
-import resource
 import shutil
 import signal
 import subprocess
@@ -11,7 +10,7 @@ import time
 
 import pytest
 import torch
-from conftest import FAST, ONE_CORE, ROOT, TINY, learned, same
+from conftest import FAST, ONE_CORE, ROOT, TINY, same
 
 from aeseg.config import InputError
 from aeseg.gan import GAN
@@ -50,47 +49,51 @@ def test_killed_at_random_moments(aeseg, finished, phantoms, tmp_path, request):
     assert stages, f"no kill met a run that had begun: {kills}"
 
 
-def test_killed_while_writing(finished, phantoms, tmp_path):
-    "A kill in the middle of each of its writes, in turn: before the file has its name, and after."
-    script = """
+DYING = """
 import os, signal, sys
-import aeseg.data as data
-from aeseg.pipeline import fit
-count, when, stop = 0, sys.argv[3], int(sys.argv[4])
+from aeseg.cli import main
+count, (when, stop) = 0, os.path.basename(sys.argv[0])[:-3].split("_")
 replace = os.replace
 def dying(source, target):
     global count
     count += 1
-    if count == stop and when == "before": os.kill(os.getpid(), signal.SIGKILL)
+    if count == int(stop) and when == "before": os.kill(os.getpid(), signal.SIGKILL)
     replace(source, target)
-    if count == stop: os.kill(os.getpid(), signal.SIGKILL)
+    if count == int(stop): os.kill(os.getpid(), signal.SIGKILL)
 os.replace = dying
-fit(sys.argv[1], sys.argv[2], resume=os.path.exists(sys.argv[2]), **eval(sys.argv[5]))
-print(count)
+sys.exit(main(sys.argv[1:]))
 """
+
+
+def test_killed_while_writing(aeseg, finished, phantoms, tmp_path):
+    "A kill in the middle of a write, before the file has its name and just after."
     out = tmp_path / "run"
-    def once(when, stop): return subprocess.run([sys.executable, "-c", script, str(phantoms), str(out), when, str(stop), repr(SMALL)], env=ONE_CORE, cwd=ROOT, capture_output=True, text=True)
-    killed = [once(when, stop).returncode for when, stop in (("before", 2), ("after", 1), ("before", 7), ("after", 9))]
-    assert killed == [-signal.SIGKILL] * 4, killed
-    done = once("never", 0)
-    assert done.returncode == 0, done.stderr
+    for when in ("before_2", "after_1", "before_7", "after_9"):
+        script = tmp_path / f"{when}.py"
+        script.write_text(DYING)
+        assert aeseg("fit", "--images", phantoms, "--out", out, *FAST, *["--resume"] * out.exists(), script=script).code == -signal.SIGKILL
+    assert aeseg("fit", "--images", phantoms, "--out", out, *FAST, "--resume").code == 0
     same(finished, out)
     assert metrics(out) == metrics(finished)
 
 
-def full_disk(): resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000)); signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+FULL = """
+import resource, signal, sys
+from aeseg.cli import main
+resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000)); signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+sys.exit(main(sys.argv[1:]))
+"""
 
 
-def test_full_disk(finished, phantoms, tmp_path):
+def test_full_disk(aeseg, finished, phantoms, tmp_path):
     "A file that cannot be written whole: one sentence, and the run goes on when there is room."
-    out = tmp_path / "run"
-    command = [sys.executable, "-c", "import sys; from aeseg.cli import main; sys.exit(main(sys.argv[1:]))", "fit", "--images", str(phantoms), "--out", str(out), *FAST]
-    stopped = subprocess.run(command, env=ONE_CORE, cwd=ROOT, capture_output=True, text=True, preexec_fn=full_disk)
-    assert stopped.returncode == 2 and len(stopped.stderr.splitlines()) == 1, stopped
-    assert "aeseg: cannot write" in stopped.stderr and str(out) in stopped.stderr, stopped.stderr
+    out, script = tmp_path / "run", tmp_path / "full.py"
+    script.write_text(FULL)
+    stopped = aeseg("fit", "--images", phantoms, "--out", out, *FAST, script=script)
+    assert stopped.code == 2 and len(stopped.err.splitlines()) == 1, stopped
+    assert "aeseg: cannot write" in stopped.err and str(out) in stopped.err, stopped.err
     assert not [p for p in out.rglob("*") if ".part" in p.name]
-    done = subprocess.run([*command, "--resume"], env=ONE_CORE, cwd=ROOT, capture_output=True, text=True)
-    assert (done.returncode, done.stderr) == (0, "")
+    assert aeseg("fit", "--images", phantoms, "--out", out, *FAST, "--resume").code == 0
     same(finished, out)
 
 
