@@ -180,7 +180,7 @@ PRESETS = dict(
     smoke=dict(size=64, restarts=0, vae_steps=30, vae_batch=8, vae_channels=8, vae_latent=8, gan_steps=12, gan_batch=2, generator_channels=8, 
                mask_generator_dilations=[1, 2], image_generator_dilations=[1, 1], discriminator_channels=8, discriminator_layers=2, pool_size=8, checkpoint_every=6,
                rounds=1, segmentation_steps=8, segmentation_batch=2, segmentation_channels=4),
-    table=dict(size=64, vae_steps=300, gan_steps=300, segmentation_steps=200),      # cpu made smaller, for tables of hundreds of runs
+    table=dict(size=96, vae_steps=300, gan_steps=300, segmentation_steps=200),      # cpu made smaller, for tables of hundreds of runs
     gpu=dict(size=256, vae_steps=4000, vae_batch=64, vae_channels=32, vae_latent=64, gan_steps=40000, gan_learning_rate=2e-4, generator_channels=64,
              mask_generator_dilations=[1, 2, 4, 8, 8, 4, 2, 1], image_generator_dilations=[1] * 8,
              discriminator_channels=64, checkpoint_every=2000, average_decay=.999,
