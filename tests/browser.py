@@ -97,6 +97,14 @@ def run_cell(page):
     raise TimeoutError("JupyterLab does not run the cell")
 
 
+def restart_kernel(page):
+    "By JupyterLab's menu."
+    page.get_by_role("menuitem", name="Kernel", exact=True).click()
+    page.locator(".lm-Menu-itemLabel", has_text=re.compile("^Restart Kernel…$")).click()
+    page.get_by_role("button", name="Confirm Kernel Restart").click()
+    page.locator(".jp-Dialog").wait_for(state="detached")
+
+
 @contextlib.contextmanager
 def chromium(view=VIEW):
     "A page, and what went wrong on it: errors of the console, exceptions, and requests that leave this machine."

@@ -4,7 +4,7 @@ import urllib.request
 
 import numpy as np
 import pytest
-from browser import CHROMIUM, Inspected, Lab, app, chromium, make_run, run_cell
+from browser import CHROMIUM, Inspected, Lab, app, chromium, make_run, restart_kernel, run_cell
 
 from aeseg.pipeline import read_reviews
 from aeseg.reviews import Cases, Reviews
@@ -115,6 +115,10 @@ def test_jupyterlab(run, tmp_path):
             page.keyboard.press("Control+s")
             page.wait_for_timeout(1500)
             page.reload(wait_until="commit")                                    # the kernel lives on
+            Inspected(page).ready().until_decided(accepted=1, rejected=1, corrected=1)
+            assert wrong == []
+            restart_kernel(page)                                                # the new one knows what is on the disk only
+            run_cell(page)
             Inspected(page).ready().until_decided(accepted=1, rejected=1, corrected=1)
             assert wrong == []
     finally: lab.close()
