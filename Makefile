@@ -40,7 +40,7 @@ demo: install
 
 test: install
 	$(BIN)/python tests/run_notebooks.py
-	$(BIN)/python -m pytest -n 2 --dist worksteal
+	$(BIN)/python -m pytest -n 2 --dist worksteal --durations 15
 	$(BIN)/python tests/check_clean.py
 
 gpu: install

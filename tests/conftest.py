@@ -24,7 +24,7 @@ FAST = ["--preset", "smoke", "--accelerator", "cpu", "--quiet", *[w for k, v in 
 
 def pytest_addoption(parser):
     parser.addoption("--malformed", type=int, default=60, metavar="N", help="malformed inputs to try (default 60)")
-    parser.addoption("--kills", type=int, default=4, metavar="N", help="random moments at which runs are killed (default 4)")
+    parser.addoption("--kills", type=int, default=2, metavar="N", help="random moments at which runs are killed (default 2)")
 
 
 @pytest.fixture(scope="session")
