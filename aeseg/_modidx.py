@@ -753,6 +753,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                             'aeseg.runs._SharedDraws': ('runs.html#_shareddraws', 'aeseg/runs.py'),
                             'aeseg.runs._SharedDraws.__init__': ('runs.html#_shareddraws.__init__', 'aeseg/runs.py'),
                             'aeseg.runs._SharedDraws.__torch_function__': ('runs.html#_shareddraws.__torch_function__', 'aeseg/runs.py'),
+                            'aeseg.runs._alive': ('runs.html#_alive', 'aeseg/runs.py'),
                             'aeseg.runs._check_devices': ('runs.html#_check_devices', 'aeseg/runs.py'),
                             'aeseg.runs._process': ('runs.html#_process', 'aeseg/runs.py'),
                             'aeseg.runs._wait': ('runs.html#_wait', 'aeseg/runs.py'),

@@ -8,7 +8,7 @@ __all__ = ['RUN_FILES', 'EXPLODED', 'RETURNS', 'INTERRUPTED', 'has_bfloat16', 'm
            'sound', 'slow_down', 'train', 'launch', 'dask_client', 'side_by_side']
 
 # %% ../nbs/07_runs.ipynb #5d6613f2
-import dataclasses, json, os, platform, shlex, shutil, signal, subprocess, sys, time, warnings
+import dataclasses, json, os, platform, re, shlex, shutil, signal, subprocess, sys, time, warnings
 from contextlib import contextmanager, nullcontext
 from datetime import datetime, timezone
 from pathlib import Path
@@ -157,6 +157,13 @@ def provenance()->dict:
 # %% ../nbs/07_runs.ipynb #a0f3e54b
 RUN_FILES = ('config.yaml', 'provenance.json', 'log.jsonl', 'checkpoints', 'gan_labels', 'pseudo_labels', 'rounds', 'quality.csv', 'model.safetensors', 'predictions', 'metrics.csv', 'report.html')
 
+def _alive(process:int):
+    "Whether a process of this machine has this number."
+    try: os.kill(process, 0)
+    except ProcessLookupError: return False
+    except OSError: return True         # another user's
+    return True
+
 class Run:
     "A run folder. Files: config.yaml, provenance.json, log.jsonl, checkpoints/."
     def __init__(self, folder, writes:bool=True): self.folder, self.writes = Path(folder), writes   # one of several processes writes
@@ -197,7 +204,7 @@ class Run:
         except Timeout: raise InputError(f'{self.folder} is being written to by another process; wait for it, stop it, or choose another --out') from None
         except OSError as e: raise InputError(f'cannot write to {self.folder} ({e.strerror or e}); choose an --out that can be written to') from None
         for left in self.folder.rglob('.*.part*'):
-            if time.time() - left.stat().st_mtime > 60: left.unlink(missing_ok=True)    # of a process that was killed; younger ones may be written by an inspector now
+            if (found := re.search(r'\.(\d+)\.part', left.name)) and not _alive(int(found[1])): left.unlink(missing_ok=True)
 
     def release(self):
         "Let other processes write to the folder."
