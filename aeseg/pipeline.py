@@ -262,9 +262,9 @@ class _Fit:
         if step % self.every(self.config.gan_steps) and step < self.config.gan_steps: return     # saved by an interruption
         labels, auxiliary = self.gan.write_labels(self.training, where=path), self.auxiliary(len(self.training))
         for old in self.label_sets()[:-KEPT_CHECKPOINTS]: old.unlink()
-        scores, seen = score_labels(labels, self.gan.vae, self.gan.judge, [labels]), label_statistics(labels)
+        scores, seen, prior = score_labels(labels, self.gan.vae, self.gan.judge, [labels]), label_statistics(labels), label_statistics(auxiliary)
         self.run.log('checkpoint', step, dict(vae_agreement=round(float(scores['vae'].mean()), 4), discriminator=round(float(scores['discriminator'].mean()), 4),
-                                              area=round(seen['area'], 4), diversity=round(seen['diversity'], 4)))
+                                              area=round(seen['area'], 4), area_ratio=round(seen['area'] / max(prior['area'], 1e-6), 4), diversity=round(seen['diversity'], 4)))
         for alarm in label_alarms(labels, auxiliary): self.run.note(f'step {step}: {alarm}', 'passing')
 
     @property
