@@ -85,7 +85,7 @@ def test_help_shows_an_example_that_can_be_given(aeseg, name):
 
 
 def test_run_folder(finished):
-    assert names(finished) == sorted(["checkpoints", "config.yaml", "log.jsonl", "metrics.csv", "model.safetensors", "predictions", "provenance.json",
+    assert names(finished) == sorted([".lock", "checkpoints", "config.yaml", "log.jsonl", "metrics.csv", "model.safetensors", "predictions", "provenance.json",
                                       "pseudo_labels", "quality.csv", "report.html", "rounds"])
     config = config_from_yaml(finished / "config.yaml")
     assert {k: getattr(config, k) for k in TINY} == TINY and config.preset == "smoke"
