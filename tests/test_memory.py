@@ -1,8 +1,11 @@
 """Memory: a streamed run learns what a held one learns, and the peak grows with the images by no more than their size."""
 import shutil
+import subprocess
+import sys
+from types import SimpleNamespace
 
-from conftest import FAST, same
-from measure_memory import HELD, STREAMED, growth, measure
+from conftest import FAST, ONE_CORE, same
+from measure_memory import HELD, STREAMED, growth, measure, write_images
 from test_cli import names, unfinished
 
 STREAM = [*FAST, "-p", "memory_limit=0"]
@@ -40,3 +43,33 @@ def test_peak_memory(tmp_path, monkeypatch):
     for name in ("MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_"): monkeypatch.setenv(name, "131072")       # glibc gives back what was freed, at once: else its reserves would count
     held, streamed = growth(measure(tmp_path, (1000, 1800), 96, (HELD, STREAMED), channels=3))
     assert held < 1.15 and streamed < 0.2, (held, streamed)
+
+
+PREDICTS = """
+import gc, os, sys
+import aeseg.pipeline, lightning_fabric, monai.networks.nets, safetensors.torch
+gc.freeze()
+for images in sys.argv[2:]:
+    pid = os.fork()
+    if not pid:
+        aeseg.pipeline.predict(sys.argv[1], images, images + "_masks")
+        os._exit(0)
+    _, status, used = os.wait4(pid, 0)
+    print(status, used.ru_maxrss * (1 if sys.platform == "darwin" else 1024))
+"""
+
+
+def test_predict_streams(tmp_path):
+    "The peak of `predict` does not grow with the number of images: on the canvas, 550 more would take 36 MB. Two pieces of 256 images are held at most."
+    from aeseg.config import make_config
+    from aeseg.pipeline import build_model, save_model
+    from aeseg.runs import Run
+    run = Run.open(tmp_path / "run", make_config("smoke", size=256, accelerator="cpu", threads=1, segmentation_channels=1))
+    save_model(run.folder / "model.safetensors", build_model(run.config, 1, (256, 256)), SimpleNamespace(canvas=(256, 256), channels=1))
+    run.release()
+    few, many = [write_images(tmp_path / f"images_{n}", n, 256) for n in (550, 1100)]
+    done = subprocess.run([sys.executable, "-c", PREDICTS, run.folder, few, many], env={**ONE_CORE, "MALLOC_MMAP_THRESHOLD_": "131072", "MALLOC_TRIM_THRESHOLD_": "131072"}, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    (first, a), (second, b) = [map(int, line.split()) for line in done.stdout.splitlines()]
+    assert first == second == 0 and len(list((tmp_path / "images_1100_masks").iterdir())) == 1100
+    assert b - a < 10e6, (a, b)
