@@ -9,7 +9,7 @@ __all__ = ['QUESTIONS', 'COLUMNS', 'THUMBNAIL', 'PAGE', 'TEMPLATE', 'overview', 
 import io, os, secrets, signal, socket, subprocess, sys, tempfile, threading, time
 from importlib.util import find_spec
 from pathlib import Path
-import anywidget, nbformat, numpy as np, traitlets
+import anywidget, numpy as np, traitlets
 from fastcore.basics import patch
 from matplotlib.figure import Figure
 import aeseg
@@ -257,6 +257,7 @@ def app_command(
     Cases(run, images, truth)
     if find_spec('voila') is None: raise InputError("aeseg inspect needs voila, which is not installed; pip install 'aeseg[dev]', or use Inspector in JupyterLab")
     page, port, token = Path(folder)/'inspect.ipynb', free_port(port, 1) if port else free_port(), secrets.token_urlsafe(24)
+    import nbformat         # takes a second, which who looks at a run need not wait for
     cell = nbformat.v4.new_code_cell(PAGE.format(cwd=os.getcwd(), run=str(Path(run).resolve()), images=images, truth=truth))
     nbformat.write(nbformat.v4.new_notebook(cells=[cell], metadata=dict(kernelspec=dict(name='python3', display_name='python3', language='python'))), page)
     template = Path(folder)/'voila'/'templates'/'inspect'; template.mkdir(parents=True)
