@@ -4,10 +4,10 @@
 
 # %% auto #0
 __all__ = ['SUFFIXES', 'FLIPS', 'replacing', 'write_mask', 'read_image', 'scale_intensity', 'apply_window', 'Placement',
-           'choose_canvas', 'place', 'to_canvas', 'from_canvas', 'image_sources', 'image_paths', 'read_splits', 'Rows',
-           'Stored', 'collect', 'to_bytes', 'probability', 'Images', 'find_images', 'read_images', 'load_images',
-           'read_patients', 'read_mask', 'generator_for', 'send', 'may_flip', 'random_affine', 'warp', 'training_batch',
-           'normalise']
+           'choose_canvas', 'place', 'to_canvas', 'at_own_size', 'from_canvas', 'image_sources', 'image_paths',
+           'read_splits', 'Rows', 'Stored', 'collect', 'to_bytes', 'probability', 'Images', 'find_images',
+           'read_images', 'load_images', 'read_patients', 'read_mask', 'generator_for', 'send', 'may_flip',
+           'random_affine', 'warp', 'training_batch', 'normalise']
 
 # %% ../nbs/02_data.ipynb #e91893d6
 import csv, math, os, tempfile, warnings, weakref
@@ -142,15 +142,22 @@ def to_canvas(
     out[p.top:p.top + p.inner_height, p.left:p.left + p.inner_width] = np.asarray(small)
     return out
 
+def at_own_size(
+    probability:np.ndarray,     # (height, width) on the canvas, in [0, 1]
+    placement:Placement,
+)->np.ndarray:                  # (H, W) of the image, float32
+    "Probabilities at the image's own size: crop and interpolate."
+    p = placement
+    inner = np.asarray(probability, np.float32)[p.top:p.top + p.inner_height, p.left:p.left + p.inner_width]
+    return np.asarray(Image.fromarray(inner).resize((p.width, p.height), Image.BILINEAR))
+
 def from_canvas(
     probability:np.ndarray,     # (height, width) on the canvas, in [0, 1]
     placement:Placement,
     threshold:float=.5,
 )->np.ndarray:                  # (H, W) of the image, bool
-    "The mask at the image's own size: crop, interpolate, then threshold."
-    p = placement
-    inner = np.asarray(probability, np.float32)[p.top:p.top + p.inner_height, p.left:p.left + p.inner_width]
-    return np.asarray(Image.fromarray(inner).resize((p.width, p.height), Image.BILINEAR)) > threshold
+    "The mask at the image's own size: interpolate, then threshold."
+    return at_own_size(probability, placement) > threshold
 
 # %% ../nbs/02_data.ipynb #0e1d550a
 def image_sources(

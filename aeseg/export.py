@@ -12,12 +12,11 @@ from pathlib import Path
 from typing import List
 import numpy as np, torch
 from torch import Tensor, nn
-from PIL import Image
 from .config import InputError
-from .data import apply_window, generator_for, place, probability, replacing, to_canvas
-from .gan import build_networks
-from .pipeline import apply_model, load_model
-from .runs import Run, make_fabric
+from .data import apply_window, at_own_size, generator_for, place, probability, replacing, to_canvas
+from .gan import make_feedback
+from .pipeline import apply_model, find_run, load_model
+from .runs import make_fabric
 
 # %% ../nbs/27_export.ipynb #6e34dada
 def resize_weights(
@@ -86,10 +85,10 @@ def gray_to_bytes(
 # %% ../nbs/27_export.ipynb #cb9ed58e
 class OnCanvas(nn.Module):
     "The network of a run on its canvas."
-    def __init__(self, model, config, channels):
+    def __init__(self, model, config):
         super().__init__()
         self.model, self.gan = model, not config.rounds
-        if self.gan: _, self.feedback = build_networks(config, channels, model['vae']); self.feedback.discriminator = model['D_z']
+        if self.gan: self.feedback = make_feedback(config, model['D_z'], model['vae'])
 
     def forward(self, x:Tensor):    # (1, C, height, width) in [-1, 1] -> probabilities (1, 1, height, width)
         return self.model['E'](x, self.feedback).clamp(1e-4, 1 - 1e-4) if self.gan else torch.sigmoid(self.model(x))
@@ -127,34 +126,29 @@ def export(
     out,            # file to write, such as model.pt
 )->Path:            # `out`
     "Write the model of a run with all that stands around it as TorchScript, and compare the two. Raises `InputError`."
-    run, out = Run(run), Path(out)
-    if not (run.folder/'config.yaml').exists(): raise InputError(f'{run.folder} is not a run folder; give the --out of an aeseg fit')
+    run, out = find_run(run), Path(out)
     if out.suffix != '.pt': raise InputError(f'{out} is written as TorchScript; choose a name that ends in .pt')
-    config = run.config
-    model, canvas, channels = load_model(run, make_fabric(_on_cpu(config)))
-    network = OnCanvas(model.eval(), config, channels).eval().requires_grad_(False)
+    config = dataclasses.replace(run.config, accelerator='cpu', devices=1, precision='32-true'); fabric = make_fabric(config)
+    model, canvas, channels = load_model(run, fabric)
+    network = OnCanvas(model, config).eval().requires_grad_(False)
     with warnings.catch_warnings():
         warnings.simplefilter('ignore')         # that TorchScript is deprecated, and that a trace holds for one size of canvas
         traced = torch.jit.trace(network, torch.zeros(1, channels, *canvas), check_trace=False)
         whole = torch.jit.script(Standalone(traced, canvas, channels, config.window))
         about = dict(task=config.task, canvas=list(canvas), channels=channels, window=list(config.window), commit=run.provenance['commit'], data=run.provenance['data'], human_decisions=len(run.provenance.get('reviews', [])))
-        with replacing(out) as temporary: torch.jit.save(whole, str(temporary), _extra_files={'aeseg.json': json.dumps(about)})
-        written = torch.jit.load(str(out))
-    far = difference(written, model, config, canvas, channels)
-    if far > 1e-4: out.unlink(); raise InputError(f'the exported model would differ from the run by {far:.1g}; please report this with the version of torch, {torch.__version__}')
+        with replacing(out) as temporary:
+            torch.jit.save(whole, str(temporary), _extra_files={'aeseg.json': json.dumps(about)})
+            far = difference(torch.jit.load(str(temporary)), model, config, canvas, channels, fabric)
+            if far > 1e-4: raise InputError(f'the exported model would differ from the run by {far:.1g}; please report this with the version of torch, {torch.__version__}')
     return out
 
-def _on_cpu(config): return dataclasses.replace(config, accelerator='cpu', devices=1, precision='32-true')
-
-def difference(written, model, config, canvas, channels)->float:
+def difference(written, model, config, canvas, channels, fabric)->float:
     "The greatest difference of probabilities on random images, one larger and one smaller than the canvas."
     worst = 0.
     for k, shape in enumerate(((canvas[0] * 2 + 7, canvas[1] * 3), (canvas[0] // 2 + 3, canvas[1] // 2))):
         image = (torch.rand(*shape, channels, generator=generator_for(0, 'export', k)) * 255).byte().numpy().squeeze()
         where = place(shape, canvas)
         pixels = torch.from_numpy(to_canvas(apply_window(image, config.window), where, canvas).reshape(1, *canvas, -1).transpose(0, 3, 1, 2).copy())
-        answer = apply_model(model, config, pixels, make_fabric(_on_cpu(config)))
-        inner = probability(answer[0])[0].numpy()[where.top:where.top + where.inner_height, where.left:where.left + where.inner_width]
-        expected = np.asarray(Image.fromarray(inner).resize((where.width, where.height), Image.BILINEAR))
+        expected = at_own_size(probability(apply_model(model, config, pixels, fabric)[0])[0].numpy(), where)
         worst = max(worst, float(np.abs(written(torch.from_numpy(image)).numpy() - expected).max()))
     return worst

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['CALIBRATED', 'SHAPE_CONSTRAINED', 'VAEStage', 'disturb', 'mask_distance', 'gradient_magnitude', 'widen',
-           'edge_agreement', 'edge_tie', 'location_log_odds', 'build_networks', 'GAN', 'label_statistics',
-           'label_alarms']
+           'edge_agreement', 'edge_tie', 'location_log_odds', 'make_feedback', 'build_networks', 'GAN',
+           'label_statistics', 'label_alarms']
 
 # %% ../nbs/08_gan.ipynb #5eefccd0
 import copy
@@ -109,6 +109,14 @@ def location_log_odds(
 CALIBRATED = ('dgcc', 'full', 'plus')           # the variants with DGCC,
 SHAPE_CONSTRAINED = ('vae', 'full', 'plus')     # and those with the VAE-based discriminator
 
+def make_feedback(
+    config:Config,
+    D_z,
+    vae:MaskVAE,            # used for dgcc_feedback='discriminator+vae'
+)->Feedback:
+    "What calibrates the channels of E."
+    return Feedback(D_z, vae if config.dgcc_feedback == 'discriminator+vae' else None)
+
 def build_networks(
     config:Config,
     image_channels:int,
@@ -117,7 +125,7 @@ def build_networks(
     "The networks that a configuration asks for, freshly initialised."
     c, shape = config, dict(channels=config.generator_channels, depth=config.generator_depth)
     D_x, D_z = [PatchDiscriminator(n, c.discriminator_channels, c.discriminator_layers, scale) for n, scale in ((image_channels, 1), (1, 2))]
-    feedback = Feedback(D_z, vae if c.dgcc_feedback == 'discriminator+vae' else None)
+    feedback = make_feedback(c, D_z, vae)
     wide = dict(shape, dilations=c.mask_generator_dilations, canvas=vae.canvas if vae and c.location_weight else None)
     E = CalibratedMaskGenerator(image_channels, feedback.channels, c.dgcc_layer, c.dgcc_passes, **wide) if c.variant in CALIBRATED else MaskGenerator(image_channels, **wide)
     G = ImageGenerator(image_channels, c.noise_channels, dilations=c.image_generator_dilations, **shape)
@@ -286,15 +294,14 @@ def label_statistics(
     return dict(area=float((inside / n).mean()), diversity=float(1 - overlap.mean()), mean=inside / n)
 
 def label_alarms(
-    labels,                     # (N, 1, H, W) pseudo labels, as for `label_statistics`
-    auxiliary,                  # (M, 1, H, W) auxiliary masks
+    labels:dict,                # `label_statistics` of pseudo labels
+    auxiliary:dict,             # and of auxiliary masks
 )->list:                        # sentences; empty where nothing is wrong
     "Compare pseudo labels with auxiliary masks and say what went wrong and what to try."
-    a, b = label_statistics(labels), label_statistics(auxiliary)
-    polarity = float(torch.corrcoef(torch.stack([a['mean'].flatten(), b['mean'].flatten()]))[0, 1])
-    ratio, out = a['area'] / max(b['area'], 1e-6), []
-    if ratio < .1: out.append(f'collapse: pseudo labels are nearly empty (area {a["area"]:.3f}, auxiliary masks {b["area"]:.3f}); try another seed or a larger cycle_mask_weight')
+    polarity = float(torch.corrcoef(torch.stack([labels['mean'].flatten(), auxiliary['mean'].flatten()]))[0, 1])
+    ratio, out = labels['area'] / max(auxiliary['area'], 1e-6), []
+    if ratio < .1: out.append(f'collapse: pseudo labels are nearly empty (area {labels["area"]:.3f}, auxiliary masks {auxiliary["area"]:.3f}); try another seed or a larger cycle_mask_weight')
     elif polarity < -.2: out.append(f'inversion: pseudo labels lie where auxiliary masks do not (correlation {polarity:.2f}); try another seed')
     elif not .5 < ratio < 2: out.append(f'size: pseudo labels cover {ratio:.2f} times the area of auxiliary masks; check the size prior (ellipse ranges, auxiliary_scale)')
-    if ratio >= .1 and a['diversity'] < .25 * b['diversity']: out.append(f'no diversity: pseudo labels hardly differ between images ({a["diversity"]:.2f}, auxiliary masks {b["diversity"]:.2f}); try another seed or a smaller vae_weight')
+    if ratio >= .1 and labels['diversity'] < .25 * auxiliary['diversity']: out.append(f'no diversity: pseudo labels hardly differ between images ({labels["diversity"]:.2f}, auxiliary masks {auxiliary["diversity"]:.2f}); try another seed or a smaller vae_weight')
     return out

@@ -166,7 +166,9 @@ def _alive(process:int):
 
 class Run:
     "A run folder. Files: config.yaml, provenance.json, log.jsonl, checkpoints/."
-    def __init__(self, folder, writes:bool=True): self.folder, self.writes = Path(folder), writes   # one of several processes writes
+    def __init__(self, folder, writes:bool=True): self.folder, self.writes, self.lock = Path(folder), writes, None  # one of several processes writes
+    def __enter__(self): return self
+    def __exit__(self, *_): self.release()
 
     @classmethod
     def open(cls,
@@ -175,7 +177,7 @@ class Run:
         resume:bool=False,      # continue what is there
         overwrite:bool=False,   # delete what is there first
     ):
-        "Create or reopen a run folder. Raises `InputError` where that would lose something."
+        "Create or reopen a run folder, which stays closed to other processes until `release`, or the end of a `with`. Raises `InputError` where that would lose something."
         run = cls(folder); f = run.folder
         if f.exists() and not f.is_dir(): raise InputError(f'{f} is a file; choose a folder for --out')
         holds = f.is_dir() and any(p.name[0] != '.' and p.name != 'provenance.json' for p in f.iterdir())      # provenance alone: killed at the very start
@@ -189,10 +191,8 @@ class Run:
         if holds and not overwrite: run._check_same(config)
         run._check_writable(); run._claim()
         if holds and overwrite: run._clear()
-        if not (f/'config.yaml').exists(): run._begin(config)
+        if not (f/'config.yaml').exists(): run._write('provenance.json', json.dumps(provenance(), indent=1)); run._write('config.yaml', config_to_yaml(config))
         return run
-
-    def _begin(self, config): self._write('provenance.json', json.dumps(provenance(), indent=1)); self._write('config.yaml', config_to_yaml(config))
 
     def _claim(self):
         "Keep other processes out until `release`."
@@ -208,7 +208,7 @@ class Run:
 
     def release(self):
         "Let other processes write to the folder."
-        if getattr(self, 'lock', None): self.lock.release(force=True)
+        if self.lock: self.lock.release(force=True)
 
     def _clear(self):
         for p in self.folder.iterdir():

@@ -69,32 +69,33 @@ def fit_supervised(
     began, config = time.time(), make_config(**{**parameters, 'rounds': 1})
     folders, data, masks = _annotated_images(images, ids, config.size)
     training = data.split('train'); training = training.take(annotated(len(training), fraction, config.seed).tolist())
-    run = _open(out, config, len(data), training, masks, folders, data=data_digest(data), human_masks=len(training))
-    if run.finished: return run
-    fabric = make_fabric(config); stage = Supervised(config, training, truth_on_canvas(masks, training), fabric)
-    train(stage, config.segmentation_steps, run, config.checkpoint_every, quiet=quiet, fabric=fabric)
-    return _finish(run, stage.network, data, folders, fabric, began)
+    _check_annotated(training, masks)
+    with Run.open(out, config, resume=True) as run:
+        _note_data(run, len(data), training, folders, data=data_digest(data), human_masks=len(training))
+        if run.finished: return run
+        fabric = make_fabric(config); stage = Supervised(config, training, truth_on_canvas(masks, training), fabric)
+        train(stage, config.segmentation_steps, run, config.checkpoint_every, quiet=quiet, fabric=fabric)
+        return _finish(run, stage.network, data, folders, fabric, began)
 
 def _annotated_images(images, ids, size):
     "Folders, images and their human masks."
     folders = [images] if isinstance(images, (str, Path)) else list(images)
     return folders, load_images(folders, size, only=matching(find_images(folders)[0], ids, folders[0])), TrueMasks(folders)
 
-def _open(out, config, count, training, masks, folders, **facts):
-    "The run folder, if it is one of the same data."
+def _check_annotated(training, masks):
     if missing := [i for i in training.ids if i not in masks]: raise InputError(f'{missing[0]!r} has no human mask ({len(missing)} training images without one); a supervised run needs all of them')
-    run = Run.open(out, config, resume=True)
-    if run.finished: run.release()
-    if any(run.provenance.get(k, v) != v for k, v in facts.items()): raise InputError(f'{out} was trained on other images, or other masks of them; choose another folder')
+
+def _note_data(run, count, training, folders, **facts):
+    "Write down what a run learns from, if it is not a run on something else."
+    if any(run.provenance.get(k, v) != v for k, v in facts.items()): raise InputError(f'{run.folder} was trained on other images, or other masks of them; choose another folder')
     if not run.finished: run.note(**facts, image_folders=[str(f) for f in folders], images=count, training_images=len(training), auxiliary_folders=[])
-    return run
 
 def _finish(run, network, data, folders, fabric, began):
     "Model, masks, and their measure."
     save_model(run.folder/'model.safetensors', network, data)
     write_masks(run.folder/'predictions', data, segment(network, data.pixels, fabric))
     measure(run, data, folders)
-    run.note(finished=datetime.now(timezone.utc).isoformat(timespec='seconds'), minutes=round((time.time() - began) / 60, 2)); run.release()
+    run.note(finished=datetime.now(timezone.utc).isoformat(timespec='seconds'), minutes=round((time.time() - began) / 60, 2))
     return run
 
 # %% ../nbs/20_supervised.ipynb #4ec21007
@@ -111,13 +112,15 @@ def fit_spoilt(
     began, config = time.time(), make_config(**parameters)
     folders, data, masks = _annotated_images(images, ids, config.size)
     training, auxiliary = data.split('train'), make_auxiliary(config, data.canvas, aux_masks)
-    run = _open(out, config, len(data), training, masks, folders, data=data_digest(data, auxiliary), human_masks=len(training), noise=list(noise))
-    if run.finished: return run
-    fabric = make_fabric(config); vae = VAEStage(config, data.canvas, auxiliary, fabric)
-    teach = lambda stage, steps: train(stage, steps, run, config.checkpoint_every, quiet=quiet, fabric=fabric)
-    teach(vae, config.vae_steps); vae = vae.vae.eval().requires_grad_(False)
-    labels, rows = corrupt(truth_on_canvas(masks, training), *noise, seed=config.seed).masks, []
-    write_masks(run.folder/'pseudo_labels', training, labels)
-    network, _ = iterate(config, training, labels, labels, vae, lambda z: torch.zeros(len(z)), teach, fabric, [labels], lambda r, new, *_: rows.extend(new))
-    write_rows(run.folder/'quality.csv', rows)
-    return _finish(run, network, data, folders, fabric, began)
+    _check_annotated(training, masks)
+    with Run.open(out, config, resume=True) as run:
+        _note_data(run, len(data), training, folders, data=data_digest(data, auxiliary), human_masks=len(training), noise=list(noise))
+        if run.finished: return run
+        fabric = make_fabric(config); vae = VAEStage(config, data.canvas, auxiliary, fabric)
+        teach = lambda stage, steps: train(stage, steps, run, config.checkpoint_every, quiet=quiet, fabric=fabric)
+        teach(vae, config.vae_steps); vae = vae.vae.eval().requires_grad_(False)
+        labels, rows = corrupt(truth_on_canvas(masks, training), *noise, seed=config.seed).masks, []
+        write_masks(run.folder/'pseudo_labels', training, labels)
+        network, _ = iterate(config, training, labels, labels, vae, lambda z: torch.zeros(len(z)), teach, fabric, [labels], lambda r, new, *_: rows.extend(new))
+        write_rows(run.folder/'quality.csv', rows)
+        return _finish(run, network, data, folders, fabric, began)

@@ -24,10 +24,10 @@ RUNS = """
 import gc, json, os, sys
 import aeseg.pipeline, aeseg.report, lightning_fabric, monai.networks.nets, safetensors.torch
 gc.freeze()
-for images, out, parameters in json.loads(sys.argv[1]):
+for name, arguments, parameters in json.loads(sys.argv[1]):
     pid = os.fork()
     if not pid:
-        try: aeseg.pipeline.fit(images, out, truth=None, quiet=True, **parameters)
+        try: getattr(aeseg.pipeline, name)(*arguments, **parameters)
         except BaseException as e: print(repr(e), file=sys.stderr, flush=True); os._exit(1)
         os._exit(0)
     _, status, used = os.wait4(pid, 0)
@@ -45,17 +45,24 @@ def write_images(folder, count, size, channels=1):
     return folder
 
 
+def peaks_of(jobs):
+    "The peak in bytes of each (function of aeseg.pipeline, arguments, parameters), one after the other."
+    jobs = [(name, list(map(str, arguments)), parameters) for name, arguments, parameters in jobs]
+    with subprocess.Popen([sys.executable, "-c", RUNS, json.dumps(jobs)], stdout=subprocess.PIPE, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"}) as process:
+        done = 0
+        for done, line in enumerate(process.stdout, 1): yield int(line)
+    if process.returncode: raise RuntimeError(f"a run failed after {done} of {len(jobs)}; its message is above")
+
+
 def measure(folder, counts, size, limits=(HELD, STREAMED), channels=1, say=lambda *a: None):
     "One (count, bytes of images, peak with each memory_limit) each count."
     images = {n: write_images(folder / f"images_{n}", n, size, channels) for n in counts}
     jobs = [(n, limit) for n in counts for limit in limits]
-    given = [(str(images[n]), str(folder / f"run_{n}_{limit}"), dict(FEW, size=size, memory_limit=limit)) for n, limit in jobs]
+    given = [("fit", (images[n], folder / f"run_{n}_{limit}"), dict(FEW, size=size, memory_limit=limit, truth=None, quiet=True)) for n, limit in jobs]
     peaks = {}
-    with subprocess.Popen([sys.executable, "-c", RUNS, json.dumps(given)], stdout=subprocess.PIPE, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"}) as process:
-        for (n, limit), line in zip(jobs, process.stdout):
-            peaks[n, limit] = int(line)
-            say(f"{n} images, memory_limit={limit}: peak {peaks[n, limit] / 1e6:.0f} MB")
-    if process.returncode: raise RuntimeError(f"a run failed after {len(peaks)} of {len(jobs)}; its message is above")
+    for job, peak in zip(jobs, peaks_of(given), strict=True):
+        peaks[job] = peak
+        say(f"{job[0]} images, memory_limit={job[1]}: peak {peak / 1e6:.0f} MB")
     return [(n, n * size * size * channels, *[peaks[n, limit] for limit in limits]) for n in counts]
 
 

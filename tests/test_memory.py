@@ -1,11 +1,9 @@
 """Memory: a streamed run learns what a held one learns, and the peak grows with the images by no more than their size."""
 import shutil
-import subprocess
-import sys
 from types import SimpleNamespace
 
-from conftest import FAST, ONE_CORE, same
-from measure_memory import HELD, STREAMED, growth, measure, write_images
+from conftest import FAST, same
+from measure_memory import HELD, STREAMED, growth, measure, peaks_of, write_images
 from test_cli import names, unfinished
 
 STREAM = [*FAST, "-p", "memory_limit=0"]
@@ -38,38 +36,27 @@ def test_a_damaged_label_set_is_told(aeseg, finished, phantoms, tmp_path):
     assert result.code == 2 and f"{path.name} is damaged; delete it" in result.err and result.err.count("\n") == 1
 
 
+def give_back_at_once(monkeypatch):
+    "Have glibc give back what was freed: else its reserves would count."
+    for name in ("MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_"): monkeypatch.setenv(name, "131072")
+
+
 def test_peak_memory(tmp_path, monkeypatch):
     "The peak of `fit` grows by the images, held once, and a little for names and scores (about a kilobyte an image); streamed, only by the latter."
-    for name in ("MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_"): monkeypatch.setenv(name, "131072")       # glibc gives back what was freed, at once: else its reserves would count
+    give_back_at_once(monkeypatch)
     held, streamed = growth(measure(tmp_path, (1000, 1800), 96, (HELD, STREAMED), channels=3))
     assert held < 1.15 and streamed < 0.2, (held, streamed)
 
 
-PREDICTS = """
-import gc, os, sys
-import aeseg.pipeline, lightning_fabric, monai.networks.nets, safetensors.torch
-gc.freeze()
-for images in sys.argv[2:]:
-    pid = os.fork()
-    if not pid:
-        aeseg.pipeline.predict(sys.argv[1], images, images + "_masks")
-        os._exit(0)
-    _, status, used = os.wait4(pid, 0)
-    print(status, used.ru_maxrss * (1 if sys.platform == "darwin" else 1024))
-"""
-
-
-def test_predict_streams(tmp_path):
+def test_predict_streams(tmp_path, monkeypatch):
     "The peak of `predict` does not grow with the number of images: on the canvas, 550 more would take 36 MB. Two pieces of 256 images are held at most."
     from aeseg.config import make_config
     from aeseg.pipeline import build_model, save_model
     from aeseg.runs import Run
-    run = Run.open(tmp_path / "run", make_config("smoke", size=256, accelerator="cpu", threads=1, segmentation_channels=1))
-    save_model(run.folder / "model.safetensors", build_model(run.config, 1, (256, 256)), SimpleNamespace(canvas=(256, 256), channels=1))
-    run.release()
+    give_back_at_once(monkeypatch)
+    with Run.open(tmp_path / "run", make_config("smoke", size=256, accelerator="cpu", threads=1, segmentation_channels=1)) as run:
+        save_model(run.folder / "model.safetensors", build_model(run.config, 1, (256, 256)), SimpleNamespace(canvas=(256, 256), channels=1))
     few, many = [write_images(tmp_path / f"images_{n}", n, 256) for n in (550, 1100)]
-    done = subprocess.run([sys.executable, "-c", PREDICTS, run.folder, few, many], env={**ONE_CORE, "MALLOC_MMAP_THRESHOLD_": "131072", "MALLOC_TRIM_THRESHOLD_": "131072"}, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    (first, a), (second, b) = [map(int, line.split()) for line in done.stdout.splitlines()]
-    assert first == second == 0 and len(list((tmp_path / "images_1100_masks").iterdir())) == 1100
+    a, b = peaks_of([("predict", (run.folder, images, f"{images}_masks"), {}) for images in (few, many)])
+    assert len(list((tmp_path / "images_1100_masks").iterdir())) == 1100
     assert b - a < 10e6, (a, b)

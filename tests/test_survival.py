@@ -5,12 +5,11 @@ import random
 import shutil
 import signal
 import subprocess
-import sys
 import time
 
 import pytest
 import torch
-from conftest import FAST, ONE_CORE, ROOT, TINY, same
+from conftest import FAST, ONE_CORE, SCRIPT, TINY, same
 
 from aeseg.config import InputError
 from aeseg.gan import GAN
@@ -100,8 +99,7 @@ def test_full_disk(aeseg, finished, phantoms, tmp_path):
 def test_second_process_is_refused(aeseg, finished, phantoms, tmp_path):
     "Two processes on one run folder: the second is told so, and the first does not notice."
     out = tmp_path / "run"
-    command = [sys.executable, "-c", "import sys; from aeseg.cli import main; sys.exit(main(sys.argv[1:]))", "fit", "--images", str(phantoms), "--out", str(out), *FAST]
-    with subprocess.Popen(command, env=ONE_CORE, cwd=ROOT, stderr=subprocess.PIPE, text=True) as first:
+    with subprocess.Popen([SCRIPT, "fit", "--images", phantoms, "--out", out, *FAST], env=ONE_CORE, stderr=subprocess.PIPE, text=True) as first:
         while first.poll() is None and not (out / "config.yaml").exists(): time.sleep(.01)
         first.send_signal(signal.SIGSTOP)
         for choice in ("--resume", "--overwrite"):
