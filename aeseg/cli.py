@@ -43,7 +43,7 @@ def _task(a):
 
 def _summary(run):
     "Print what a run ended with."
-    for event in run.provenance['events']: print(event['text'] if event['kind'] in ('restart', 'rollback') else f'alarm: {event["text"]}')
+    for event in run.provenance['events']: print(event['text'] if event['kind'] in ('choice', 'restart', 'rollback') else f'alarm: {event["text"]}')
     for sentence in run.provenance.get('skipped', ()): print(f'skipped: {sentence}')
     for past in run.provenance.get('reviews', ()):
         from aeseg.report import decided

@@ -167,7 +167,11 @@ class GAN:
         return dict(self.networks, average=self.average, vae=self.vae, **self.optimizers, **{f'pool_{k}': p for k, p in self.pools.items()})
     def state_dict(self): return {name: part.state_dict() for name, part in self.parts.items()}
     def load_state_dict(self, state):
-        for name, part in self.parts.items(): part.load_state_dict(self.fabric.to_device(state[name]))
+        "All parts, or those that a state has."
+        for name, part in state.items(): self.parts[name].load_state_dict(self.fabric.to_device(part))
+    def writers(self):
+        "The state of what writes and judges labels."
+        return {name: self.parts[name].state_dict() for name in ('average', 'D_z', 'vae')}
 
 # %% ../nbs/08_gan.ipynb #6555b707
 from fastcore.basics import patch

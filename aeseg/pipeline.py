@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['DECISIONS', 'REVIEW_COLUMNS', 'KEPT_CHECKPOINTS', 'COMPARED', 'DEMO', 'build_model', 'save_model', 'find_run',
            'load_model', 'apply_model', 'data_digest', 'write_masks', 'write_rows', 'read_reviews', 'take_reviews',
-           'Decided', 'matching', 'find_truth', 'measure', 'report_pictures', 'check_source', 'take_gan', 'fit',
-           'write_predictions', 'predict', 'demo']
+           'Decided', 'label_sets', 'matching', 'find_truth', 'measure', 'report_pictures', 'check_source', 'take_gan',
+           'fit', 'write_predictions', 'predict', 'demo']
 
 # %% ../nbs/16_pipeline.ipynb #b93ca8e7
 import csv, dataclasses, hashlib, itertools, re, shutil, time
@@ -22,7 +22,7 @@ from .gan import GAN, VAEStage, build_networks, label_alarms, label_statistics, 
 from .iterative import iterate, segment
 from .metrics import TrueMasks, evaluate, read_spacing
 from .networks import segmentation_network
-from .quality import score_labels, second_look
+from .quality import fit_of_labels, score_labels, second_look
 from .registration import register
 from .runs import Run, launch, make_fabric, train
 from .vae import MaskVAE
@@ -200,8 +200,16 @@ class Decided:
         return kept, torch.where(self.held, torch.ones(()), weights)
 
 # %% ../nbs/16_pipeline.ipynb #40cedf32
-KEPT_CHECKPOINTS = 4    # label sets of the GAN's last checkpoints that give the second opinion
+KEPT_CHECKPOINTS = 4    # of the GAN, the last ones: one is chosen, those before it give the second opinion
 COMPARED = 500          # auxiliary masks that labels are compared with, at most
+
+def label_sets(
+    run:Run,
+    name:str,           # 'labels', or 'labels_2' and so on after restarts of the GAN
+    upto:int=None,      # the step of the checkpoint whose labels are taken; None: the last
+)->list:                # paths, the one taken last
+    "The label sets of the GAN's checkpoints."
+    return [p for p in sorted((run.folder/'checkpoints').glob(f'{name}_??????.npy')) if upto is None or int(p.stem[-6:]) <= upto]
 
 class _Fit:
     "The stages of one run, from images to predictions. Labels of all images are files, so only the images themselves may fill the memory."
@@ -209,6 +217,7 @@ class _Fit:
         self.run, self.config, self.fabric, self.quiet, self.masks = run, run.config, fabric, quiet, masks
         self.images, self.training, self.rows = images, images.split('train'), []
         self.registers = False                      # whether labels are registered; known when those of the GAN are
+        self.chosen = None                          # step of the GAN's checkpoint whose labels are taken; known when it is trained
         self.looks, self.replaced = [], torch.zeros(len(self.training), dtype=torch.bool)     # by second looks: how many labels each time, and which the last time
 
     def every(self, steps): return min(self.config.checkpoint_every, max(1, steps // 2))    # at least two checkpoints: selection compares their labels
@@ -222,8 +231,9 @@ class _Fit:
     def train_gan(self):
         "The GAN; again, from a new initialisation, where its labels are collapsed, inverted or all alike."
         for attempt in range(self.config.restarts + 1):
-            self.gan = GAN(self.config, self.training, self.masks, self.vae, self.fabric, attempt)
+            self.gan, self.chosen = GAN(self.config, self.training, self.masks, self.vae, self.fabric, attempt), None
             self.train(self.gan, self.config.gan_steps, after_checkpoint=self.after_checkpoint)
+            self.choose()
             self.labels = self.gan.write_labels(self.training, where=self.run.folder)
             alarms = label_alarms(label_statistics(self.labels), label_statistics(self.auxiliary(len(self.training))))
             if attempt == self.config.restarts or not any(a.startswith(('collapse', 'inversion', 'no diversity')) for a in alarms): break
@@ -263,20 +273,33 @@ class _Fit:
         return torch.cat([to_bytes(self.masks.sample(min(16, n - k), generator_for(self.config.seed, 'examples', k))) for k in range(0, n, 16)])
 
     def after_checkpoint(self, step):
-        "Keep the labels of this checkpoint, log what they look like, and raise alarms."
-        path = self.run.folder/'checkpoints'/f'{self.labels_name}_{step:06d}.npy'
-        if path.exists(): return         # of a resumed run
+        "Keep what writes the labels of this checkpoint and the labels, log what they look like, and raise alarms."
+        folder, name = self.run.folder/'checkpoints', f'{self.gan.name}_{step:06d}'
+        if (folder/f'{name}.pt').exists(): return                               # of a resumed run
         if step % self.every(self.config.gan_steps) and step < self.config.gan_steps: return     # saved by an interruption
-        labels = self.gan.write_labels(self.training, where=path)
-        for old in self.label_sets()[:-KEPT_CHECKPOINTS]: old.unlink()
+        labels = self.gan.write_labels(self.training, where=folder/f'{self.labels_name}_{step:06d}.npy')
+        for old in self.label_sets()[:-KEPT_CHECKPOINTS]: old.unlink(); (folder/f'{self.gan.name}_{old.stem[-6:]}.pt').unlink(missing_ok=True)
         scores, seen, prior = score_labels(labels, self.gan.vae, self.gan.judge, [labels]), label_statistics(labels), label_statistics(self.auxiliary(len(self.training)))
         self.run.log('checkpoint', step, dict(vae_agreement=round(float(scores['vae'].mean()), 4), discriminator=round(float(scores['discriminator'].mean()), 4),
                                               area=round(seen['area'], 4), area_ratio=round(seen['area'] / max(prior['area'], 1e-6), 4), diversity=round(seen['diversity'], 4)))
         for alarm in label_alarms(seen, prior): self.run.note(f'step {step}: {alarm}', 'passing')
+        self.run.save(name, dict(self.gan.writers(), fit=fit_of_labels(scores['vae'], seen['area'], prior['area'])))        # comes last: it says that all is there
+
+    def choose(self):
+        "Take an earlier checkpoint of the GAN where the labels of the last one look clearly worse."
+        self.fabric.barrier()           # until the checkpoints are written
+        known = {int(p.stem[-6:]): self.run.load(p.stem) for p in sorted((self.run.folder/'checkpoints').glob(f'{self.gan.name}_??????.pt'))}
+        fit, last = {step: state.pop('fit') for step, state in known.items()}, self.config.gan_steps
+        best = max(fit, key=fit.get)
+        self.chosen = best if fit[best] > fit[last] + self.config.checkpoint_margin else last
+        self.run.note(gan_checkpoint=self.chosen)
+        if self.chosen == last: return
+        self.gan.load_state_dict(known[best])
+        self.run.note(f'{self.gan.name}: labels are those of step {best}, where they fit the auxiliary masks better ({fit[best]:.2f}) than at the end ({fit[last]:.2f})', 'choice')
 
     @property
     def labels_name(self): return self.gan.name.replace('gan', 'labels')
-    def label_sets(self): return sorted((self.run.folder/'checkpoints').glob(f'{self.labels_name}_??????.npy'))
+    def label_sets(self): return label_sets(self.run, self.labels_name, self.chosen)
 
     def learn(self):
         "The rounds; `self.model` is what predicts afterwards."
@@ -378,7 +401,7 @@ def take_gan(
     for path in sorted((source.folder/'checkpoints').iterdir()):
         if path.name.startswith(('vae', 'gan', 'labels')):
             with replacing(run.folder/'checkpoints'/path.name) as temporary: shutil.copyfile(path, temporary)
-    for kind in ('passing', 'restart', 'rollback'):
+    for kind in ('passing', 'choice', 'restart', 'rollback'):
         for event in source.events(kind): run.note(event, kind)
     run.note(labels_of=str(source.folder), gan_commit=source.provenance['commit'])
 

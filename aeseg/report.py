@@ -282,7 +282,7 @@ class Found:
         self.quality, self.metrics = [read_table(run.folder/f'{n}.csv') for n in ('quality', 'metrics')]
         self.pictures, self.bitmaps = pictures, Bitmaps()
         self.shape = tuple(pictures['images'].shape[2:])
-        self.events, self.passing, self.restarts, self.rollbacks = [run.events(kind) for kind in ('alarm', 'passing', 'restart', 'rollback')]
+        self.events, self.passing, self.choices, self.restarts, self.rollbacks = [run.events(kind) for kind in ('alarm', 'passing', 'choice', 'restart', 'rollback')]
 
     def dice(self, stage, k, mask):
         "The Dice of example k as HTML: from metrics.csv, or on the canvas; empty without truth."
@@ -395,6 +395,7 @@ def alarm_box(found)->str:
     skipped = [skipped] if isinstance(skipped, (str, int)) else list(skipped)
     box = f'<div class="box bad" role="alert"><b>Before using the masks, read {some(len(found.events), "message")}</b>{items(found.events)}</div>' if found.events else f'<div class="box good"><b>No alarm.</b>{" The labels have the size, place and variety of the auxiliary masks." if "checkpoint" in found.stages else ""}</div>'
     if found.restarts: box += f'<details><summary>{some(len(found.restarts), "restart")} of the GAN from a new initialisation</summary>{items(found.restarts)}</details>'
+    if found.choices: box += f'<details><summary>An earlier checkpoint of the GAN was chosen</summary>{items(found.choices)}</details>'
     if found.rollbacks: box += f'<details><summary>{some(len(found.rollbacks), "return")} to an earlier checkpoint, where a loss exploded</summary>{items(found.rollbacks)}</details>'
     if found.passing: box += f'<details><summary>{some(len(found.passing), "alarm")} at checkpoints during training</summary>{items(found.passing)}</details>'
     if skipped: box += f'<details><summary>files left out: {len(skipped)}</summary>{items(skipped)}</details>'

@@ -21,7 +21,7 @@ from skimage.measure import approximate_polygon, find_contours, label, regionpro
 from .config import InputError, nearest
 from .data import Stored, image_paths, place, probability, read_image, read_mask, replacing, scale_intensity, to_canvas, write_mask
 from .metrics import TrueMasks
-from .pipeline import DECISIONS, REVIEW_COLUMNS, find_truth, load_model, read_reviews, segment
+from .pipeline import DECISIONS, REVIEW_COLUMNS, find_truth, label_sets, load_model, read_reviews, segment
 from .report import decided, read_table
 from .runs import Run
 
@@ -420,8 +420,7 @@ class Networks:
             if self.config.rounds: self.final, self.canvas, self.channels = load_model(self.run, self.fabric)
         except InputError as e: cases.problems.append(str(e))
         sets = sorted(self.run.folder.glob('checkpoints/labels*_??????.npy'))
-        sets = [p for p in sets if p.name.rpartition('_')[0] == sets[-1].name.rpartition('_')[0]]       # of the GAN's last attempt
-        try: self.sets = [Stored(p) for p in sets]
+        try: self.sets = [Stored(p) for p in label_sets(self.run, sets[-1].name.rpartition('_')[0], self.run.provenance.get('gan_checkpoint'))] if sets else []       # of the GAN's last attempt
         except (InputError, OSError): self.sets = []
         if self.final is None and self.sets: self.canvas, self.channels = tuple(self.sets[0].shape[2:]), 1
         self.vae = self._load_vae()

@@ -250,7 +250,7 @@ class Run:
 
     def note(self,
         event:str='',       # a sentence
-        kind:str='alarm',   # alarm: about what the run ended with; passing: an alarm during training; restart: a remedy
+        kind:str='alarm',   # alarm: about what the run ended with; passing: an alarm during training; choice, restart, rollback: a remedy
         **facts
     ):
         "Add an event, once, and facts to the provenance."

@@ -1,0 +1,83 @@
+"""The GAN's checkpoint is chosen without labels, and everything after it belongs to the chosen one."""
+import pytest
+import torch
+from conftest import TINY, same
+from safetensors.torch import load_file
+
+from aeseg import pipeline
+from aeseg.data import Stored, read_mask
+from aeseg.pipeline import fit
+from aeseg.reviews import Cases, Networks
+
+GIVEN = dict(preset="smoke", accelerator="cpu", quiet=True, **{**TINY, "rounds": 0})
+CHOSEN = 32
+
+
+@pytest.fixture
+def astray(monkeypatch):
+    "Labels of a run fit well until step 32, and badly later."
+    steps = iter(())
+
+    def fit_of_labels(*_): return next(steps)
+
+    def begin(fits=(.5, .6, .7, .9, .5, .5)):       # after steps 8, 16, ..., 40 and 45
+        nonlocal steps
+        steps = iter(fits)
+    monkeypatch.setattr(pipeline, "fit_of_labels", fit_of_labels)
+    return begin
+
+
+def test_an_earlier_checkpoint(astray, phantoms, tmp_path):
+    astray()
+    run = fit(phantoms, tmp_path / "run", variant="full", **GIVEN)
+    (said,) = run.events("choice")
+    assert said == "gan: labels are those of step 32, where they fit the auxiliary masks better (0.90) than at the end (0.50)" and run.provenance["gan_checkpoint"] == CHOSEN
+    assert "An earlier checkpoint of the GAN was chosen" in (run.folder / "report.html").read_text()
+    kept = sorted(int(p.stem[-6:]) for p in (run.folder / "checkpoints").glob("gan_??????.pt"))
+    assert kept == sorted(int(p.stem[-6:]) for p in (run.folder / "checkpoints").glob("labels_??????.npy")) == [24, 32, 40, 45]
+    for mask in sorted((run.folder / "pseudo_labels").iterdir()): assert (read_mask(mask) == read_mask(run.folder / "predictions" / mask.name)).all()      # without rounds E predicts: of the same step
+    written = Stored(run.folder / "checkpoints" / f"labels_{CHOSEN:06d}.npy")
+    last = Stored(run.folder / "checkpoints/labels_000045.npy")
+    assert not torch.equal(written[:], last[:])
+    state = run.load(f"gan_{CHOSEN:06d}")
+    model = load_file(run.folder / "model.safetensors")
+    for name, value in state["average"].items(): assert torch.equal(value, model[f"E.{name}"])
+    assert len(Networks(Cases(run.folder)).sets) == 2        # 24 and 32: what came later is no opinion on these labels
+
+
+def test_resumed_and_taken(astray, phantoms, tmp_path, monkeypatch):
+    "A run that is killed before the choice, and one that takes the GAN, choose alike."
+    astray()
+    given = dict(GIVEN, rounds=1, variant="full")
+    run = fit(phantoms, tmp_path / "run", **given)
+
+    class Killed(BaseException): pass
+
+    def choose(fit): raise Killed
+    astray()
+    with monkeypatch.context() as m, pytest.raises(Killed):
+        m.setattr(pipeline._Fit, "choose", choose)
+        fit(phantoms, tmp_path / "again", **given)
+    fit(phantoms, tmp_path / "again", resume=True, **given)
+    same(run.folder, tmp_path / "again")
+    taken = fit(phantoms, tmp_path / "taken", labels_of=run.folder, **given)
+    same(run.folder, taken.folder)
+    assert taken.events("choice") == run.events("choice")
+
+
+def test_the_last_one(astray, phantoms, tmp_path):
+    "Within the margin, or with a margin that nothing exceeds, the last checkpoint is taken."
+    for name, fits, margin in (("near", (.5, .6, .55, .58, .5, .5), .1), ("off", (.5, .6, .7, .9, .5, -.5), 2.)):
+        astray(fits)
+        run = fit(phantoms, tmp_path / name, checkpoint_margin=margin, **GIVEN)
+        assert not run.events("choice") and run.provenance["gan_checkpoint"] == 45
+
+
+def test_a_restart_forgets_the_choice(astray, phantoms, tmp_path, monkeypatch):
+    "A GAN that starts again has checkpoints of its own."
+    astray((.5, .6, .7, .9, .5, .5) * 2)
+    alarms = iter([[]] * 6 + [["collapse: nearly empty"]] + [[]] * 7)        # of six checkpoints and the chosen labels, twice
+    monkeypatch.setattr(pipeline, "label_alarms", lambda labels, auxiliary: next(alarms))
+    run = fit(phantoms, tmp_path / "run", **{**GIVEN, "restarts": 1})
+    assert len(run.events("restart")) == 1 and len(run.events("choice")) == 2
+    assert sorted(int(p.stem[-6:]) for p in (run.folder / "checkpoints").glob("labels_2_??????.npy")) == [24, 32, 40, 45]
