@@ -114,7 +114,7 @@ class Config:
     pool_size: int = option(50, 'generated images that the discriminators remember', low=0)
     restarts: int = option(2, 'new initialisations of the GAN, at most, where its labels raise an alarm of collapse, inversion or no diversity', low=0)
     checkpoint_every: int = option(100, 'steps between checkpoints', low=1)
-    checkpoint_margin: float = option(.1, 'an earlier checkpoint of the GAN replaces the last one where its labels fit the shapes and the size of auxiliary masks better by more than this, see `fit_of_labels` (ours); 2 turns it off', low=0)
+    checkpoint_margin: float = option(.15, "of the GAN's last checkpoints, the latest is taken whose labels fit the shapes and the size of auxiliary masks as well as the best one's, but for this, see `fit_of_labels` (ours); 10: always the last", low=0)
     # label quality and iterative learning: from here on nothing changes what the GAN is
     second_look: float = option(0., 'variant plus: fraction of pseudo labels, those that look worst, that are written anew from magnified parts of their images (ours)', low=0, high=1)
     quality_score: str = option('vae_ensemble', 'score of a pseudo label, the mean rank of: agreement with its VAE reconstruction and with earlier checkpoints; the former and the D_z score (combined) or the edges of the image (vae_edges); or one alone', choices=('vae_ensemble', 'combined', 'vae_edges', 'vae', 'discriminator', 'ensemble'))

@@ -11,11 +11,13 @@ from importlib.util import find_spec
 from pathlib import Path
 import anywidget, numpy as np, traitlets
 from fastcore.basics import patch
+from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
+from PIL import Image
 import aeseg
 from .config import InputError
 from .report import DROPPED, KEPT, OURS
-from .reviews import CORRECTIONS, FILTERS, SORTS, Cases, Networks, Reviews, draw_ellipse, encode, fit_ellipse, outline, shown_shape, threshold_statistics
+from .reviews import CORRECTIONS, FILTERS, SORTS, Cases, Networks, Reviews, contours, draw_ellipse, encode, fit_ellipse, outline, shown_shape, threshold_statistics
 
 # %% ../nbs/26_inspect.ipynb #830cc6cb
 def overview(
@@ -24,24 +26,30 @@ def overview(
 )->Figure:
     "The worst and the best labels, and the histogram of scores."
     order = cases.order('score' if cases.table['score'].notna().any() else 'id')
-    figure = Figure((1.15 * count + 2.6, 2.5), dpi=70); figure.subplots_adjust(.01, .16, .99, .82, .06, .2)        # fixed places: a computed layout takes seconds
-    axes = figure.subplot_mosaic([[f'w{k}' for k in range(count)] + ['h', 'h'], [f'b{k}' for k in range(count)] + ['h', 'h']])
-    for row, ks in (('w', order[:count]), ('b', order[::-1][:count])):
-        for n in range(count):
-            axes[f'{row}{n}'].axis('off')
-            if n < len(ks): _draw_case(axes[f'{row}{n}'], cases, cases.ids[ks[n]])
-    h, scores, kept = axes['h'], cases.table['score'], cases.table['kept']
+    width = 1.15 * count + 2.6
+    figure = Figure((width, 2.5), dpi=70)
+    tiles, h = figure.add_axes([.01, .02, 1 - 2.7 / width, .84]), figure.add_axes([1 - 2.4 / width, .16, 2.3 / width, .7])      # fixed places and one axis for all pictures: a layout takes seconds
+    _draw_tiles(tiles, cases, [order[:count], order[::-1][:count]], count)
+    scores, kept = cases.table['score'], cases.table['kept']
     h.hist([scores[kept].dropna(), scores[~kept].dropna()], 20, stacked=True, color=[KEPT, DROPPED], label=['kept', 'dropped'])
     h.set_xlabel('score', fontsize=8); h.tick_params(labelsize=7); h.set_yticks([]); h.spines[['top', 'right', 'left']].set_visible(False); h.legend(fontsize=7, frameon=False)
     figure.suptitle(f'{cases.folder.name}: {len(cases)} pseudo labels; above those with the lowest score, below with the highest', fontsize=9)
     return figure
 
-def _draw_case(axis, cases, id):
-    "An image with the outline of its label and its score."
-    image, mask = cases.image(id), cases.mask(id)
-    if image is not None: axis.imshow(image, cmap='gray', vmin=0, vmax=255)
-    if mask is not None and mask.any(): axis.contour(mask, [.5], colors=[OURS], linewidths=1.2)
-    axis.set_title(f'{cases.table["score"][id]:.2f}', fontsize=7, pad=2)
+def _draw_tiles(axis, cases, rows, count, side=72, gap=14):
+    "Rows of images with the outlines of their labels, and above each its score."
+    sheet, curves = np.full((len(rows) * (side + gap), count * (side + 4), 3), 255, np.uint8), []
+    for row, ks in enumerate(rows):
+        for n, k in enumerate(ks):
+            id, top, left = cases.ids[k], row * (side + gap) + gap, n * (side + 4)
+            image, mask = cases.image(id), cases.mask(id)
+            seen = image if image is not None else mask
+            height, width = shown_shape(seen.shape, side) if seen is not None else (side, side)
+            top, left = top + (side - height) // 2, left + (side - width) // 2
+            axis.text(left + width / 2, top - 2, f'{cases.table["score"][id]:.2f}', fontsize=7, ha='center')
+            if image is not None: sheet[top:top + height, left:left + width] = np.asarray(Image.fromarray(image).resize((width, height), Image.BILINEAR).convert('RGB'))
+            if mask is not None: curves += [c + (left - .5, top - .5) for c in contours(mask, (height, width))]       # a pixel's centre is at whole numbers here
+    axis.imshow(sheet, interpolation='nearest'); axis.add_collection(LineCollection(curves, colors=OURS, linewidths=1.2)); axis.set_anchor('W'); axis.axis('off')
 
 # %% ../nbs/26_inspect.ipynb #5959467f
 QUESTIONS = ('start', 'order', 'thumbs', 'case', 'heats', 'propose', 'correct', 'decide', 'comment', 'undo', 'refresh', 'statistics', 'latent')     # of the browser; each is a method answer_...

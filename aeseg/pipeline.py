@@ -286,16 +286,15 @@ class _Fit:
         self.run.save(name, dict(self.gan.writers(), fit=fit_of_labels(scores['vae'], seen['area'], prior['area'])))        # comes last: it says that all is there
 
     def choose(self):
-        "Take an earlier checkpoint of the GAN where the labels of the last one look clearly worse."
+        "Take the latest checkpoint of the GAN whose labels look about as good as the best one's."
         self.fabric.barrier()           # until the checkpoints are written
         known = {int(p.stem[-6:]): self.run.load(p.stem) for p in sorted((self.run.folder/'checkpoints').glob(f'{self.gan.name}_??????.pt'))}
         fit, last = {step: state.pop('fit') for step, state in known.items()}, self.config.gan_steps
-        best = max(fit, key=fit.get)
-        self.chosen = best if fit[best] > fit[last] + self.config.checkpoint_margin else last
+        self.chosen = max(step for step in fit if fit[step] >= max(fit.values()) - self.config.checkpoint_margin)
         self.run.note(gan_checkpoint=self.chosen)
         if self.chosen == last: return
-        self.gan.load_state_dict(known[best])
-        self.run.note(f'{self.gan.name}: labels are those of step {best}, where they fit the auxiliary masks better ({fit[best]:.2f}) than at the end ({fit[last]:.2f})', 'choice')
+        self.gan.load_state_dict(known[self.chosen])
+        self.run.note(f'{self.gan.name}: labels are those of step {self.chosen}, where they fit the auxiliary masks better ({fit[self.chosen]:.2f}) than at the end ({fit[last]:.2f})', 'choice')
 
     @property
     def labels_name(self): return self.gan.name.replace('gan', 'labels')

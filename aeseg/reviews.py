@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['SORTS', 'FILTERS', 'CORRECTIONS', 'SHOWN', 'Cases', 'is_writable', 'threshold_statistics', 'largest_component',
-           'fill_holes', 'smooth', 'fit_ellipse', 'draw_ellipse', 'Reviews', 'shown_shape', 'outline', 'encode',
-           'Networks']
+           'fill_holes', 'smooth', 'fit_ellipse', 'draw_ellipse', 'Reviews', 'shown_shape', 'contours', 'outline',
+           'encode', 'Networks']
 
 # %% ../nbs/25_reviews.ipynb #d5edbf8b
 import csv, hashlib, io, os, shlex
@@ -15,9 +15,10 @@ from pathlib import Path
 import numpy as np, pandas as pd, torch
 from fastcore.basics import patch
 from filelock import FileLock, Timeout
+from matplotlib.path import Path as Curve
 from PIL import Image
 from scipy import ndimage
-from skimage.measure import approximate_polygon, find_contours, label, regionprops
+from skimage.measure import find_contours, label, regionprops
 from .config import InputError, nearest
 from .data import Stored, image_paths, place, probability, read_image, read_mask, replacing, scale_intensity, to_canvas, write_mask
 from .metrics import TrueMasks
@@ -387,14 +388,19 @@ def shown_shape(
     scale = min(1, longest / max(shape[:2]))
     return tuple(max(1, round(s * scale)) for s in shape[:2])
 
-def outline(
+def contours(
     mask:np.ndarray,    # (H, W) bool
     shape,              # (height, width) of the picture
-)->str:                 # SVG path in pixels of the picture
-    "The outline of a mask."
+)->list:                # (n, 2) arrays of x and y in pixels of the picture, the last point the first one
+    "The closed curves around a mask, without points that are a quarter of a pixel or less off a line."
     small = np.asarray(Image.fromarray(mask.astype(np.uint8) * 255).resize(shape[::-1], Image.BOX if shape[0] < mask.shape[0] else Image.NEAREST), np.float32)
-    lines = [approximate_polygon(line, .25) for line in find_contours(np.pad(small, 1), 127.5)]
-    return ''.join('M' + 'L'.join(f'{x - .5:.1f} {y - .5:.1f}' for y, x in line) + 'Z' for line in lines)
+    curves = [Curve(line[:, ::-1] - .5) for line in find_contours(np.pad(small, 1), 127.5)]
+    for curve in curves: curve.should_simplify, curve.simplify_threshold = True, .25
+    return [curve.cleaned(simplify=True).vertices[:-1] for curve in curves]        # what is cleaned ends with a stop
+
+def outline(mask, shape)->str:      # SVG path, as `contours`
+    "The outline of a mask."
+    return ''.join('M' + 'L'.join(f'{x:.1f} {y:.1f}' for x, y in line) + 'Z' for line in contours(mask, shape))
 
 def encode(
     pixels:np.ndarray,  # (H, W) or (H, W, 3) uint8
