@@ -5,10 +5,11 @@
 # %% auto #0
 __all__ = ['SORTS', 'FILTERS', 'CORRECTIONS', 'SHOWN', 'Cases', 'is_writable', 'threshold_statistics', 'largest_component',
            'fill_holes', 'smooth', 'fit_ellipse', 'draw_ellipse', 'Reviews', 'shown_shape', 'contours', 'outline',
-           'encode', 'Networks']
+           'encode', 'Networks', 'Beside']
 
 # %% ../nbs/25_reviews.ipynb #d5edbf8b
-import csv, hashlib, io, os, shlex
+import csv, hashlib, io, multiprocessing, os, shlex, signal, threading
+from contextlib import suppress
 from datetime import datetime, timezone
 from functools import lru_cache
 from pathlib import Path
@@ -483,6 +484,13 @@ def _opinion(self:Networks, id, r):
     mask = self.cases.mask(id, r - 1)       # what the run folder keeps of them: 0 or 1
     return None if mask is None or self.canvas is None else probability(self.on_canvas(mask.astype(np.uint8) * 255)[0])
 
+# %% ../nbs/25_reviews.ipynb #e6f36c69
+@patch
+def heats(self:Networks, id):               # -> {layer: (h, w) uint8}
+    "All that is known about a case and has a value at each pixel of the canvas: uncertainty, reconstruction, weights of each round."
+    found = {'uncertainty/': self.uncertainty(self.cases.image(id)), 'reconstruction/': self.reconstruction(self.cases.mask(id))} | {f'weights/{r}': self.weights(id, r) for r in self.cases.labels if r}
+    return {name: heat for name, heat in found.items() if heat is not None}
+
 # %% ../nbs/25_reviews.ipynb #540e80a0
 @patch
 def latent(self:Networks,
@@ -503,3 +511,42 @@ def latent(self:Networks,
     centred = codes[there] - codes[there].mean(0); out[there] = centred @ np.linalg.svd(centred, full_matrices=False)[2][:2].T
     self.cases._keep(path, lambda temporary: np.save(temporary, out.astype(np.float32)))
     return out
+
+# %% ../nbs/25_reviews.ipynb #4e733566
+def _answer(pipe):
+    "The process of the networks: the last run that was asked about stays loaded."
+    signal.signal(signal.SIGINT, signal.SIG_IGN)        # Ctrl-C is for the process that asks; the end of the pipe ends this one
+    where = networks = None
+    with suppress(EOFError, OSError):
+        while True:
+            asked, id = pipe.recv()
+            try:
+                if asked != where: networks = Networks(Cases(*asked)); where = asked
+                pipe.send(('done', networks.latent(lambda fraction: pipe.send(('progress', fraction))) if id is None else networks.heats(id)))
+            except InputError as e: pipe.send(('wrong', str(e)))
+
+class Beside:
+    "Asks the networks of runs in a process of their own, which starts with the first question."
+    def __init__(self): self.pipe, self.one = None, threading.Lock()
+
+    def __call__(self,
+        id,                 # a case: its `heats`; None: `latent` of all
+        run, images=None, truth='auto',         # see `Cases`
+        progress=None,      # called with the fraction that is done
+    ):
+        "Raises `InputError` where the run can not be read, or where the process ends."
+        with self.one:
+            try:
+                if self.pipe is None: self._start()
+                self.pipe.send(((run, images, truth), id))
+                while (found := self.pipe.recv())[0] == 'progress': progress and progress(found[1])
+            except (EOFError, OSError):
+                self.pipe = None
+                raise InputError(f'the process that asks the networks of {run} ended, perhaps for want of memory; ask again') from None
+        if found[0] == 'wrong': raise InputError(found[1])
+        return found[1]
+
+    def _start(self):
+        context = multiprocessing.get_context('spawn')
+        self.pipe, theirs = context.Pipe()
+        self.process = context.Process(target=_answer, args=(theirs,), daemon=True); self.process.start(); theirs.close()

@@ -55,17 +55,16 @@ def main(count, run):
     with tempfile.TemporaryDirectory() as folder:
         folder = Path(folder)
         run = run or make_run(folder, count, size=(270, 400), canvas=64)
-        lab = Lab(folder, run)
+        lab = Lab(folder, run, imports_apart=True)          # importing torch and the package is not the gallery
         try:
             with chromium(dict(width=1600, height=1000)) as (page, wrong):
                 page.goto(lab.address, wait_until="commit")
                 run_cell(page)
-                Inspected(page).ready()                 # the first time, torch and the package are imported: that is not the gallery
-                page.evaluate("() => document.querySelector('.aeseg-inspector').setAttribute('data-old', '1')")
-                page.locator(".jp-Notebook .jp-InputArea-editor").first.click()
+                page.wait_for_function("() => document.querySelector('.jp-InputPrompt').textContent.includes('[1]')", timeout=180000)
+                page.locator(".jp-Notebook .jp-InputArea-editor").nth(1).click()
                 start = page.evaluate("() => performance.now()")
                 page.keyboard.press("Control+Enter")
-                page.wait_for_function("() => document.querySelector('.aeseg-inspector[data-page][data-shown]:not([data-old])')", polling=10)
+                page.wait_for_function("() => document.querySelector('.aeseg-inspector[data-page][data-shown]')", polling=10)
                 first = page.evaluate("() => performance.now()") - start
                 numbers, rate = measure(page, Inspected(page))
         finally: lab.close()

@@ -60,12 +60,13 @@ def app(run, *more):
 
 
 class Lab:
-    "JupyterLab with one notebook that shows the inspector, and its kernels."
-    def __init__(self, folder, run):
+    "JupyterLab with one notebook that shows the inspector, and its kernels; where asked for, the import is a cell of its own."
+    def __init__(self, folder, run, imports_apart=False):
         from aeseg.inspect import free_port
         self.token, self.port = secrets.token_hex(16), free_port(8950)
-        cell = nbformat.v4.new_code_cell(f"from aeseg.inspect import Inspector\nInspector({str(run)!r})")
-        nbformat.write(nbformat.v4.new_notebook(cells=[cell], metadata=dict(kernelspec=dict(name="python3", display_name="python3", language="python"))), folder / "look.ipynb")
+        lines = ["from aeseg.inspect import Inspector", f"Inspector({str(run)!r})"]
+        cells = [nbformat.v4.new_code_cell(text) for text in (lines if imports_apart else ["\n".join(lines)])]
+        nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata=dict(kernelspec=dict(name="python3", display_name="python3", language="python"))), folder / "look.ipynb")
         own = {name: str(folder / name) for name in ("JUPYTER_CONFIG_DIR", "JUPYTERLAB_SETTINGS_DIR", "JUPYTERLAB_WORKSPACES_DIR", "JUPYTER_RUNTIME_DIR", "JUPYTER_DATA_DIR")}
         command = [sys.executable, "-m", "jupyterlab", str(folder), "--no-browser", "--ServerApp.ip=127.0.0.1", f"--ServerApp.port={self.port}", "--ServerApp.port_retries=0", f"--IdentityProvider.token={self.token}",
                    f"--ServerApp.root_dir={folder}", "--LabApp.news_url=", "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate", "--allow-root"]
