@@ -314,7 +314,8 @@ def write_results(
     with replacing(out/'results.json') as temporary: temporary.write_text(json.dumps(dict(title=title, experiment=grid.experiment, tables=tables, verdicts=verdicts, figures=list(figures), facts=facts), indent=1), encoding='utf-8')
     with replacing(out/'units.parquet') as temporary: rows.to_parquet(temporary, index=False)
     digests = {Path(f).name: folder_digest(str(f)) for task in grid.tasks for s in [grid.source(task)] for f in (*s.images, *s.aux_masks)}
-    with replacing(out/'provenance.json') as temporary: temporary.write_text(json.dumps({**provenance(), 'grid': dataclasses.asdict(grid), 'data': digests, 'units': gather_facts(grid, plan).drop(columns='checkpoints').to_dict('records')}, indent=1), encoding='utf-8')
+    places = {'data_root': 'DATA' if grid.data_root else '', 'out': f'results/{out.name}'}        # results are shared, the folders of this machine are not
+    with replacing(out/'provenance.json') as temporary: temporary.write_text(json.dumps({**provenance(), 'command': facts['command'], 'grid': {**dataclasses.asdict(grid), **places}, 'data': digests, 'units': gather_facts(grid, plan).drop(columns='checkpoints').to_dict('records')}, indent=1), encoding='utf-8')
 
 # %% ../nbs/28_experiments.ipynb #60e2024c
 def _rows(markdown):

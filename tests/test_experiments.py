@@ -224,7 +224,9 @@ def test_tables_and_figures(tmp_path, monkeypatch):
         assert not any(v.startswith("supported") for v in results["verdicts"])                      # one seed supports nothing
         rows = pd.read_parquet(folder / out / "units.parquet")
         assert rows["dice"].between(0, 1).all() and rows["seed"].eq(0).all()
-        addresses[out] = {u["address"] for u in json.loads((folder / out / "provenance.json").read_text())["units"]}
+        made = json.loads((folder / out / "provenance.json").read_text())
+        assert made["command"].startswith(f"aeseg experiment run {name} ") and made["grid"]["out"] == f"results/{out}" and str(tmp_path) not in json.dumps(made)
+        addresses[out] = {u["address"] for u in made["units"]}
     assert addresses["table2"] & addresses["table3"] and addresses["table1"] & addresses["shape_prior"]
     assert {p: p.stat().st_mtime_ns for p in grid.store.folder.glob("*.json")} == finished           # nothing was run again, nothing more was needed
     index = write_index(folder).read_text()
