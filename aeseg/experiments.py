@@ -12,7 +12,7 @@ __all__ = ['SOURCES', 'VARIANT_NAMES', 'ONCE', 'LEARNING', 'FRACTIONS', 'NOISE_M
 import ast, base64, dataclasses, json, shlex, shutil
 from dataclasses import dataclass
 from pathlib import Path
-import pandas as pd, torch, yaml
+import matplotlib, pandas as pd, torch, yaml
 from .config import Config, InputError, check_value, make_config, nearest
 from .auxiliary_masks import ELLIPSES
 from .data import generator_for, image_paths, replacing
@@ -307,7 +307,8 @@ def write_results(
     out, title = Path(grid.out), EXPERIMENTS[grid.experiment].title; out.mkdir(parents=True, exist_ok=True)
     facts, rows = facts_of(grid, plan, wrong), gather(grid, plan)
     for name, figure in figures.items():
-        for suffix in ('png', 'svg'): figure.savefig(out/f'{name}.{suffix}', dpi=110, metadata={'Date': None} if suffix == 'svg' else None)
+        with matplotlib.rc_context({'svg.hashsalt': name}):         # else ids in the SVG are different every time
+            for suffix in ('png', 'svg'): figure.savefig(out/f'{name}.{suffix}', dpi=110, metadata={'Date': None} if suffix == 'svg' else None)
     words = f'# {title}{"" if grid.data_root else " (phantoms)"}\n\n' + '\n\n'.join(f'## {name}\n\n{table}' for name, table in tables.items()) + '\n\n## Verdicts\n\n' + '\n'.join(f'* {v}' for v in verdicts)
     made = '\n'.join(f'* {k}: `{v}`' if k == 'command' else f'* {k}: {v}' for k, v in facts.items())
     with replacing(out/'results.md') as temporary: temporary.write_text(f'{words}\n\n## How this was made\n\n{made}\n', encoding='utf-8')
@@ -364,6 +365,7 @@ def run_experiment(
     if all(wrong.values()): raise InputError(f'no unit of {experiment} finished; the first one: {next(iter(wrong.values()))}')
     import papermill
     out = Path(grid.out); out.mkdir(parents=True, exist_ok=True)
-    values = {k: list(v) if isinstance(v, tuple) else v for k, v in {**{f: getattr(grid, f) for f in ('tasks', 'seeds', 'preset', 'data_root', 'out', 'workers', 'scheduler', 'phantoms', 'any_code', *EXPERIMENTS[experiment].lists)}, **dict(grid.values)}.items()}
+    always, asked = ('tasks', 'seeds', 'preset', 'data_root', 'out', 'workers', 'phantoms', *EXPERIMENTS[experiment].lists), [f for f in ('scheduler', 'any_code') if getattr(grid, f)]
+    values = {k: list(v) if isinstance(v, tuple) else v for k, v in {**{f: getattr(grid, f) for f in (*always, *asked)}, **dict(grid.values)}.items()}
     with replacing(out/notebook.name) as temporary: papermill.execute_notebook(notebook, temporary, values, kernel_name='python3', progress_bar=False)
     return write_index(out.parent), wrong
