@@ -14,6 +14,7 @@ NOTE = "<!-- Written from nbs/index.ipynb by `make readme`: edit the notebook. -
 
 directive = re.compile(r"^#\s*\|\s*([\w-]+)\s*:?\s*(.*?)\s*$")
 fence = re.compile(r"(^```.*?^```[^\n]*$)", re.M | re.S)
+asked = re.compile(r"^<!-- results: (\w+) -->$", re.M)
 link = re.compile(r"""(\]\(\s*|\b(?:src|href)=["'])([^)\s"'#]+)""")
 ansi = re.compile(r"\x1b\[[0-9;]*m")
 
@@ -40,8 +41,19 @@ def target(url):
     return "nbs/" + url
 
 
+def measured(folder):
+    "The first table of an experiment's results, and how it was made; nothing as long as there are none."
+    path = ROOT / "results" / folder / "results.json"
+    if not path.exists(): return ""
+    r = json.loads(path.read_text(encoding="utf-8"))
+    (name, table), facts = next(iter(r["tables"].items())), r["facts"]
+    made = ", ".join([f"seeds {facts['seeds']}", f"preset `{facts['preset']}`", facts["budget"], facts["machine"], f"commit {facts['commit']}"])
+    return f"**{r['title']}.** {name}; [all tables, figures and verdicts](results/{folder}/results.md).\n\n{table}\n\n```sh\n{facts['command']}\n```\n\n({made})"
+
+
 def markdown(source):
-    "A markdown cell with its links moved to the root; code fences stay as they are."
+    "A markdown cell with its links moved to the root and the results that it asks for; code fences stay as they are."
+    source = asked.sub(lambda m: measured(m[1]), source)
     parts = fence.split(source)
     return "".join(p if i % 2 else link.sub(lambda m: m[1] + target(m[2]), p) for i, p in enumerate(parts))
 
