@@ -516,6 +516,7 @@ def latent(self:Networks,
 def _answer(pipe):
     "The process of the networks: the last run that was asked about stays loaded."
     signal.signal(signal.SIGINT, signal.SIG_IGN)        # Ctrl-C is for the process that asks; the end of the pipe ends this one
+    if hasattr(os, 'nice'): os.nice(10)                 # whoever looks on goes first
     where = networks = None
     with suppress(EOFError, OSError):
         while True:
