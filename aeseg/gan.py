@@ -16,7 +16,7 @@ from .data import Images, collect, generator_for, may_flip, normalise, probabili
 from .dgcc import CalibratedMaskGenerator, Feedback
 from .networks import ImageGenerator, ImagePool, MaskGenerator, PatchDiscriminator, discriminator_loss, squared_error
 from .runs import average, descend, gather, make_optimizer, part, prepare, shared_draws
-from .vae import LatentDiscriminator, MaskVAE, latent_code, reconstruction_loss, shape_loss, vae_loss, vae_step
+from .vae import LatentDiscriminator, MaskVAE, latent_code, make_vae, reconstruction_loss, shape_loss, vae_loss, vae_step
 
 # %% ../nbs/08_gan.ipynb #0845b9cb
 class VAEStage:
@@ -25,7 +25,7 @@ class VAEStage:
     def __init__(self, config:Config, canvas, masks, fabric):
         torch.manual_seed(config.seed)
         self.config, self.masks, self.fabric = config, masks, fabric
-        self.vae = prepare(fabric, MaskVAE(canvas, config.vae_channels, config.vae_latent))
+        self.vae = prepare(fabric, make_vae(config, canvas))
         self.optimizer = make_optimizer(fabric, torch.optim.Adam, self.vae.parameters(), config.vae_learning_rate)
     def step(self, k):
         with shared_draws(self.fabric), self.fabric.autocast(): return dict(vae=vae_step(self.vae, self.optimizer, self.masks, self.config, k, self.fabric.device, lambda o, loss: descend(self.fabric, o, loss)))

@@ -25,7 +25,7 @@ from .networks import segmentation_network
 from .quality import fit_of_labels, score_labels, second_look
 from .registration import register
 from .runs import Run, launch, make_fabric, train
-from .vae import MaskVAE
+from .vae import make_vae
 from .volumes import FORMATS, largest_component, mask_format, smooth_slices, write_segmentation, write_volume
 
 # %% ../nbs/16_pipeline.ipynb #ed406c18
@@ -36,7 +36,7 @@ def build_model(
 )->torch.nn.Module:
     "An untrained network of the kind that ends a run with this configuration."
     if config.rounds: return segmentation_network(channels, config.segmentation_channels)
-    vae = MaskVAE(canvas, config.vae_channels, config.vae_latent)
+    vae = make_vae(config, canvas)
     networks, feedback = build_networks(config, channels, vae)
     return torch.nn.ModuleDict(dict(E=networks['E'], D_z=feedback.discriminator, vae=vae))
 

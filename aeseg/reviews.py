@@ -433,8 +433,8 @@ class Networks:
         self.vae = self._load_vae()
 
     def _load_vae(self):
-        from aeseg.vae import MaskVAE
-        try: state, c = self.run.load('vae'), self.config; vae = MaskVAE(self.canvas, c.vae_channels, c.vae_latent); vae.load_state_dict(state['stage']['vae'])
+        from aeseg.vae import make_vae
+        try: state = self.run.load('vae'); vae = make_vae(self.config, self.canvas); vae.load_state_dict(state['stage']['vae'])
         except (InputError, AttributeError, KeyError, TypeError, RuntimeError): return None
         return vae.eval().requires_grad_(False)
 
