@@ -83,7 +83,7 @@ class Config:
     vae_overlap: float = option(.3, 'weight of the Dice loss of a mask beside it (ours), for the sake of small masks; 0 turns it off', low=0)
     vae_learning_rate: float = option(2e-3, 'peak learning rate', low=0)
     vae_frozen: bool = option(True, 'freeze the VAE after its own training (our reading); false trains it along with the GAN')
-    vae_place: str = option('prior', "what the VAE sees of a mask's place on the canvas (ours): all (kept), nothing, because masks are moved to the middle first (removed), or as the prior deserves: removed with shape=ellipse, whose places are guessed, kept with masks of another data set, whose places are anatomy", choices=('prior', 'kept', 'removed'))
+    vae_place: str = option('prior', "what the VAE sees of a mask's place on the canvas (ours): all (kept), nothing, because masks are moved to the middle first (removed), or as the prior deserves: removed where ellipses lie anywhere in more than three tenths of the width, kept elsewhere", choices=('prior', 'kept', 'removed'))
     vae_code: str = option('mean', 'latent code that D_VAE sees', choices=('mean', 'sample'))
     vae_loss: str = option('discriminator', 'how E is held to the latent distribution: least-squares D_VAE, or Kullback-Leibler divergence to the prior', choices=('discriminator', 'divergence'))
     vae_weight: float = option(1., "weight of that loss in E's objective", low=0)

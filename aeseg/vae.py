@@ -9,6 +9,7 @@ __all__ = ['to_the_middle', 'MaskVAE', 'make_vae', 'sample_code', 'divergence', 
 # %% ../nbs/05_vae.ipynb #ca90f758
 import torch, torch.nn.functional as F
 from torch import nn
+from .auxiliary_masks import ELLIPSES
 from .data import generator_for, send, warp
 from .networks import squared_error
 
@@ -63,11 +64,12 @@ class MaskVAE(nn.Module):
         return warp(drawn, to_the_middle(z) * torch.tensor([1., 1., -1.], device=z.device)) if self.centred else drawn
 
 def make_vae(
-    config,             # uses vae_channels, vae_latent, vae_place, shape
+    config,             # uses vae_channels, vae_latent, vae_place, shape, task, ellipse_center_x
     canvas,             # (height, width)
 )->MaskVAE:
     "The untrained VAE of a configuration."
-    centred = config.vae_place == 'removed' or config.vae_place == 'prior' and config.shape == 'ellipse'
+    left, right = config.ellipse_center_x or (ELLIPSES[config.task].center_x if config.task in ELLIPSES else (0., 0.))
+    centred = config.vae_place == 'removed' or config.vae_place == 'prior' and config.shape == 'ellipse' and right - left > .3
     return MaskVAE(canvas, config.vae_channels, config.vae_latent, centred)
 
 # %% ../nbs/05_vae.ipynb #73b64746
