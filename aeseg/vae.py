@@ -9,7 +9,7 @@ __all__ = ['to_the_middle', 'MaskVAE', 'make_vae', 'sample_code', 'divergence', 
 # %% ../nbs/05_vae.ipynb #ca90f758
 import torch, torch.nn.functional as F
 from torch import nn
-from .auxiliary_masks import ELLIPSES
+from .auxiliary_masks import ellipse_ranges
 from .data import generator_for, send, warp
 from .networks import squared_error
 
@@ -68,8 +68,8 @@ def make_vae(
     canvas,             # (height, width)
 )->MaskVAE:
     "The untrained VAE of a configuration."
-    left, right = config.ellipse_center_x or (ELLIPSES[config.task].center_x if config.task in ELLIPSES else (0., 0.))
-    centred = config.vae_place == 'removed' or config.vae_place == 'prior' and config.shape == 'ellipse' and right - left > .3
+    centred = config.vae_place == 'removed'
+    if config.vae_place == 'prior' and config.shape == 'ellipse': left, right = ellipse_ranges(config).center_x; centred = right - left > .3
     return MaskVAE(canvas, config.vae_channels, config.vae_latent, centred)
 
 # %% ../nbs/05_vae.ipynb #73b64746
