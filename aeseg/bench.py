@@ -5,9 +5,9 @@
 # %% auto #0
 __all__ = ['PRODUCTS', 'OURS', 'LEVEL', 'MINUTES', 'COMPARISONS', 'FILES', 'wait_for', 'interleave', 'measurement', 'pairwise',
            'matmul_work', 'count_flops', 'TextbookCycleGAN', 'gan_work', 'MonaiTraining', 'segmentation_work',
-           'monai_predict', 'predict_work', 'DiceMeter', 'learning_curve', 'holds', 'time_to_quality', 'precision_of',
-           'processor', 'measure_speeds', 'compare_speeds', 'bench_data', 'bench', 'draw_bench', 'bench_table',
-           'write_bench']
+           'training_work', 'monai_predict', 'predict_work', 'DiceMeter', 'learning_curve', 'holds', 'time_to_quality',
+           'precision_of', 'processor', 'measure_speeds', 'compare_speeds', 'bench_data', 'bench', 'draw_bench',
+           'bench_table', 'write_bench']
 
 # %% ../nbs/17_bench.ipynb #5b0e16a2
 import dataclasses, json, math, os, platform, statistics, tempfile, time
@@ -197,6 +197,26 @@ def segmentation_work(
     stage, rival = [Segmentation(config, images, labels, labels, torch.ones(len(labels)), torch.ones(len(labels), dtype=torch.bool), fabric) for _ in range(2)]
     monai = MonaiTraining(config, images, labels, rival.network, fabric.device)
     return dict(monai_training=monai.step, segmentation=lambda k: stage.step(k % config.segmentation_steps))
+
+# %% ../nbs/17_bench.ipynb #5b0e16c5b
+def training_work(
+    config:Config,      # of a task that has phantoms
+)->dict:                # 'labels': of VAE and GAN; 'round': of C in one round; floating-point operations
+    "Operations of the matrix products and convolutions of a training, forward and backward. Raises `InputError` for a task without phantoms."
+    if config.task not in PHANTOMS: raise InputError(f'there are no phantoms of task={config.task!r} to count on; take one of {", ".join(PHANTOMS)}')
+    n, side = 1, 64
+    small = dataclasses.replace(config, size=side, shape='masks', vae_batch=n, gan_batch=n, segmentation_batch=n, accelerator='cpu', devices=1, precision='32-true', compile=False)
+    with tempfile.TemporaryDirectory() as folder:
+        images = load_images([write_phantoms(Path(folder)/'images', config.task, n, 0, size=(side, side))], side)
+        masks = make_auxiliary(small, images.canvas, [write_phantom_masks(Path(folder)/'masks', config.task, n)])
+    fabric, labels = make_fabric(small), masks.sample(n, generator_for(config.seed, 'bench', 0))
+    stage = VAEStage(small, images.canvas, masks, fabric); vae = count_flops(lambda: stage.step(0))
+    gan = GAN(small, images, masks, stage.vae.eval().requires_grad_(False), fabric)
+    segmentation = Segmentation(small, images, labels, labels, torch.ones(n), torch.ones(n, dtype=torch.bool), fabric)
+    step = lambda do, steps: count_flops(lambda: do(steps // 2)) * steps
+    scale = (config.size / side) ** 2 / n
+    return dict(labels=scale * (vae * config.vae_steps * config.vae_batch + step(gan.step, config.gan_steps) * config.gan_batch),
+                round=scale * step(segmentation.step, config.segmentation_steps) * config.segmentation_batch)
 
 # %% ../nbs/17_bench.ipynb #5b0e16c7
 @torch.no_grad()

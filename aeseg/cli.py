@@ -159,18 +159,21 @@ def _new_arguments(p):
 
 # %% ../nbs/30_cli.ipynb #f1a909c9
 def _experiment(a):
-    from aeseg.experiments import EXPERIMENTS, run_experiment, write_index
+    from aeseg.experiments import EXPERIMENTS, make_grid, outlook_lines, run_experiment, write_index
     if a.verb == 'list':
         for name, e in EXPERIMENTS.items(): print(f'{name:30}{e.title}')
         return 0
     if a.verb == 'report':
         if not a.words: raise InputError('aeseg experiment report needs the folder of results, such as results')
         print(f'report: {write_index(a.words[0]).resolve()}'); return 0
-    if not a.words: raise InputError(f'aeseg experiment run needs the name of an experiment; valid are {", ".join(EXPERIMENTS)}')
+    if not a.words: raise InputError(f'aeseg experiment {a.verb} needs the name of an experiment; valid are {", ".join(EXPERIMENTS)}')
     given = dict(p.partition('=')[::2] for p in a.parameter or ())
     if bad := next((p for p in a.parameter or () if '=' not in p), None): raise InputError(f'parameter {bad!r} is not of the form key=value')
     named = {k: getattr(a, k) for k in ('preset', 'data_root', 'workers', 'scheduler', 'out') if getattr(a, k) is not None} | (dict(any_code=True) if a.any_code else {})
     if twice := set(named) & set(given): raise InputError(f'{min(twice)} is given twice, by --{min(twice).replace("_", "-")} and by -p; give it once')
+    if a.verb == 'plan':
+        grid = make_grid(a.words[0], **named, **given)
+        print('\n'.join(outlook_lines(grid, EXPERIMENTS[grid.experiment].plan(grid)))); return 0
     index, wrong = run_experiment(a.words[0], **named, **given)
     for key, sentence in wrong.items():
         if sentence: print(f'{", ".join(map(str, key))} failed: {sentence}', file=sys.stderr)
@@ -179,7 +182,7 @@ def _experiment(a):
 
 def _experiment_arguments(p):
     add = p.add_argument
-    add('verb', choices=('list', 'run', 'report'), help='list: the experiments; run NAME: one of them; report DIR: a page over all results in a folder')
+    add('verb', choices=('list', 'plan', 'run', 'report'), help='list: the experiments; run NAME: one of them; plan NAME: how much of it is to be run, and about how long; report DIR: a page over all results in a folder')
     add('words', nargs='*', metavar='NAME', help='the experiment, or for report the folder of results')
     add('-p', '--parameter', action='append', metavar='KEY=VALUE', help='tasks, seeds, phantoms, or any field of the configuration; may be repeated')
     add('--preset', choices=tuple(PRESETS), help='smoke (the default), table, cpu or gpu'); add('--data-root', metavar='DIR', help='folder that holds the data sets (default: phantoms)')

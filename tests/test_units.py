@@ -80,7 +80,9 @@ def test_failed_unit(tmp_path):
 
 @pytest.mark.parametrize("words, says", [
     (["run", "table1_pseudo_label"], "did you mean 'table1_pseudo_labels'?"),
-    (["run"], "needs the name of an experiment"),
+    (["run"], "run needs the name of an experiment"),
+    (["plan"], "plan needs the name of an experiment"),
+    (["plan", "table1_pseudo_labels", "--data-root", "nowhere"], "nowhere/hc18: no such folder"),
     (["report"], "needs the folder of results"),
     (["report", "nowhere"], "holds no finished experiment"),
     (["run", "table1_pseudo_labels", "-p", "gan_stpes=3"], "unknown parameter 'gan_stpes'; did you mean 'gan_steps'?"),
