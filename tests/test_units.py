@@ -100,6 +100,16 @@ def test_mistakes(tmp_path, monkeypatch, capsys, words, says):
     assert says in said and "Traceback" not in said and not list(tmp_path.iterdir())
 
 
+def test_plan_only_tells(tmp_path, monkeypatch, capsys):
+    "What a run would do, without doing it."
+    monkeypatch.chdir(tmp_path)
+    words = [w for k, v in TINY.items() if k != "preset" for w in ("-p", f"{k}={v}")]
+    assert main(["experiment", "plan", "table2_noise_robust", "-p", "tasks=fetal_head", *words, "--out", "results/table2"]) == 0
+    said = capsys.readouterr().out
+    assert "table2_noise_robust: 8 trainings, 0 of them finished" in said and "labels: 1 to run" in said and "their time is unknown" in said
+    assert sorted(p.name for p in (tmp_path / "results").iterdir()) == ["phantoms"]
+
+
 def test_missing_auxiliary_set(tmp_path, monkeypatch, capsys):
     (tmp_path / "data/jsrt").mkdir(parents=True)
     monkeypatch.chdir(tmp_path)
