@@ -129,6 +129,7 @@ class Config:
     co_teaching_ramp: float = option(.3, 'co-teaching: part of the training over which that fraction rises from zero', low=0, high=1)
     noise_power: float = option(1., 'a pixel weighs (1 - disagreement) to this power', low=0)
     image_weights: bool = option(True, 'multiply pixel weights by the quality of the image')
+    keep_area: bool = option(True, 'after the training of C shift its output until its masks cover as many pixels as the labels that it learned from (ours)')
     rounds: int = option(2, 'rounds of iterative learning, at most; 0 keeps the labels of E', low=0)
     stop_change: float = option(.005, 'stop when the mean of 1 - Dice between two rounds of labels falls below', low=0, high=1)
     segmentation_steps: int = option(500, 'training steps of the final network a round', low=1)

@@ -10,7 +10,7 @@ __all__ = ['SOURCES', 'VARIANT_NAMES', 'ONCE', 'LEARNING', 'FRACTIONS', 'NOISE_M
            'facts_of', 'write_results', 'write_index', 'run_experiment']
 
 # %% ../nbs/28_experiments.ipynb #7d6de603
-import ast, base64, dataclasses, json, math, shlex, shutil, statistics
+import ast, base64, dataclasses, json, math, re, shlex, shutil, statistics
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -143,6 +143,7 @@ LEARNING = {        # row of table 2 -> values of the configuration
     '+ selection (LQSS)': dict(ONCE, selection=True),
     '+ noise weights': dict(ONCE, selection=True, segmentation_loss='noise_weighted_dice'),
     '+ iterations': {},
+    '+ iterations, area free': dict(keep_area=False),
     'cross entropy': dict(ONCE, segmentation_loss='cross_entropy'),
     'mean absolute error': dict(ONCE, segmentation_loss='mean_absolute_error'),
     'generalised cross entropy': dict(ONCE, segmentation_loss='generalised_cross_entropy'),
@@ -170,7 +171,7 @@ def table1(grid): return {(task, name, seed): unit_of(grid, 'labels', task, seed
 
 def table2(grid):
     config = make_config(**{'preset': grid.preset, **dict(grid.values)})
-    steps = lambda values: dict(segmentation_steps=config.segmentation_steps * config.rounds) if values else {}
+    steps = lambda values: dict(segmentation_steps=config.segmentation_steps * config.rounds) if 'rounds' in values else {}
     return {(task, name, seed): unit_of(grid, 'network', task, seed, **values, **steps(values)) for seed in grid.seeds for task in grid.tasks for name, values in LEARNING.items()}
 
 def table3(grid):
@@ -183,7 +184,7 @@ NOISE_METHODS = ('plain Dice on raw labels', '+ noise weights', '+ iterations', 
 
 def controlled_noise(grid):
     config = make_config(**{'preset': grid.preset, **dict(grid.values)})
-    steps = lambda values: dict(segmentation_steps=config.segmentation_steps * config.rounds) if values else {}
+    steps = lambda values: dict(segmentation_steps=config.segmentation_steps * config.rounds) if 'rounds' in values else {}
     return {(task, f'{name} / {kind} / {rate:g} / {strength:g}', seed): unit_of(grid, 'spoilt', task, seed, noise=(kind, rate, strength), **LEARNING[name], **steps(LEARNING[name]))
             for seed in grid.seeds for task in grid.tasks for kind in grid.kinds for rate in grid.rates for strength in grid.strengths for name in NOISE_METHODS}
 
@@ -231,7 +232,7 @@ class Experiment:
 
 EXPERIMENTS = dict(
     table1_pseudo_labels=Experiment('Pseudo labels: what the VAE discriminator and DGCC add', table1, ('rounds',)),
-    table2_noise_robust=Experiment('Learning from noisy pseudo labels', table2, ('selection', 'segmentation_loss')),
+    table2_noise_robust=Experiment('Learning from noisy pseudo labels', table2, ('selection', 'segmentation_loss', 'keep_area')),
     table3_annotation_efficiency=Experiment('How many annotations it is worth', table3, ()),
     fig_controlled_noise=Experiment('Noise that is known: what finds it, and what withstands it', controlled_noise, ('selection', 'segmentation_loss'), ('kinds', 'rates', 'strengths')),
     fig_shape_prior=Experiment('How wrong may the auxiliary masks be?', shape_prior, ('rounds', *[f'ellipse_{n}' for n in ('semi_major', 'center_x', 'angle')]), ('counts',)))
@@ -351,6 +352,12 @@ def facts_of(
                 alarms=f'{facts["alarms"].sum()} about final labels, {facts["restarts"].sum()} restarts of a GAN')
 
 # %% ../nbs/28_experiments.ipynb #062360d2
+def _cells(markdown):
+    "Head and rows of a Markdown table, and the text after it."
+    lines = markdown.splitlines(); body = [l for l in lines if l.startswith('|')]
+    cells = [[c.strip() for c in l.strip('|').split('|')] for l in body]
+    return cells[0], cells[2:], ' '.join(l for l in lines if l and not l.startswith('|'))
+
 def write_results(
     grid:Grid,
     plan:dict,
@@ -358,8 +365,9 @@ def write_results(
     tables:dict,        # title -> Markdown
     verdicts:list,      # sentences
     figures:dict,       # name -> matplotlib figure, without images of patients
+    numbers:pd.DataFrame=None,      # of `table`: what the tables round, with intervals and tests
 ):
-    "results.md, results.json, units.parquet, provenance.json and the figures as PNG and SVG."
+    "results.md, results.json, a CSV a table, statistics.csv, units.parquet, provenance.json and the figures as PNG and SVG."
     out, title = Path(grid.out), EXPERIMENTS[grid.experiment].title; out.mkdir(parents=True, exist_ok=True)
     facts, rows = facts_of(grid, plan, wrong), gather(grid, plan)
     for name, figure in figures.items():
@@ -369,28 +377,27 @@ def write_results(
     made = '\n'.join(f'* {k}: `{v}`' if k == 'command' else f'* {k}: {v}' for k, v in facts.items())
     with replacing(out/'results.md') as temporary: temporary.write_text(f'{words}\n\n## How this was made\n\n{made}\n', encoding='utf-8')
     with replacing(out/'results.json') as temporary: temporary.write_text(json.dumps(dict(title=title, experiment=grid.experiment, tables=tables, verdicts=verdicts, figures=list(figures), facts=facts), indent=1), encoding='utf-8')
+    for name, markdown in tables.items():
+        head, cells, _ = _cells(markdown)
+        with replacing(out/f'{re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_")}.csv') as temporary: pd.DataFrame(cells, columns=head).to_csv(temporary, index=False)
+    if numbers is not None:
+        with replacing(out/'statistics.csv') as temporary: numbers.to_csv(temporary, index=False, float_format='%.6g')
     with replacing(out/'units.parquet') as temporary: rows.to_parquet(temporary, index=False)
     digests = {Path(f).name: folder_digest(str(f)) for task in grid.tasks for s in [grid.source(task)] for f in (*s.images, *s.aux_masks)}
     places = {'data_root': 'DATA' if grid.data_root else '', 'out': f'results/{out.name}'}        # results are shared, the folders of this machine are not
     with replacing(out/'provenance.json') as temporary: temporary.write_text(json.dumps({**provenance(), 'command': facts['command'], 'grid': {**dataclasses.asdict(grid), **places}, 'data': digests, 'units': gather_facts(grid, plan).drop(columns='checkpoints').to_dict('records')}, indent=1), encoding='utf-8')
 
 # %% ../nbs/28_experiments.ipynb #60e2024c
-def _rows(markdown):
-    "The cells of a Markdown table, and the text after it."
-    lines = markdown.splitlines(); body = [l for l in lines if l.startswith('|')]
-    cells = [[c.strip() for c in l.strip('|').split('|')] for l in body]
-    return cells[0], [[text(c) for c in r] for r in cells[2:]], ' '.join(l for l in lines if l and not l.startswith('|'))
-
 def _section(folder):
     "One experiment as HTML."
     r = json.loads((folder/'results.json').read_text(encoding='utf-8'))
     parts = []
-    for name, markdown in r['tables'].items(): head, rows, caption = _rows(markdown); parts += [f'<h3>{text(name)}</h3>', html_table(head, rows, 'numbers'), f'<p class="quiet">{text(caption)}</p>']
+    for name, markdown in r['tables'].items(): head, rows, caption = _cells(markdown); parts += [f'<h3>{text(name)}</h3>', html_table(head, [[text(c) for c in r] for r in rows], 'numbers'), f'<p class="quiet">{text(caption)}</p>']
     parts.append('<h3>Verdicts</h3><ul>' + ''.join(f'<li>{text(v)}</li>' for v in r['verdicts']) + '</ul>' if r['verdicts'] else '')
     for name in r['figures']:
         data = base64.b64encode((folder/f'{name}.png').read_bytes()).decode()
         parts.append(f'<figure class="chart"><img src="data:image/png;base64,{data}" alt="{text(name.replace("_", " "))}"></figure>')
-    links = ' · '.join(f'<a href="{folder.name}/{f}">{f}</a>' for f in (f'{r["experiment"]}.ipynb', 'results.md', 'units.parquet', 'provenance.json') if (folder/f).exists())
+    links = ' · '.join(f'<a href="{folder.name}/{f}">{f}</a>' for f in (f'{r["experiment"]}.ipynb', 'results.md', *sorted(p.name for p in folder.glob('*.csv')), 'units.parquet', 'provenance.json') if (folder/f).exists())
     facts = html_table(['fact', 'value'], [[text(k), f'<code>{text(v)}</code>' if k == 'command' else text(v)] for k, v in r['facts'].items()])
     return section(folder.name, text(r['title']), f'<p>{links}</p>', *parts, f'<details><summary>how this was made</summary>{facts}</details>'), f'<a href="#{folder.name}">{text(r["title"])}</a>'
 
