@@ -106,7 +106,7 @@ def test_plan_only_tells(tmp_path, monkeypatch, capsys):
     words = [w for k, v in TINY.items() if k != "preset" for w in ("-p", f"{k}={v}")]
     assert main(["experiment", "plan", "table2_noise_robust", "-p", "tasks=fetal_head", *words, "--out", "results/table2"]) == 0
     said = capsys.readouterr().out
-    assert "table2_noise_robust: 8 trainings, 0 of them finished" in said and "labels: 1 to run" in said and "their time is unknown" in said
+    assert "table2_noise_robust: 9 trainings, 0 of them finished" in said and "labels: 1 to run" in said and "their time is unknown" in said
     assert sorted(p.name for p in (tmp_path / "results").iterdir()) == ["phantoms"]
 
 
