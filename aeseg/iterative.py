@@ -143,7 +143,6 @@ def iterate(
     config:Config,
     images:Images,              # training images, no annotations
     labels,                     # (N, 1, H, W) E's labels, probabilities or uint8; may be `Stored`
-    previous,                   # (N, 1, H, W) second opinion on them: E's mean over earlier checkpoints
     vae, judge,                 # for the scores; see `score_labels`
     train_stage,                # runs a stage to the end: (stage, steps) -> None
     fabric,
@@ -154,7 +153,7 @@ def iterate(
     reviews=(),                 # human decisions, each for one further round: has labels(labels) and choose(kept, weights)
 ):                              # C of the last round (None for rounds=0), and its labels
     "Noise-robust iterative learning."
-    network, r, ahead = None, 0, [None] * config.rounds + list(reviews)
+    network, r, previous, ahead = None, 0, labels, [None] * config.rounds + list(reviews)       # in the first round the previous model is E itself
     while ahead:
         review, r = ahead.pop(0), r + 1
         if review: labels, previous = review.labels(labels), review.labels(previous)

@@ -304,9 +304,7 @@ class _Fit:
         "The rounds; `self.model` is what predicts afterwards."
         self.fabric.barrier()           # until the label sets are written
         others = [self.opinion(p) for p in self.label_sets()[:-1]] or [self.labels]
-        means = (to_bytes(torch.stack([probability(piece) for piece in pieces]).mean(0)) for pieces in zip(*[o.split(16) for o in others]))
-        second = collect(means, self.labels.shape, self.run.folder)
-        network, _ = iterate(self.config, self.training, self.labels, second, self.gan.vae, self.gan.judge, self.train, self.fabric, others, self.after_round, self.run.folder, self.refine, self.reviews())
+        network, _ = iterate(self.config, self.training, self.labels, self.gan.vae, self.gan.judge, self.train, self.fabric, others, self.after_round, self.run.folder, self.refine, self.reviews())
         self.model = network or torch.nn.ModuleDict(dict(E=self.gan.average, D_z=self.gan.networks['D_z'], vae=self.gan.vae))
         if not self.run.writes: return
         save_model(self.run.folder/'model.safetensors', self.model, self.images)

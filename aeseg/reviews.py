@@ -476,10 +476,12 @@ def weights(self:Networks, id, r):          # -> (h, w) uint8
 
 @patch
 def _opinion(self:Networks, id, r):
-    "The model before, on the canvas: E's earlier checkpoints for the first round, otherwise the labels of the round before."
+    "The model before, on the canvas: E itself for the first round, unless its label was changed afterwards; otherwise the labels of the round before."
     n, c = self.cases.number[id], self.config
     whole = self.sets and len(self.sets[0]) == len(self.cases)
-    if r == 1: return torch.stack([probability(s[n:n + 1]) for s in self.sets[:-1] or self.sets]).mean(0) if whole else None
+    if r == 1:
+        old = self.cases.mask(id, 0)            # before it was registered, say; None where nothing of the kind was done
+        return probability(self.sets[-1][n:n + 1]) if whole and (old is None or np.array_equal(old, self.cases.mask(id, 1))) else None
     if r == 2 and whole and c.variant != 'plus': return probability(self.sets[-1][n:n + 1])
     mask = self.cases.mask(id, r - 1)       # what the run folder keeps of them: 0 or 1
     return None if mask is None or self.canvas is None else probability(self.on_canvas(mask.astype(np.uint8) * 255)[0])

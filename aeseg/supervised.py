@@ -121,6 +121,6 @@ def fit_spoilt(
         teach(vae, config.vae_steps); vae = vae.vae.eval().requires_grad_(False)
         labels, rows = corrupt(truth_on_canvas(masks, training), *noise, seed=config.seed).masks, []
         write_masks(run.folder/'pseudo_labels', training, labels)
-        network, _ = iterate(config, training, labels, labels, vae, lambda z: torch.zeros(len(z)), teach, fabric, [labels], lambda r, new, *_: rows.extend(new))
+        network, _ = iterate(config, training, labels, vae, lambda z: torch.zeros(len(z)), teach, fabric, [labels], lambda r, new, *_: rows.extend(new))
         write_rows(run.folder/'quality.csv', rows)
         return _finish(run, network, data, folders, fabric, began)

@@ -175,7 +175,11 @@ class Store:
         any_code:bool=False,    # a unit that older code finished counts as finished
     ): self.folder, self.any_code = Path(folder), any_code
 
-    def run_folder(self, unit): return self.folder/address(unit)
+    def run_folder(self, unit):
+        "Where a unit was run, or will be."
+        done = self.path(unit)
+        return done.with_suffix('') if done else self.folder/address(unit)
+
     def path(self, unit):
         "The JSON file of a finished unit, or None."
         exact = self.folder/f'{address(unit)}.json'
@@ -196,13 +200,13 @@ class Store:
 # %% ../nbs/21_units.ipynb #a5b6c401
 def run_unit(
     unit:Unit,
-    folder:str,             # of the store
+    store:Store,
     command:list,           # kept in the provenance
 )->str:                     # what went wrong, or an empty text
     "Run a unit, or continue it; in a process of its own."
     import torch
     torch.set_num_threads(unit.config.threads or 1); sys.argv = command
-    store = Store(folder); place, log = store.run_folder(unit), store.folder/f'{address(unit)}.log'
+    place, log = store.folder/address(unit), store.folder/f'{address(unit)}.log'
     try:
         run = KINDS[unit.kind][0](unit, place, unit.needs and store.run_folder(unit.needs))
         store.keep(unit, run)
@@ -247,5 +251,5 @@ def run_units(
                 if wrong: failed.append(place); bar.write(f'{jobs[place][0]} failed: {wrong}')
                 bar.update()
             bar.set_postfix_str(f'{len(failed)} failed; running: {", ".join(jobs[p][0] for p in running) or "none"}')
-        wrong = side_by_side(run_unit, {place: (unit, str(store.folder), command or sys.argv) for place, (_, unit) in jobs.items()}, workers, after, scheduler, told)
+        wrong = side_by_side(run_unit, {place: (unit, store, command or sys.argv) for place, (_, unit) in jobs.items()}, workers, after, scheduler, told)
     return {name: wrong.get(address(unit), '') for name, unit in units.items()}

@@ -60,7 +60,7 @@ def test_rounds(monkeypatch):
         def teach(stage, steps):
             for k in range(steps): stage.step(k)
         keep = lambda r, rows, labels, change: seen.append(int((labels > 127).sum()))
-        network, labels = iterate(config, images, start.labels, start.labels, lambda z: z, lambda z: torch.zeros(len(z)), teach, fabric, [start.labels], keep)
+        network, labels = iterate(config, images, start.labels, lambda z: z, lambda z: torch.zeros(len(z)), teach, fabric, [start.labels], keep)
         assert agreement(segment(network, images.pixels, fabric), labels).min() == 1
         return [n / seen[0] for n in (*seen, int((labels > 127).sum()))]
     monkeypatch.setattr("aeseg.iterative.score_labels", lambda labels, *a, **k: dict(score=torch.ones(len(labels))))
