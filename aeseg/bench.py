@@ -194,7 +194,7 @@ def segmentation_work(
 ):                          # {name: function of the repeat}; a repeat handles config.segmentation_batch images
     "Training steps of C, by MONAI's loop and by aeseg."
     if len(images) < config.segmentation_batch: raise InputError(f'{len(images)} training images are fewer than segmentation_batch={config.segmentation_batch}; give more images, or -p segmentation_batch={len(images)}')
-    stage, rival = [Segmentation(config, images, labels, labels, torch.ones(len(labels)), torch.ones(len(labels), dtype=torch.bool), fabric) for _ in range(2)]
+    stage, rival = [Segmentation(config, images, labels, torch.ones(len(labels)), torch.ones(len(labels), dtype=torch.bool), fabric) for _ in range(2)]
     monai = MonaiTraining(config, images, labels, rival.network, fabric.device)
     return dict(monai_training=monai.step, segmentation=lambda k: stage.step(k % config.segmentation_steps))
 
@@ -212,7 +212,7 @@ def training_work(
     fabric, labels = make_fabric(small), masks.sample(n, generator_for(config.seed, 'bench', 0))
     stage = VAEStage(small, images.canvas, masks, fabric); vae = count_flops(lambda: stage.step(0))
     gan = GAN(small, images, masks, stage.vae.eval().requires_grad_(False), fabric)
-    segmentation = Segmentation(small, images, labels, labels, torch.ones(n), torch.ones(n, dtype=torch.bool), fabric)
+    segmentation = Segmentation(small, images, labels, torch.ones(n), torch.ones(n, dtype=torch.bool), fabric)
     step = lambda do, steps: count_flops(lambda: do(steps // 2)) * steps
     scale = (config.size / side) ** 2 / n
     return dict(labels=scale * (vae * config.vae_steps * config.vae_batch + step(gan.step, config.gan_steps) * config.gan_batch),
@@ -358,7 +358,7 @@ def measure_speeds(
     device, labels = fabric.device, masks.sample(len(images), generator_for(config.seed, 'bench', 0))
     products = {name: matmul_work(dtype, device) for name, dtype in (('matmul', {'bf16-mixed': torch.bfloat16}.get(precision_of(fabric), torch.float32)), ('matmul_float32', torch.float32))}
     gan, segmentation = gan_work(config, images, masks, fabric), segmentation_work(config, images, labels, fabric)
-    network = Segmentation(config, images, labels, labels, torch.ones(len(labels)), torch.ones(len(labels), dtype=torch.bool), fabric).network
+    network = Segmentation(config, images, labels, torch.ones(len(labels)), torch.ones(len(labels), dtype=torch.bool), fabric).network
     prediction, seconds = predict_work(config, images, network, files, scratch, device), {}
     for name, work in (('training steps of the GAN', {**gan, **{n: do for n, (do, _) in products.items()}}), ('training of the segmentation network', segmentation), ('prediction', prediction)):
         echo(f'timing: {name}'); seconds |= interleave(work, repeats, device=device)

@@ -34,8 +34,7 @@ class Segmentation:
     def __init__(self,
         config:Config,
         images:Images,              # training images
-        labels,                     # (N, 1, H, W) this round's labels, probabilities or uint8; may be `Stored`
-        previous,                   # (N, 1, H, W) the previous model's, likewise
+        labels,                     # (N, 1, H, W) the previous model's probabilities, in [0, 1] or uint8; may be `Stored`
         weights:torch.Tensor,       # (N,) of images, in [0, 1]
         kept:torch.Tensor,          # (N,) bool
         fabric,
@@ -43,7 +42,7 @@ class Segmentation:
     ):
         torch.manual_seed(config.seed)
         self.config, self.fabric, self.name, self.names = config, fabric, name, images.ids
-        self.pixels, self.labels, self.previous, self.weights, self.kept = images.pixels, labels, previous, weights, kept.nonzero()[:, 0]
+        self.pixels, self.labels, self.weights, self.kept = images.pixels, labels, weights, kept.nonzero()[:, 0]
         self.power = config.noise_power if config.segmentation_loss == 'noise_weighted_dice' else 0
         self.networks = nn.ModuleList([prepare(fabric, segmentation_network(images.channels, config.segmentation_channels), config.compile) for _ in range(self.students)])
         self.network, self.measure = self.networks[0], partial(loss_of(config), total=lambda sums: total(fabric, sums))
@@ -59,7 +58,7 @@ class Segmentation:
         "Images in [-1, 1], labels and weights (n, 1, H, W), augmented together."
         c, generator = self.config, generator_for(self.config.seed, self.name, k)
         pick = self.pick(generator)
-        y, previous = (probability(self.labels[pick]) > .5).float(), probability(self.previous[pick])
+        previous = probability(self.labels[pick]); y = (previous > .5).float()
         w = pixel_weights(y, previous, self.power) * self.weights[pick].view(-1, 1, 1, 1)
         maps = random_affine(len(pick), self.pixels.shape[2:], generator, rotation=15., scale=.15, shift=.05, flip=may_flip(c))
         together = warp(torch.cat([self.pixels[pick].float() / 255, y, w], 1), maps)
@@ -146,21 +145,21 @@ def iterate(
     vae, judge,                 # for the scores; see `score_labels`
     train_stage,                # runs a stage to the end: (stage, steps) -> None
     fabric,
-    others,                     # label sets of earlier checkpoints, at least one
+    others,                     # label sets of E's earlier checkpoints, at least one, for the scores of the first round
     after_round=None,           # called with (round, rows, labels before, change)
     where=None,                 # a folder for C's labels; None holds them in memory
     refine=None,                # what is done to C's labels before the next round learns from them: (labels, write) -> labels, where `write` is C for a batch of pixels
     reviews=(),                 # human decisions, each for one further round: has labels(labels) and choose(kept, weights)
 ):                              # C of the last round (None for rounds=0), and its labels
     "Noise-robust iterative learning."
-    network, r, previous, ahead = None, 0, labels, [None] * config.rounds + list(reviews)       # in the first round the previous model is E itself
+    network, r, ahead = None, 0, [None] * config.rounds + list(reviews)
     while ahead:
         review, r = ahead.pop(0), r + 1
-        if review: labels, previous = review.labels(labels), review.labels(previous)
-        scores = score_labels(labels, vae, judge, others if r == 1 else [previous], config.quality_score, groups=config.quality_groups, pixels=images.pixels)
+        if review: labels, others = review.labels(labels), [review.labels(o) for o in others]
+        scores = score_labels(labels, vae, judge, others, config.quality_score, groups=config.quality_groups, pixels=images.pixels)
         kept, image = choose_labels(scores, config)
         if review: kept, image = review.choose(kept, image)
-        stage = (CoTeaching if config.segmentation_loss == 'co_teaching' else Segmentation)(config, images, labels, previous, image, kept, fabric, f'round_{r}')
+        stage = (CoTeaching if config.segmentation_loss == 'co_teaching' else Segmentation)(config, images, labels, image, kept, fabric, f'round_{r}')
         train_stage(stage, config.segmentation_steps)
         if config.keep_area: match_area(stage)
         network, written = stage.network, segment(stage.network, images.pixels, fabric, where=where)
@@ -168,6 +167,6 @@ def iterate(
         change = float(1 - agreement(written, labels).mean())
         rows = [dict(round=r, id=i, **{k: round(float(v[n]), 5) for k, v in scores.items()}, kept=bool(kept[n]), weight=round(float(image[n]) * bool(kept[n]), 5)) for n, i in enumerate(images.ids)]
         if after_round: after_round(r, rows, labels, change)
-        labels, previous = written, labels
+        labels, others = written, [labels]
         if change < config.stop_change: ahead = [later for later in ahead if later]      # humans do not wait for it
     return network, labels

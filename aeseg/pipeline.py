@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['DECISIONS', 'REVIEW_COLUMNS', 'KEPT_CHECKPOINTS', 'COMPARED', 'DEMO', 'build_model', 'save_model', 'find_run',
-           'load_model', 'apply_model', 'data_digest', 'write_masks', 'write_rows', 'read_reviews', 'take_reviews',
-           'Decided', 'label_sets', 'matching', 'find_truth', 'measure', 'report_pictures', 'check_source', 'take_gan',
-           'fit', 'write_predictions', 'predict', 'demo']
+           'load_model', 'apply_model', 'data_digest', 'write_masks', 'store_labels', 'write_rows', 'read_reviews',
+           'take_reviews', 'Decided', 'label_sets', 'matching', 'find_truth', 'measure', 'report_pictures',
+           'check_source', 'take_gan', 'fit', 'write_predictions', 'predict', 'demo']
 
 # %% ../nbs/16_pipeline.ipynb #b93ca8e7
 import csv, dataclasses, hashlib, itertools, re, shutil, time
@@ -106,6 +106,13 @@ def write_masks(
     "One PNG an image, at the image's own size."
     for i, placement, p in zip(images.ids, images.placements, labels): write_mask(Path(folder)/f'{i}.png', from_canvas(probability(p)[0].numpy(), placement))
 
+def store_labels(
+    path,                           # an .npy file
+    labels,                         # (N, 1, H, W) on the canvas, uint8 or probabilities; may be `Stored`
+):
+    "Labels with their certainty, as uint8."
+    collect((to_bytes(probability(piece)) for piece in labels.split(16)), labels.shape, path)
+
 def write_rows(path, rows):
     "Rows (dicts of one form) as CSV, atomically."
     with replacing(path) as temporary, temporary.open('w', newline='') as f:
@@ -183,7 +190,7 @@ class Decided:
     def labels(self,
         labels,             # (N, 1, H, W), probabilities or uint8; may be `Stored`
     ):                      # (N, 1, H, W) uint8
-        "Labels, or a previous model's opinion on them, with what was decided in its place."
+        "Labels with what was decided in their place."
         def mixed(rows):
             out = to_bytes(probability(labels[rows]))
             for k, n in enumerate(rows.tolist()): out[k] = self.masks.get(n, out[k])
@@ -200,7 +207,7 @@ class Decided:
         return kept, torch.where(self.held, torch.ones(()), weights)
 
 # %% ../nbs/16_pipeline.ipynb #40cedf32
-KEPT_CHECKPOINTS = 4    # of the GAN, the last ones: one is chosen, those before it give the second opinion
+KEPT_CHECKPOINTS = 4    # of the GAN, the last ones: one is chosen, those before it say how sure its labels are
 COMPARED = 500          # auxiliary masks that labels are compared with, at most
 
 def label_sets(
@@ -257,7 +264,7 @@ class _Fit:
         return labels
 
     def opinion(self, path):
-        "Labels of an earlier checkpoint as a second opinion; it has none where the label is new."
+        "Labels of an earlier checkpoint, for the score of those taken; the same where the label is new."
         old = self.registered(Stored(path))
         if self.replaced.any():
             mixed = lambda rows: torch.where(self.replaced[rows].view(-1, 1, 1, 1), self.labels[rows], old[rows])
@@ -315,7 +322,7 @@ class _Fit:
     def after_round(self, r, rows, labels, change):
         if not self.run.writes: return
         folder = self.run.folder/'rounds'/f'round_{r}'
-        write_masks(folder/'labels', self.training, labels); write_rows(folder/'quality.csv', rows)
+        write_masks(folder/'labels', self.training, labels); store_labels(folder/'labels.npy', labels); write_rows(folder/'quality.csv', rows)
         self.rows += rows
         self.run.log('rounds', r, dict(change=round(change, 5), kept=sum(row['kept'] for row in rows)))
 

@@ -23,7 +23,7 @@ from skimage.measure import find_contours, label, regionprops
 from .config import InputError, nearest
 from .data import Stored, image_paths, place, probability, read_image, read_mask, replacing, scale_intensity, to_canvas, write_mask
 from .metrics import TrueMasks
-from .pipeline import DECISIONS, REVIEW_COLUMNS, find_truth, label_sets, load_model, read_reviews, segment
+from .pipeline import DECISIONS, REVIEW_COLUMNS, find_truth, load_model, read_reviews, segment
 from .report import decided, read_table
 from .runs import Run
 
@@ -427,9 +427,8 @@ class Networks:
             if self.config.rounds: self.final, self.canvas, self.channels = load_model(self.run, self.fabric)
         except InputError as e: cases.problems.append(str(e))
         sets = sorted(self.run.folder.glob('checkpoints/labels*_??????.npy'))
-        try: self.sets = [Stored(p) for p in label_sets(self.run, sets[-1].name.rpartition('_')[0], self.run.provenance.get('gan_checkpoint'))] if sets else []       # of the GAN's last attempt
-        except (InputError, OSError): self.sets = []
-        if self.final is None and self.sets: self.canvas, self.channels = tuple(self.sets[0].shape[2:]), 1
+        if self.final is None and sets:
+            with suppress(InputError, OSError): self.canvas, self.channels = tuple(Stored(sets[-1]).shape[2:]), 1
         self.vae = self._load_vae()
 
     def _load_vae(self):
@@ -464,27 +463,17 @@ def uncertainty(self:Networks, image):      # (H, W) or (H, W, 3) uint8 -> (h, w
 # %% ../nbs/25_reviews.ipynb #c352fd3d
 @patch
 def weights(self:Networks, id, r):          # -> (h, w) uint8
-    "How much each pixel of the label of a round counted: the image's weight times its agreement with the model before."
-    if self.config is None or self.config.segmentation_loss == 'dice': return None
-    mask, before = self.cases.mask(id, r), self._opinion(id, r)
-    if mask is None or before is None: return None
+    "How much each pixel of the label of a round counted: the image's weight times the certainty of the model that wrote it."
+    mask, path = self.cases.mask(id, r), self.cases.folder/'rounds'/f'round_{r}'/'labels.npy'
+    if mask is None or self.canvas is None or self.config is None or self.config.segmentation_loss != 'noise_weighted_dice': return None
+    try: soft = Stored(path)
+    except (InputError, OSError): return None
+    if soft.shape != (len(self.cases), 1, *self.canvas): return None
     from aeseg.losses import pixel_weights
-    y, where = self.on_canvas(mask.astype(np.uint8) * 255)
+    p = probability(soft[[self.cases.number[id]]])
     q = self.cases.quality; row = q[(q['id'] == id) & (q['round'] == r)] if q is not None else ()
     image = float(row['weight'].iloc[0]) if len(row) else 1.
-    return _inner(pixel_weights((probability(y) > .5).float(), before, self.config.noise_power) * image, where)
-
-@patch
-def _opinion(self:Networks, id, r):
-    "The model before, on the canvas: E itself for the first round, unless its label was changed afterwards; otherwise the labels of the round before."
-    n, c = self.cases.number[id], self.config
-    whole = self.sets and len(self.sets[0]) == len(self.cases)
-    if r == 1:
-        old = self.cases.mask(id, 0)            # before it was registered, say; None where nothing of the kind was done
-        return probability(self.sets[-1][n:n + 1]) if whole and (old is None or np.array_equal(old, self.cases.mask(id, 1))) else None
-    if r == 2 and whole and c.variant != 'plus': return probability(self.sets[-1][n:n + 1])
-    mask = self.cases.mask(id, r - 1)       # what the run folder keeps of them: 0 or 1
-    return None if mask is None or self.canvas is None else probability(self.on_canvas(mask.astype(np.uint8) * 255)[0])
+    return _inner(pixel_weights((p > .5).float(), p, self.config.noise_power) * image, place(mask.shape, self.canvas))
 
 # %% ../nbs/25_reviews.ipynb #e6f36c69
 @patch

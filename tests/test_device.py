@@ -41,7 +41,7 @@ def stages(fabric, images, **choices):
     masks = make_auxiliary(config, images.canvas)
     vae = VAEStage(config, images.canvas, masks, fabric)
     labels = masks.sample(len(images), torch.Generator().manual_seed(0))
-    return vae, GAN(config, images, masks, vae.vae, fabric), Segmentation(config, images, labels, labels * .5 + .25, torch.ones(len(images)), torch.ones(len(images), dtype=torch.bool), fabric)
+    return vae, GAN(config, images, masks, vae.vae, fabric), Segmentation(config, images, labels * .5 + .25, torch.ones(len(images)), torch.ones(len(images), dtype=torch.bool), fabric)
 
 
 # ---------------------------------------------------------------- a device without numbers

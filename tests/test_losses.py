@@ -87,7 +87,7 @@ def stage_of(fabric, **choices):
     images = Images(tuple(map(str, range(8))), draw(8, 1, 24, 32), (None,) * 8, ("train",) * 8)
     labels = (draw(8, 1, 24, 32) > 150).byte() * 255
     kind = CoTeaching if config.segmentation_loss == "co_teaching" else Segmentation
-    return kind(config, images, labels, labels, torch.ones(8), torch.ones(8, dtype=torch.bool), fabric)
+    return kind(config, images, labels, torch.ones(8), torch.ones(8, dtype=torch.bool), fabric)
 
 
 def bits(stage): return [p.detach().numpy().tobytes() for p in stage.networks.parameters()]

@@ -54,7 +54,7 @@ def learn(fabric, choices, data, path):
     game = GAN(config, images, masks, vae.vae, fabric)
     labels = masks.sample(len(images), torch.Generator().manual_seed(0))
     trust = torch.linspace(.1, 1, len(images))      # the halves of a batch weigh differently
-    c = Segmentation(config, images, labels, labels, trust, torch.ones(len(images), dtype=torch.bool), fabric)
+    c = Segmentation(config, images, labels, trust, torch.ones(len(images), dtype=torch.bool), fabric)
     networks, result = dict(vae=vae.vae, **game.networks, along=game.vae, C=c.network), {}
     first = result["gradients"] = {}
     for stage in (vae, game, c):

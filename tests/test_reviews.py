@@ -129,11 +129,11 @@ def test_decided_labels_have_full_weight_at_every_pixel(steered, phantoms):
     decided = Decided(out / "rounds/round_2", images)
     import torch
     doubt = torch.full((len(images), 1, *images.canvas), 128, dtype=torch.uint8)
-    labels, previous = decided.labels(doubt), decided.labels(doubt)
+    labels = decided.labels(doubt)
     kept, weights = decided.choose(torch.ones(len(images), dtype=torch.bool), torch.full((len(images),), .5))
     held = torch.zeros(len(images), dtype=torch.bool)
     held[[0, 2]] = True
-    stage = Segmentation(make_config("smoke", segmentation_batch=8), images, labels, previous, weights, held, make_fabric(make_config(accelerator="cpu")))
+    stage = Segmentation(make_config("smoke", segmentation_batch=8), images, labels, weights, held, make_fabric(make_config(accelerator="cpu")))
     inside = stage.batch(0)[2][:, 0, 12:20, 12:20]
     assert kept.tolist() == [True, False, True, True] and weights.tolist() == [1, .5, 1, .5] and (inside > .999).all()
 
