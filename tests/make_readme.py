@@ -97,7 +97,10 @@ def out_of_date(root=ROOT):
     index, readme = Path(root) / "nbs/index.ipynb", Path(root) / "README.md"
     if not index.exists(): return "nbs/index.ipynb is missing"
     if not readme.exists(): return "README.md is missing"
-    return "" if readme.read_text(encoding="utf-8") == render(index) else "README.md differs from nbs/index.ipynb"
+    written = readme.read_text(encoding="utf-8")
+    if written != render(index): return "README.md differs from nbs/index.ipynb"
+    dead = [url for _, url in link.findall("".join(fence.split(written)[::2])) if "://" not in url and not (Path(root) / url).exists()]
+    return f"it links to {dead[0]}, which does not exist; mend nbs/index.ipynb" if dead else ""
 
 
 def main():
