@@ -31,7 +31,7 @@ class Supervised(Segmentation):
     ):
         from monai.losses import DiceCELoss         # here, because importing MONAI takes seconds
         everything = torch.ones(len(images))
-        super().__init__(config, images, truth, truth, everything, everything.bool(), fabric, 'supervised')
+        super().__init__(config, images, truth, everything, everything.bool(), fabric, 'supervised')
         self.dice_ce = DiceCELoss(sigmoid=True)
 
     def loss(self, x, y, w, k):
