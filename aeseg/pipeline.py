@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['DECISIONS', 'REVIEW_COLUMNS', 'KEPT_CHECKPOINTS', 'COMPARED', 'DEMO', 'build_model', 'save_model', 'find_run',
-           'load_model', 'apply_model', 'data_digest', 'write_masks', 'store_labels', 'write_rows', 'read_reviews',
+           'load_model', 'apply_model', 'data_digest', 'write_masks', 'write_rows', 'write_round', 'read_reviews',
            'take_reviews', 'Decided', 'label_sets', 'matching', 'find_truth', 'measure', 'report_pictures',
            'check_source', 'take_gan', 'fit', 'write_predictions', 'predict', 'demo']
 
@@ -106,17 +106,23 @@ def write_masks(
     "One PNG an image, at the image's own size."
     for i, placement, p in zip(images.ids, images.placements, labels): write_mask(Path(folder)/f'{i}.png', from_canvas(probability(p)[0].numpy(), placement))
 
-def store_labels(
-    path,                           # an .npy file
-    labels,                         # (N, 1, H, W) on the canvas, uint8 or probabilities; may be `Stored`
-):
-    "Labels with their certainty, as uint8."
-    collect((to_bytes(probability(piece)) for piece in labels.split(16)), labels.shape, path)
-
 def write_rows(path, rows):
     "Rows (dicts of one form) as CSV, atomically."
     with replacing(path) as temporary, temporary.open('w', newline='') as f:
         w = csv.DictWriter(f, rows[0].keys()); w.writeheader(); w.writerows(rows)
+
+def write_round(
+    folder,                         # of the run
+    r:int,                          # number of the round
+    images:Images,
+    labels,                         # (N, 1, H, W) on the canvas, uint8 or probabilities; may be `Stored`
+    rows,                           # their scores
+):
+    "What a round learned from: labels as masks, the same with their certainty, and what was selected."
+    folder = Path(folder)/'rounds'/f'round_{r}'
+    write_masks(folder/'labels', images, labels)
+    collect((to_bytes(probability(piece)) for piece in labels.split(16)), labels.shape, folder/'labels.npy')
+    write_rows(folder/'quality.csv', rows)          # comes last: it says that the round is there
 
 # %% ../nbs/16_pipeline.ipynb #25e10002
 DECISIONS = ('accepted', 'rejected', 'corrected')
@@ -321,8 +327,7 @@ class _Fit:
 
     def after_round(self, r, rows, labels, change):
         if not self.run.writes: return
-        folder = self.run.folder/'rounds'/f'round_{r}'
-        write_masks(folder/'labels', self.training, labels); store_labels(folder/'labels.npy', labels); write_rows(folder/'quality.csv', rows)
+        write_round(self.run.folder, r, self.training, labels, rows)
         self.rows += rows
         self.run.log('rounds', r, dict(change=round(change, 5), kept=sum(row['kept'] for row in rows)))
 

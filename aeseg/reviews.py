@@ -426,8 +426,7 @@ class Networks:
             self.config = self.run.config
             if self.config.rounds: self.final, self.canvas, self.channels = load_model(self.run, self.fabric)
         except InputError as e: cases.problems.append(str(e))
-        sets = sorted(self.run.folder.glob('checkpoints/labels*_??????.npy'))
-        if self.final is None and sets:
+        if self.final is None and (sets := sorted(self.run.folder.glob('checkpoints/labels*_??????.npy'))):
             with suppress(InputError, OSError): self.canvas, self.channels = tuple(Stored(sets[-1]).shape[2:]), 1
         self.vae = self._load_vae()
 

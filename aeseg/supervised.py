@@ -17,7 +17,7 @@ from .gan import VAEStage
 from .iterative import Segmentation, iterate, segment
 from .metrics import TrueMasks
 from .noise import corrupt
-from .pipeline import data_digest, matching, measure, save_model, store_labels, write_masks, write_rows
+from .pipeline import data_digest, matching, measure, save_model, write_masks, write_round, write_rows
 from .runs import Run, make_fabric, train
 
 # %% ../nbs/20_supervised.ipynb #c608292d
@@ -121,9 +121,7 @@ def fit_spoilt(
         teach(vae, config.vae_steps); vae = vae.vae.eval().requires_grad_(False)
         labels, rows = corrupt(truth_on_canvas(masks, training), *noise, seed=config.seed).masks, []
         write_masks(run.folder/'pseudo_labels', training, labels)
-        def after_round(r, new, labels, change):
-            folder = run.folder/'rounds'/f'round_{r}'
-            rows.extend(new); write_masks(folder/'labels', training, labels); store_labels(folder/'labels.npy', labels)
+        def after_round(r, new, labels, change): write_round(run.folder, r, training, labels, new); rows.extend(new)
         network, _ = iterate(config, training, labels, vae, lambda z: torch.zeros(len(z)), teach, fabric, [labels], after_round)
         write_rows(run.folder/'quality.csv', rows)
         return _finish(run, network, data, folders, fabric, began)

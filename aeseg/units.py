@@ -206,7 +206,7 @@ def run_unit(
     "Run a unit, or continue it; in a process of its own."
     import torch
     torch.set_num_threads(unit.config.threads or 1); sys.argv = command
-    place, log = store.folder/address(unit), store.folder/f'{address(unit)}.log'
+    place = store.folder/address(unit); log = place.with_suffix('.log')
     try:
         run = KINDS[unit.kind][0](unit, place, unit.needs and store.run_folder(unit.needs))
         store.keep(unit, run)

@@ -6,7 +6,7 @@ from safetensors.torch import load_file
 
 from aeseg import pipeline
 from aeseg.data import Stored, read_mask
-from aeseg.pipeline import fit
+from aeseg.pipeline import fit, label_sets
 from aeseg.reviews import Cases, Networks
 
 GIVEN = dict(preset="smoke", accelerator="cpu", quiet=True, **{**TINY, "rounds": 0})
@@ -42,6 +42,7 @@ def test_an_earlier_checkpoint(astray, phantoms, tmp_path):
     state = run.load(f"gan_{CHOSEN:06d}")
     model = load_file(run.folder / "model.safetensors")
     for name, value in state["average"].items(): assert torch.equal(value, model[f"E.{name}"])
+    assert len(label_sets(run, "labels", CHOSEN)) == 2        # 24 and 32: what came later is no opinion on these labels
     assert Networks(Cases(run.folder)).canvas == tuple(written.shape[2:])       # known without a network C
 
 
