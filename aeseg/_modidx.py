@@ -618,6 +618,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                'aeseg.quality.select': ('quality.html#select', 'aeseg/quality.py'),
                                'aeseg.quality.shape_agreement': ('quality.html#shape_agreement', 'aeseg/quality.py'),
                                'aeseg.quality.strata': ('quality.html#strata', 'aeseg/quality.py'),
+                               'aeseg.quality.uniformity': ('quality.html#uniformity', 'aeseg/quality.py'),
                                'aeseg.quality.views': ('quality.html#views', 'aeseg/quality.py')},
             'aeseg.registration': { 'aeseg.registration._bent': ('registration.html#_bent', 'aeseg/registration.py'),
                                     'aeseg.registration.bend_masks': ('registration.html#bend_masks', 'aeseg/registration.py'),

@@ -118,7 +118,7 @@ class Config:
     checkpoint_margin: float = option(.15, "of the GAN's last checkpoints, the latest is taken whose labels fit the shapes and the size of auxiliary masks as well as the best one's, but for this, see `fit_of_labels` (ours); 10: always the last", low=0)
     # label quality and iterative learning: from here on nothing changes what the GAN is
     second_look: float = option(0., 'variant plus: fraction of pseudo labels, those that look worst, that are written anew from magnified parts of their images (ours)', low=0, high=1)
-    quality_score: str = option('vae_ensemble', 'score of a pseudo label, the mean rank of: agreement with its VAE reconstruction and with earlier checkpoints; the former and the D_z score (combined) or the edges of the image (vae_edges); or one alone', choices=('vae_ensemble', 'combined', 'vae_edges', 'vae', 'discriminator', 'ensemble'))
+    quality_score: str = option('vae_ensemble', 'score of a pseudo label, the mean rank of: agreement with its VAE reconstruction and with earlier checkpoints; the former and the D_z score (combined), the edges of the image (vae_edges) or how uniform its intensities are in the mask (vae_uniformity); or one alone', choices=('vae_ensemble', 'combined', 'vae_edges', 'vae_uniformity', 'vae', 'discriminator', 'ensemble'))
     quality_groups: int = option(1, 'ranks are among labels of like area, in so many groups', low=1)
     selection: bool = option(True, 'keep the best-scored pseudo labels only (LQSS)')
     keep_fraction: float = option(.95, 'fraction of pseudo labels that the selection keeps', low=.01, high=1)
@@ -193,8 +193,8 @@ PRESETS = dict(
 TASK_VALUES = dict(     # what an organ asks for, in every preset
     # its outline is a bright line, and no registration follows that would correct the size; early heads are small, and missed at first
     fetal_head=dict(edge_weight=1., second_look=.2, quality_score='vae_edges'),
-    # slices show livers of all sizes, and small ones with look-alikes in most checkpoints: shape tells them, agreement of checkpoints does not
-    liver=dict(quality_score='vae', quality_groups=5, keep_fraction=.5),
+    # slices show livers of all sizes, and small ones with look-alikes in most checkpoints: shape and an even gray tell them, agreement of checkpoints does not
+    liver=dict(quality_score='vae_uniformity', quality_groups=5, keep_fraction=.5),
 )
 
 def make_config(

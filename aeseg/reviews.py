@@ -116,7 +116,7 @@ def _numbers(self:Cases, r):
     "One row a case for a round; what is not known is nan."
     table = pd.DataFrame({'id': self.ids}).set_index('id')
     rows = {} if self.quality is None or 'round' not in self.quality else dict(list(self.quality.groupby('round')))
-    for name in ('score', 'vae', 'discriminator', 'ensemble', 'edges', 'weight'): table[name] = self._column(rows.get(r), name)
+    for name in ('score', 'vae', 'discriminator', 'ensemble', 'edges', 'uniformity', 'weight'): table[name] = self._column(rows.get(r), name)
     table['kept'] = self._column(rows.get(r), 'kept').fillna(1).astype(bool)
     table['change'] = 1 - table['ensemble'] if r > min(rows, default=r) else np.nan
     table['uncertainty'] = 1 - self._column(rows.get(min(rows, default=0)), 'ensemble')

@@ -129,7 +129,7 @@ def address(
     return f'{identity(unit)}-{code_digest(*KINDS[unit.kind][2:])}'
 
 # %% ../nbs/21_units.ipynb #c660d6cd
-COLUMNS = ('stage', 'id', 'split', 'dice', 'iou', 'assd_px', 'hd95_px', 'area_ratio', 'vae', 'discriminator', 'ensemble', 'edges', 'score', 'kept')
+COLUMNS = ('stage', 'id', 'split', 'dice', 'iou', 'assd_px', 'hd95_px', 'area_ratio', 'vae', 'discriminator', 'ensemble', 'edges', 'uniformity', 'score', 'kept')
 
 def unit_rows(
     run:Run,                # finished, with metrics.csv
