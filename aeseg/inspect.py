@@ -169,7 +169,7 @@ def answer_heats(self:Inspector, k):
 def _facts(self:Inspector, id):
     "What is known about a case, in words and numbers."
     row, rank = self.cases.table.loc[id], self.cases.table['score'].rank().get(id)
-    known = [('score', row['score']), ('rank', f'{rank:.0f} of {len(self.cases)}' if rank == rank else None), ('shape', row['vae']), ('checkpoints agree', 1 - row['uncertainty']), ('changed', row['change']),
+    known = [('score', row['score']), ('rank', f'{rank:.0f} of {len(self.cases)}' if rank == rank else None), ('shape', row['vae']), ('edges', row['edges']), ('uniformity', row['uniformity']), ('checkpoints agree', 1 - row['uncertainty']), ('changed', row['change']),
              ('selection', f'kept, weight {row["weight"]:.2f}' if row['kept'] else 'dropped'), ('prediction differs', row['disagreement']), ('Dice', row['dice']), ('final Dice', row['dice_final'])]
     return [(name, value if isinstance(value, str) else round(float(value), 4)) for name, value in known if value is not None and value == value]
 

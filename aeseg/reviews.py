@@ -66,7 +66,7 @@ def _table(self:Cases, name):
     try: frame = read_table(self.folder/name)
     except Exception as e: self.problems.append(f'{name} cannot be read ({type(e).__name__})'); return None
     if frame is not None and 'id' not in frame: self.problems.append(f'{name} has no column id'); return None
-    return frame
+    return None if frame is None else frame[frame.iloc[:, -1].notna()]      # a file that was cut ends within a row, and half a name is nobody's
 
 @patch
 def provenance(self:Cases)->dict:
