@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 import matplotlib, pandas as pd, torch, yaml
-from .config import Config, InputError, check_value, make_config, nearest
+from .config import MACHINE, Config, InputError, check_value, make_config, nearest
 from .auxiliary_masks import ELLIPSES
 from .data import generator_for, image_paths, replacing
 from .bench import training_work
@@ -368,7 +368,8 @@ def write_results(
     numbers:pd.DataFrame=None,      # of `table`: what the tables round, with intervals and tests
 ):
     "results.md, results.json, a CSV a table, statistics.csv, units.parquet, provenance.json and the figures as PNG and SVG."
-    out, title = Path(grid.out), EXPERIMENTS[grid.experiment].title; out.mkdir(parents=True, exist_ok=True)
+    out, changed = Path(grid.out), ', '.join(f'{k}={v}' for k, v in grid.values if k not in MACHINE); out.mkdir(parents=True, exist_ok=True)
+    title = EXPERIMENTS[grid.experiment].title + (f' ({changed})' if changed else '')
     facts, rows = facts_of(grid, plan, wrong), gather(grid, plan)
     for name, figure in figures.items():
         with matplotlib.rc_context({'svg.hashsalt': name}):         # else ids in the SVG are different every time
