@@ -1,4 +1,5 @@
 "Packaging; every value comes from settings.ini, which nbdev reads too."
+
 from configparser import ConfigParser
 from pathlib import Path
 

@@ -19,74 +19,101 @@ from .formats import Slice
 # %% ../nbs/03_auxiliary_masks.ipynb #95ddff35
 class EllipseRanges(NamedTuple):
     "From where the parameters of an ellipse are drawn, each a (low, high) pair."
-    semi_major: tuple   # longer semi-axis, fraction of the canvas's width
-    axis_ratio: tuple   # shorter axis divided by the longer one, in (0, 1]
-    center_x: tuple     # fraction of the canvas's width
-    center_y: tuple     # fraction of the canvas's height
-    angle: tuple        # of the long axis against the x axis, in degrees, clockwise on the picture
+
+    semi_major: tuple  # longer semi-axis, fraction of the canvas's width
+    axis_ratio: tuple  # shorter axis divided by the longer one, in (0, 1]
+    center_x: tuple  # fraction of the canvas's width
+    center_y: tuple  # fraction of the canvas's height
+    angle: tuple  # of the long axis against the x axis, in degrees, clockwise on the picture
+
 
 ELLIPSES = dict(
     fetal_head=EllipseRanges(
-        semi_major=(.16, .38),          # sonographers zoom until the head fills about a third (early) to three quarters (late) of the width
-        axis_ratio=(.68, .88),          # the cephalic index: 0.78 on average, two standard deviations are about 0.1
-        center_x=(.40, .60),            # the head is what is measured, so it is near the middle
-        center_y=(.36, .60),            # slightly above it: the frame goes on below the head
-        angle=(-45., 45.)),             # head circumference is measured with the midline across the beam, so the long axis is near the horizontal
-    optic_disc=EllipseRanges(           # of crops around the disc
-        semi_major=(.15, .21),          # crops are about three disc diameters wide, so half a diameter is about a sixth of them
-        axis_ratio=(.82, .98),          # a disc is about 1.7 to 1.8 mm wide and 1.9 mm high
-        center_x=(.28, .72),            # the disc was found only roughly, by its brightness or by hand: up to 0.6 diameters off,
-        center_y=(.28, .72),            # but all of it is in the crop
-        angle=(60., 120.)),             # the long axis is near the vertical
+        semi_major=(
+            0.16,
+            0.38,
+        ),  # sonographers zoom until the head fills about a third (early) to three quarters (late) of the width
+        axis_ratio=(0.68, 0.88),  # the cephalic index: 0.78 on average, two standard deviations are about 0.1
+        center_x=(0.40, 0.60),  # the head is what is measured, so it is near the middle
+        center_y=(0.36, 0.60),  # slightly above it: the frame goes on below the head
+        angle=(-45.0, 45.0),
+    ),  # head circumference is measured with the midline across the beam, so the long axis is near the horizontal
+    optic_disc=EllipseRanges(  # of crops around the disc
+        semi_major=(
+            0.15,
+            0.21,
+        ),  # crops are about three disc diameters wide, so half a diameter is about a sixth of them
+        axis_ratio=(0.82, 0.98),  # a disc is about 1.7 to 1.8 mm wide and 1.9 mm high
+        center_x=(
+            0.28,
+            0.72,
+        ),  # the disc was found only roughly, by its brightness or by hand: up to 0.6 diameters off,
+        center_y=(0.28, 0.72),  # but all of it is in the crop
+        angle=(60.0, 120.0),
+    ),  # the long axis is near the vertical
 )
 
 # %% ../nbs/03_auxiliary_masks.ipynb #0a05fa58
 class EllipseShape:
     "Random ellipses on a canvas."
-    def __init__(self,
-        canvas,                 # (height, width) in pixels
-        ranges:EllipseRanges,
+
+    def __init__(
+        self,
+        canvas,  # (height, width) in pixels
+        ranges: EllipseRanges,
     ):
         self.canvas, self.ranges = tuple(canvas), ranges
         h, w = self.canvas
-        self.y, self.x = torch.arange(h).view(1, h, 1) + .5, torch.arange(w).view(1, 1, w) + .5
+        self.y, self.x = torch.arange(h).view(1, h, 1) + 0.5, torch.arange(w).view(1, 1, w) + 0.5
         self.low, self.high = torch.tensor(ranges, dtype=torch.float32).T
 
-    def parameters(self,
-        n:int,                  # how many
-        generator:torch.Generator,
-    )->torch.Tensor:            # (n, 5): semi-major, ratio, centre x, centre y, angle, in the units of `EllipseRanges`
+    def parameters(
+        self,
+        n: int,  # how many
+        generator: torch.Generator,
+    ) -> (
+        torch.Tensor
+    ):  # (n, 5): semi-major, ratio, centre x, centre y, angle, in the units of `EllipseRanges`
         "Random parameters, evenly within the ranges."
         return self.low + (self.high - self.low) * torch.rand(n, 5, generator=generator)
 
-    def draw(self,
-        parameters:torch.Tensor,# (n, 5), from `parameters`
-    )->torch.Tensor:            # (n, 1, height, width) in [0, 1], 1 inside, an edge one pixel wide
+    def draw(
+        self,
+        parameters: torch.Tensor,  # (n, 5), from `parameters`
+    ) -> torch.Tensor:  # (n, 1, height, width) in [0, 1], 1 inside, an edge one pixel wide
         "Ellipses with given parameters."
         a, ratio, cx, cy, angle = parameters.view(-1, 5, 1, 1).unbind(1)
         a, angle = a * self.canvas[1], angle * (math.pi / 180)
-        x, y, b, cos, sin = self.x - cx * self.canvas[1], self.y - cy * self.canvas[0], a * ratio, angle.cos(), angle.sin()
+        x, y, b, cos, sin = (
+            self.x - cx * self.canvas[1],
+            self.y - cy * self.canvas[0],
+            a * ratio,
+            angle.cos(),
+            angle.sin(),
+        )
         u, v = (cos * x + sin * y) / a, (cos * y - sin * x) / b
-        slope = 2 * torch.hypot(u / a, v / b)               # of the level u² + v², per pixel
-        return ((1 - u * u - v * v) / (slope + 1e-6) + .5).clamp(0, 1)[:, None]
+        slope = 2 * torch.hypot(u / a, v / b)  # of the level u² + v², per pixel
+        return ((1 - u * u - v * v) / (slope + 1e-6) + 0.5).clamp(0, 1)[:, None]
 
-    def sample(self,
-        n:int,                  # how many
-        generator:torch.Generator,
-    )->torch.Tensor:            # (n, 1, height, width) float32 in [0, 1]
+    def sample(
+        self,
+        n: int,  # how many
+        generator: torch.Generator,
+    ) -> torch.Tensor:  # (n, 1, height, width) float32 in [0, 1]
         "Random ellipses."
         return self.draw(self.parameters(n, generator))
 
 # %% ../nbs/03_auxiliary_masks.ipynb #f5019545
 def mask_paths(
-    folder,     # a folder with masks/, or a folder of mask files
-    axis='axial', # of the slices of volumes
-)->list:        # paths or slices, sorted
+    folder,  # a folder with masks/, or a folder of mask files
+    axis="axial",  # of the slices of volumes
+) -> list:  # paths or slices, sorted
     "The masks of a folder. Raises `InputError` where there are none."
     folder = Path(folder)
-    inside = folder/'masks'
+    inside = folder / "masks"
     if not inside.is_dir():
-        if (folder/'images').is_dir(): raise InputError(f'{folder} has images/ but no masks/; give a folder of masks')
+        if (folder / "images").is_dir():
+            raise InputError(f"{folder} has images/ but no masks/; give a folder of masks")
         inside = folder
     return list(image_paths(inside, axis).values())
 
@@ -94,152 +121,220 @@ def mask_paths(
 def _canvas_mask(path, canvas):
     "One mask on the canvas, (height, width) uint8 of 0 and 255."
     mask = read_mask(path)
-    if mask.all(): raise InputError(f'{path} is a full mask, every pixel is inside; remove the file')
-    if not mask.any(): raise InputError(f'{path} is an empty mask, no pixel is inside; remove the file')
+    if mask.all():
+        raise InputError(f"{path} is a full mask, every pixel is inside; remove the file")
+    if not mask.any():
+        raise InputError(f"{path} is an empty mask, no pixel is inside; remove the file")
     small = to_canvas(mask.astype(np.uint8) * 255, place(mask.shape, canvas), canvas) > 127
-    if not small.any(): raise InputError(f'{path} covers no whole pixel of a canvas of {canvas[0]}x{canvas[1]}; remove the file, or raise size')
+    if not small.any():
+        raise InputError(
+            f"{path} covers no whole pixel of a canvas of {canvas[0]}x{canvas[1]}; remove the file, or raise"
+            " size"
+        )
     return small.astype(np.uint8) * 255
 
+
 def load_masks(
-    folders,            # one or several folders
-    canvas,             # (height, width) in pixels
-    axis='axial',       # of the slices of volumes; those without the organ are left out
-)->torch.Tensor:        # (N, 1, height, width) uint8 of 0 and 255
+    folders,  # one or several folders
+    canvas,  # (height, width) in pixels
+    axis="axial",  # of the slices of volumes; those without the organ are left out
+) -> torch.Tensor:  # (N, 1, height, width) uint8 of 0 and 255
     "Read auxiliary masks onto the canvas. Raises `InputError` naming the first bad file."
     folders = [folders] if isinstance(folders, (str, Path)) else list(folders)
-    if not folders: raise InputError('no folder of auxiliary masks is given; give one with --aux-masks FOLDER')
+    if not folders:
+        raise InputError("no folder of auxiliary masks is given; give one with --aux-masks FOLDER")
     masks, problems = [], []
     for path in [p for f in folders for p in mask_paths(f, axis)]:
         try:
-            if not isinstance(path, Slice) or read_mask(path).any(): masks.append(_canvas_mask(path, canvas))
-        except InputError as e: problems.append(str(e))
-    if problems: raise InputError(problems[0] + (f' ({len(problems) - 1} more bad files)' if len(problems) > 1 else ''))
-    if not masks: raise InputError(f'{folders[0]} holds empty masks only; give masks of the organ')
+            if not isinstance(path, Slice) or read_mask(path).any():
+                masks.append(_canvas_mask(path, canvas))
+        except InputError as e:
+            problems.append(str(e))
+    if problems:
+        raise InputError(
+            problems[0] + (f" ({len(problems) - 1} more bad files)" if len(problems) > 1 else "")
+        )
+    if not masks:
+        raise InputError(f"{folders[0]} holds empty masks only; give masks of the organ")
     return torch.from_numpy(np.stack(masks))[:, None]
 
 # %% ../nbs/03_auxiliary_masks.ipynb #ae76a188
 def augment_masks(
-    masks:torch.Tensor,         # (N, 1, H, W) in [0, 1]
-    generator:torch.Generator,
-    rotation:float,             # at most, degrees
-    scale:float,                # at most, fraction
-    shift:float,                # at most, fraction of the canvas
-)->torch.Tensor:                # (N, 1, H, W) in [0, 1]
+    masks: torch.Tensor,  # (N, 1, H, W) in [0, 1]
+    generator: torch.Generator,
+    rotation: float,  # at most, degrees
+    scale: float,  # at most, fraction
+    shift: float,  # at most, fraction of the canvas
+) -> torch.Tensor:  # (N, 1, H, W) in [0, 1]
     "Random small affine maps without flips; a mask that would leave the canvas stays as it is."
-    moved = warp(masks, random_affine(len(masks), masks.shape[2:], generator, rotation, scale, shift)).clamp(0, 1)
-    lost = moved.amax((1, 2, 3), keepdim=True) < .5
+    moved = warp(masks, random_affine(len(masks), masks.shape[2:], generator, rotation, scale, shift)).clamp(
+        0, 1
+    )
+    lost = moved.amax((1, 2, 3), keepdim=True) < 0.5
     return torch.where(lost, masks, moved)
+
 
 class MaskFolder:
     "Given masks, drawn at random and augmented."
-    def __init__(self,
-        masks:torch.Tensor,     # (N, 1, H, W) uint8 of 0 and 255, from `load_masks`
-        rotation:float=10.,     # at most, degrees
-        scale:float=.15,        # at most, fraction
-        shift:float=.05,        # at most, fraction of the canvas
+
+    def __init__(
+        self,
+        masks: torch.Tensor,  # (N, 1, H, W) uint8 of 0 and 255, from `load_masks`
+        rotation: float = 10.0,  # at most, degrees
+        scale: float = 0.15,  # at most, fraction
+        shift: float = 0.05,  # at most, fraction of the canvas
     ):
         self.masks, self.augmentation = masks, (rotation, scale, shift)
 
-    def sample(self,
-        n:int,                  # how many, drawn with replacement
-        generator:torch.Generator,
-    )->torch.Tensor:            # (n, 1, H, W) float32 in [0, 1]
+    def sample(
+        self,
+        n: int,  # how many, drawn with replacement
+        generator: torch.Generator,
+    ) -> torch.Tensor:  # (n, 1, H, W) float32 in [0, 1]
         "Random augmented masks."
         chosen = self.masks[torch.randint(len(self.masks), (n,), generator=generator)].float() / 255
         return augment_masks(chosen, generator, *self.augmentation)
 
 # %% ../nbs/03_auxiliary_masks.ipynb #178867ac
 def signed_distance(
-    mask:np.ndarray,    # (H, W) bool
-)->np.ndarray:          # (H, W) float32, pixels to the outline, positive inside, zero between an inner and an outer pixel
+    mask: np.ndarray,  # (H, W) bool
+) -> (
+    np.ndarray
+):  # (H, W) float32, pixels to the outline, positive inside, zero between an inner and an outer pixel
     "The signed distance map of a mask."
-    return np.where(mask, distance_transform_edt(mask) - .5, .5 - distance_transform_edt(~mask)).astype(np.float32)
+    return np.where(mask, distance_transform_edt(mask) - 0.5, 0.5 - distance_transform_edt(~mask)).astype(
+        np.float32
+    )
+
 
 def distance_maps(
-    masks:torch.Tensor, # (N, 1, H, W) uint8
-    size,               # (height, width) of the result
-    reach:float,        # pixels of the canvas; distances are cut there
-)->torch.Tensor:        # (N, height * width)
+    masks: torch.Tensor,  # (N, 1, H, W) uint8
+    size,  # (height, width) of the result
+    reach: float,  # pixels of the canvas; distances are cut there
+) -> torch.Tensor:  # (N, height * width)
     "Signed distance maps as rows of a matrix, averaged down to `size`."
     cut = lambda m: torch.from_numpy(signed_distance(m)).clamp(-reach, reach)[None, None]
-    return torch.cat([F.interpolate(cut(m), size=size, mode='area') for m in masks[:, 0].numpy() > 0]).flatten(1)
+    return torch.cat(
+        [F.interpolate(cut(m), size=size, mode="area") for m in masks[:, 0].numpy() > 0]
+    ).flatten(1)
+
 
 def soft_edge(
-    phi:torch.Tensor,   # (N, 1, H, W), positive inside, zero on the outline
-)->torch.Tensor:        # (N, 1, H, W) in [0, 1]
+    phi: torch.Tensor,  # (N, 1, H, W), positive inside, zero on the outline
+) -> torch.Tensor:  # (N, 1, H, W) in [0, 1]
     "A mask with an edge one pixel wide from any smooth level function."
-    slope = torch.hypot(*torch.gradient(phi, dim=(2, 3)))   # a sum of distance maps may be flatter than 1 per pixel
-    return (phi / slope.clamp(min=.25) + .5).clamp(0, 1)
+    slope = torch.hypot(
+        *torch.gradient(phi, dim=(2, 3))
+    )  # a sum of distance maps may be flatter than 1 per pixel
+    return (phi / slope.clamp(min=0.25) + 0.5).clamp(0, 1)
 
 # %% ../nbs/03_auxiliary_masks.ipynb #9f51f30b
 class StatisticalShape:
     "Random shapes from a principal component analysis of signed distance maps."
-    def __init__(self,
-        masks:torch.Tensor,     # (N, 1, H, W) uint8 of 0 and 255, from `load_masks`; at least two
-        modes:int=12,           # modes to keep, at most N - 1
-        rotation:float=10.,     # augmentation, as in `MaskFolder`
-        scale:float=.15,
-        shift:float=.05,
-        reach:float=1 / 16,     # distances are cut here, fraction of the long side
-        limit:float=2.5,        # coefficients are drawn within so many standard deviations
+
+    def __init__(
+        self,
+        masks: torch.Tensor,  # (N, 1, H, W) uint8 of 0 and 255, from `load_masks`; at least two
+        modes: int = 12,  # modes to keep, at most N - 1
+        rotation: float = 10.0,  # augmentation, as in `MaskFolder`
+        scale: float = 0.15,
+        shift: float = 0.05,
+        reach: float = 1 / 16,  # distances are cut here, fraction of the long side
+        limit: float = 2.5,  # coefficients are drawn within so many standard deviations
     ):
-        if len(masks) < 2: raise InputError(f'a statistical shape model needs at least two masks, not {len(masks)}; give more with --aux-masks, or set shape=masks')
+        if len(masks) < 2:
+            raise InputError(
+                f"a statistical shape model needs at least two masks, not {len(masks)}; give more with"
+                " --aux-masks, or set shape=masks"
+            )
         self.canvas, self.augmentation, self.limit = tuple(masks.shape[2:]), (rotation, scale, shift), limit
         self.small = tuple(v * min(64, max(self.canvas)) // max(self.canvas) for v in self.canvas)
         maps = distance_maps(masks, self.small, reach * max(self.canvas))
         self.mean = maps.mean(0)
         _, sizes, directions = torch.linalg.svd(maps - self.mean, full_matrices=False)
-        directions = directions * torch.where(directions.sum(1, keepdim=True) < 0, -1., 1.)    # the sign is free: more is larger, on every machine
+        directions = directions * torch.where(
+            directions.sum(1, keepdim=True) < 0, -1.0, 1.0
+        )  # the sign is free: more is larger, on every machine
         keep, variances = min(modes, len(masks) - 1), sizes**2 / (len(masks) - 1)
         self.modes, self.deviations = directions[:keep], variances[:keep].sqrt()
-        self.explained = variances[:keep] / variances.sum().clamp(min=1e-12)    # share of the variance that each mode explains
-        if self.level(torch.zeros(1, keep)).max() <= .5: raise InputError('the auxiliary masks have no common place, their mean shape is empty; set shape=masks')
+        self.explained = variances[:keep] / variances.sum().clamp(
+            min=1e-12
+        )  # share of the variance that each mode explains
+        if self.level(torch.zeros(1, keep)).max() <= 0.5:
+            raise InputError(
+                "the auxiliary masks have no common place, their mean shape is empty; set shape=masks"
+            )
 
-    def level(self,
-        coefficients:torch.Tensor,  # (n, modes), in standard deviations of each mode
-    )->torch.Tensor:                # (n, 1, H, W), about the signed distance in pixels
+    def level(
+        self,
+        coefficients: torch.Tensor,  # (n, modes), in standard deviations of each mode
+    ) -> torch.Tensor:  # (n, 1, H, W), about the signed distance in pixels
         "The level function of given coefficients."
         phi = self.mean + (coefficients * self.deviations) @ self.modes
-        return F.interpolate(phi.view(-1, 1, *self.small), size=self.canvas, mode='bilinear')
+        return F.interpolate(phi.view(-1, 1, *self.small), size=self.canvas, mode="bilinear")
 
-    def draw(self,
-        coefficients:torch.Tensor,  # (n, modes), in standard deviations of each mode
-    )->torch.Tensor:                # (n, 1, H, W) in [0, 1]
+    def draw(
+        self,
+        coefficients: torch.Tensor,  # (n, modes), in standard deviations of each mode
+    ) -> torch.Tensor:  # (n, 1, H, W) in [0, 1]
         "Shapes of given coefficients."
         return soft_edge(self.level(coefficients))
 
-    def sample(self,
-        n:int,                      # how many
-        generator:torch.Generator,
-    )->torch.Tensor:                # (n, 1, H, W) float32 in [0, 1], none empty
+    def sample(
+        self,
+        n: int,  # how many
+        generator: torch.Generator,
+    ) -> torch.Tensor:  # (n, 1, H, W) float32 in [0, 1], none empty
         "Random shapes: truncated normal coefficients, then the augmentation."
         u = torch.rand(n, len(self.modes), generator=generator) * 2 - 1
         b = math.sqrt(2) * torch.erfinv(u * math.erf(self.limit / math.sqrt(2)))
-        empty = self.level(b).amax((1, 2, 3)) <= .5
+        empty = self.level(b).amax((1, 2, 3)) <= 0.5
         b[empty] *= -1
         return augment_masks(self.draw(b), generator, *self.augmentation)
 
 # %% ../nbs/03_auxiliary_masks.ipynb #45e2373b
 def ellipse_ranges(
-    config:Config,      # task and the fields ellipse_* decide
-)->EllipseRanges:
+    config: Config,  # task and the fields ellipse_* decide
+) -> EllipseRanges:
     "The ellipse prior of an experiment: that of its organ, or given in the configuration. Raises `InputError`."
-    own = {k: tuple(found) for k in EllipseRanges._fields if (found := getattr(config, f'ellipse_{k}'))}
-    if config.task in ELLIPSES: return ELLIPSES[config.task]._replace(**own)
-    missing = [f'ellipse_{k}' for k in EllipseRanges._fields if k not in own]
-    if missing: raise InputError(f'there is no ellipse prior for task {config.task!r}, only for {" and ".join(ELLIPSES)}; give masks of another data set with --aux-masks FOLDER and set shape=masks, or give {", ".join(missing)}')
+    own = {k: tuple(found) for k in EllipseRanges._fields if (found := getattr(config, f"ellipse_{k}"))}
+    if config.task in ELLIPSES:
+        return ELLIPSES[config.task]._replace(**own)
+    missing = [f"ellipse_{k}" for k in EllipseRanges._fields if k not in own]
+    if missing:
+        raise InputError(
+            f'there is no ellipse prior for task {config.task!r}, only for {" and ".join(ELLIPSES)}; give'
+            " masks of another data set with --aux-masks FOLDER and set shape=masks, or give"
+            f' {", ".join(missing)}'
+        )
     return EllipseRanges(**own)
 
+
 def make_auxiliary(
-    config:Config,      # `shape`, `task` and the fields auxiliary_* and shape_modes decide
-    canvas,             # (height, width) in pixels
-    folders=(),         # one or several folders of masks; for 'masks' and 'statistical'
-):                      # an object with `sample(n, generator)` -> (n, 1, height, width) float32 in [0, 1]
+    config: Config,  # `shape`, `task` and the fields auxiliary_* and shape_modes decide
+    canvas,  # (height, width) in pixels
+    folders=(),  # one or several folders of masks; for 'masks' and 'statistical'
+):  # an object with `sample(n, generator)` -> (n, 1, height, width) float32 in [0, 1]
     "The source of auxiliary masks that an experiment asks for. Raises `InputError`."
     folders = [folders] if isinstance(folders, (str, Path)) else list(folders or ())
-    if config.shape == 'ellipse':
-        if folders: raise InputError(f'shape=ellipse draws its masks and would ignore {folders[0]}; set shape=masks or shape=statistical, or leave out --aux-masks')
+    if config.shape == "ellipse":
+        if folders:
+            raise InputError(
+                f"shape=ellipse draws its masks and would ignore {folders[0]}; set shape=masks or"
+                " shape=statistical, or leave out --aux-masks"
+            )
         return EllipseShape(canvas, ellipse_ranges(config))
-    if not folders: raise InputError(f'shape={config.shape} needs masks of another data set; give them with --aux-masks FOLDER')
-    masks, augmentation = load_masks(folders, canvas, config.axis), (config.auxiliary_rotation, config.auxiliary_scale, config.auxiliary_shift)
-    return MaskFolder(masks, *augmentation) if config.shape == 'masks' else StatisticalShape(masks, config.shape_modes, *augmentation)
+    if not folders:
+        raise InputError(
+            f"shape={config.shape} needs masks of another data set; give them with --aux-masks FOLDER"
+        )
+    masks, augmentation = load_masks(folders, canvas, config.axis), (
+        config.auxiliary_rotation,
+        config.auxiliary_scale,
+        config.auxiliary_shift,
+    )
+    return (
+        MaskFolder(masks, *augmentation)
+        if config.shape == "masks"
+        else StatisticalShape(masks, config.shape_modes, *augmentation)
+    )

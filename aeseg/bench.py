@@ -15,7 +15,19 @@ from pathlib import Path
 import numpy as np, torch, torch.nn.functional as F
 from .auxiliary_masks import make_auxiliary
 from .config import Config, InputError, make_config
-from .data import Images, from_canvas, generator_for, image_paths, load_images, may_flip, normalise, probability, replacing, training_batch, write_mask
+from aeseg.data import (
+    Images,
+    from_canvas,
+    generator_for,
+    image_paths,
+    load_images,
+    may_flip,
+    normalise,
+    probability,
+    replacing,
+    training_batch,
+    write_mask,
+)
 from .formats import silent
 from .gan import GAN, VAEStage, build_networks
 from .iterative import Segmentation
@@ -26,418 +38,694 @@ from .pipeline import find_truth, predict, save_model, write_rows
 from .runs import Run, make_fabric, provenance
 
 # %% ../nbs/17_bench.ipynb #5b0e16a5
-def wait_for(device:torch.device):
+def wait_for(device: torch.device):
     "Return when the device has done all that it was given; on a CPU that is so already."
-    if device.type in ('cuda', 'mps'): getattr(torch, device.type).synchronize()
+    if device.type in ("cuda", "mps"):
+        getattr(torch, device.type).synchronize()
+
 
 def interleave(
-    work,                           # {name: function of the number of the repeat}
-    repeats:int,                    # measured ones
-    warmup:int=2,                   # repeats before, not measured
-    device=torch.device('cpu'),
+    work,  # {name: function of the number of the repeat}
+    repeats: int,  # measured ones
+    warmup: int = 2,  # repeats before, not measured
+    device=torch.device("cpu"),
     clock=time.perf_counter,
-)->dict:                            # {name: seconds of each repeat}
+) -> dict:  # {name: seconds of each repeat}
     "Do pieces of work in turn, A B A B ..., so that whatever slows the machine slows all of them."
     seconds = {name: [] for name in work}
     for k in range(warmup + repeats):
         for name, do in work.items():
-            wait_for(device); began = clock()
-            do(k); wait_for(device)
-            if k >= warmup: seconds[name].append(clock() - began)
+            wait_for(device)
+            began = clock()
+            do(k)
+            wait_for(device)
+            if k >= warmup:
+                seconds[name].append(clock() - began)
     return seconds
 
 # %% ../nbs/17_bench.ipynb #5b0e16a7
 def measurement(
-    name:str,
-    unit:str,
-    values,             # one a repeat
-    target=None,        # ('>=', 2.) or ('<=', 35.): the project's promise
-)->dict:                # name, unit, median, min, max, target, met
+    name: str,
+    unit: str,
+    values,  # one a repeat
+    target=None,  # ('>=', 2.) or ('<=', 35.): the project's promise
+) -> dict:  # name, unit, median, min, max, target, met
     "A measured quantity with its spread."
-    low, middle, high = [float(f'{v:.4g}') for v in (min(values), statistics.median(values), max(values))]
-    met = None if target is None else middle >= target[1] if target[0] == '>=' else middle <= target[1]
-    return dict(name=name, unit=unit, median=middle, min=low, max=high, target='' if target is None else f'{target[0]} {target[1]:g}', met=met)
+    low, middle, high = [float(f"{v:.4g}") for v in (min(values), statistics.median(values), max(values))]
+    met = None if target is None else middle >= target[1] if target[0] == ">=" else middle <= target[1]
+    return dict(
+        name=name,
+        unit=unit,
+        median=middle,
+        min=low,
+        max=high,
+        target="" if target is None else f"{target[0]} {target[1]:g}",
+        met=met,
+    )
+
 
 def pairwise(
-    a, b,       # lists of seconds, measured in turn
-)->list:        # how many times longer b took, repeat by repeat
+    a,
+    b,  # lists of seconds, measured in turn
+) -> list:  # how many times longer b took, repeat by repeat
     "The ratio of each pair: what disturbed both cancels."
     return [y / x for x, y in zip(a, b, strict=True)]
 
 # %% ../nbs/17_bench.ipynb #5b0e16b0
-PRODUCTS = 8    # matrix products a repeat, so that a repeat takes about a tenth of a second
+PRODUCTS = 8  # matrix products a repeat, so that a repeat takes about a tenth of a second
+
 
 def matmul_work(
-    dtype:torch.dtype,
-    device:torch.device,
-    n:int=0,            # rows and columns; 0: 1024 on a CPU, 8192 elsewhere
-):                      # function of the repeat, floating-point operations of a repeat
+    dtype: torch.dtype,
+    device: torch.device,
+    n: int = 0,  # rows and columns; 0: 1024 on a CPU, 8192 elsewhere
+):  # function of the repeat, floating-point operations of a repeat
     "Large matrix products: the roof."
-    n = n or (1024 if device.type == 'cpu' else 8192)
+    n = n or (1024 if device.type == "cpu" else 8192)
     a, b, c = torch.randn(3, n, n, device=device).to(dtype)
+
     def do(k):
-        for _ in range(PRODUCTS): torch.mm(a, b, out=c)
-    return do, PRODUCTS * 2 * n ** 3
+        for _ in range(PRODUCTS):
+            torch.mm(a, b, out=c)
+
+    return do, PRODUCTS * 2 * n**3
+
 
 def count_flops(
-    do,         # function without arguments
-)->int:
+    do,  # function without arguments
+) -> int:
     "Floating-point operations of the matrix products and convolutions in a call, forward and backward."
     from torch.utils.flop_counter import FlopCounterMode
-    with FlopCounterMode(display=False) as counter: do()
+
+    with FlopCounterMode(display=False) as counter:
+        do()
     return counter.get_total_flops()
 
 # %% ../nbs/17_bench.ipynb #5b0e16b3
 class TextbookCycleGAN:
     "A CycleGAN as it is usually written, with the networks of `build_networks`."
-    def __init__(self,
-        config:Config,          # networks, task and seed; everything else is the recipe's
-        images:Images,          # without annotations
-        masks,                  # auxiliary masks: anything with sample(n, generator)
-        device:torch.device,
-        steps:int,              # the learning rate falls to zero there
+
+    def __init__(
+        self,
+        config: Config,  # networks, task and seed; everything else is the recipe's
+        images: Images,  # without annotations
+        masks,  # auxiliary masks: anything with sample(n, generator)
+        device: torch.device,
+        steps: int,  # the learning rate falls to zero there
     ):
         torch.manual_seed(config.seed)
         self.config, self.images, self.masks, self.device, self.steps = config, images, masks, device, steps
-        self.networks, self.feedback = build_networks(dataclasses.replace(config, variant='cyclegan', dgcc_feedback='discriminator'), images.channels, None)
-        for network in self.networks.values(): network.to(device)
-        self.critics = [p for n in ('D_x', 'D_z') for p in self.networks[n].parameters()]
-        generators = [p for n in 'EG' for p in self.networks[n].parameters()]
-        self.optimizers = [torch.optim.Adam(p, 2e-4, betas=(.5, .999)) for p in (generators, self.critics)]
+        self.networks, self.feedback = build_networks(
+            dataclasses.replace(config, variant="cyclegan", dgcc_feedback="discriminator"),
+            images.channels,
+            None,
+        )
+        for network in self.networks.values():
+            network.to(device)
+        self.critics = [p for n in ("D_x", "D_z") for p in self.networks[n].parameters()]
+        generators = [p for n in "EG" for p in self.networks[n].parameters()]
+        self.optimizers = [torch.optim.Adam(p, 2e-4, betas=(0.5, 0.999)) for p in (generators, self.critics)]
         self.pools = dict(x=ImagePool(50), z=ImagePool(50))
-    def draw(self, x): return self.networks['E'](x, self.feedback)
-    def paint(self, z, generator): return self.networks['G'](z, torch.randn(len(z), self.config.noise_channels, *z.shape[2:], generator=generator).to(z))
+
+    def draw(self, x):
+        return self.networks["E"](x, self.feedback)
+
+    def paint(self, z, generator):
+        return self.networks["G"](
+            z, torch.randn(len(z), self.config.noise_channels, *z.shape[2:], generator=generator).to(z)
+        )
+
     @torch.no_grad()
-    def write_labels(self, images): return torch.cat([self.draw(normalise(p.to(self.device))).half().cpu() for p in images.pixels.split(16)])
+    def write_labels(self, images):
+        return torch.cat(
+            [self.draw(normalise(p.to(self.device))).half().cpu() for p in images.pixels.split(16)]
+        )
 
 # %% ../nbs/17_bench.ipynb #5b0e16b4
 from fastcore.basics import patch
 
+
 @patch
-def step(self:TextbookCycleGAN, k:int):
+def step(self: TextbookCycleGAN, k: int):
     "One training step on one image and one mask."
-    generator = generator_for(self.config.seed, 'textbook', k)
+    generator = generator_for(self.config.seed, "textbook", k)
     for o in self.optimizers:
-        for group in o.param_groups: group['lr'] = 2e-4 * min(1., 2 * (1 - k / self.steps))
-    x, z = training_batch(self.images, 1, generator, may_flip(self.config)).to(self.device), self.masks.sample(1, generator).to(self.device)
-    D_x, D_z = self.networks['D_x'], self.networks['D_z']
-    for p in self.critics: p.requires_grad_(False)
+        for group in o.param_groups:
+            group["lr"] = 2e-4 * min(1.0, 2 * (1 - k / self.steps))
+    x, z = training_batch(self.images, 1, generator, may_flip(self.config)).to(
+        self.device
+    ), self.masks.sample(1, generator).to(self.device)
+    D_x, D_z = self.networks["D_x"], self.networks["D_z"]
+    for p in self.critics:
+        p.requires_grad_(False)
     labels, painted = self.draw(x), self.paint(z, generator)
     cycles = (self.paint(labels, generator) - x).abs().mean() + (self.draw(painted) - z).abs().mean()
     self._descend(0, [squared_error(D_z(labels), 1) + squared_error(D_x(painted), 1) + 10 * cycles])
-    for p in self.critics: p.requires_grad_(True)
-    old = dict(x=self.pools['x'](painted.detach(), generator), z=self.pools['z'](labels.detach(), generator))
-    self._descend(1, [(squared_error(D(real), 1) + squared_error(D(fake), 0)) / 2 for D, real, fake in ((D_x, x, old['x']), (D_z, z, old['z']))])
+    for p in self.critics:
+        p.requires_grad_(True)
+    old = dict(x=self.pools["x"](painted.detach(), generator), z=self.pools["z"](labels.detach(), generator))
+    self._descend(
+        1,
+        [
+            (squared_error(D(real), 1) + squared_error(D(fake), 0)) / 2
+            for D, real, fake in ((D_x, x, old["x"]), (D_z, z, old["z"]))
+        ],
+    )
+
 
 @patch
-def _descend(self:TextbookCycleGAN, which, losses):
+def _descend(self: TextbookCycleGAN, which, losses):
     self.optimizers[which].zero_grad()
-    for loss in losses: loss.backward()
+    for loss in losses:
+        loss.backward()
     self.optimizers[which].step()
 
 # %% ../nbs/17_bench.ipynb #5b0e16b9
-OURS = dict(equivariance_weight=0., edge_weight=0., disturbance=0., average_decay=0.)       # what aeseg adds to every variant, turned off
+OURS = dict(
+    equivariance_weight=0.0, edge_weight=0.0, disturbance=0.0, average_decay=0.0
+)  # what aeseg adds to every variant, turned off
+
 
 def gan_work(
-    config:Config,
-    images:Images,
-    masks,          # auxiliary masks
+    config: Config,
+    images: Images,
+    masks,  # auxiliary masks
     fabric,
-)->dict:            # {name: function of the repeat}; a repeat handles config.gan_batch images
+) -> dict:  # {name: function of the repeat}; a repeat handles config.gan_batch images
     "Training steps of the textbook and of the variants."
     n, vae = config.gan_batch, VAEStage(config, images.canvas, masks, fabric).vae.eval().requires_grad_(False)
-    textbook = TextbookCycleGAN(config, images, masks, fabric.device, steps=10 ** 9)
+    textbook = TextbookCycleGAN(config, images, masks, fabric.device, steps=10**9)
+
     def steps_of(variant, **values):
         gan = GAN(dataclasses.replace(config, variant=variant, **values), images, masks, vae, fabric)
         return lambda k: gan.step((config.gan_steps // 2 + k) % config.gan_steps)
+
     def textbook_steps(k):
-        for j in range(n): textbook.step(k * n + j)
-    return dict(textbook=textbook_steps, cyclegan=steps_of('cyclegan'), same_work=steps_of('cyclegan', **OURS), **{v: steps_of(v) for v in ('vae', 'dgcc', 'full')})
+        for j in range(n):
+            textbook.step(k * n + j)
+
+    return dict(
+        textbook=textbook_steps,
+        cyclegan=steps_of("cyclegan"),
+        same_work=steps_of("cyclegan", **OURS),
+        **{v: steps_of(v) for v in ("vae", "dgcc", "full")},
+    )
 
 # %% ../nbs/17_bench.ipynb #5b0e16c3
 class MonaiTraining:
     "Training of C as MONAI's tutorials write it."
-    def __init__(self,
-        config:Config,
-        images:Images,
-        labels:torch.Tensor,    # (N, 1, H, W) in [0, 1]
-        network,                # C, fresh
-        device:torch.device,
+
+    def __init__(
+        self,
+        config: Config,
+        images: Images,
+        labels: torch.Tensor,  # (N, 1, H, W) in [0, 1]
+        network,  # C, fresh
+        device: torch.device,
     ):
         from monai import transforms as T
         from monai.data import CacheDataset, DataLoader
         from monai.losses import DiceLoss
-        both, shift = ('image', 'label'), [.05 * s for s in images.canvas]
-        transform = T.Compose([
-            T.EnsureTyped(both),                        # this one is cached
-            T.RandFlipd(both, prob=.5 if may_flip(config) else 0., spatial_axis=1),
-            T.RandAffined(both, prob=1., rotate_range=math.radians(15), scale_range=.15, translate_range=shift, mode=('bilinear', 'nearest'), padding_mode='zeros'),
-            T.RandAdjustContrastd('image', prob=1., gamma=(.7, 1.3)), T.RandScaleIntensityd('image', factors=.15, prob=1.), T.ScaleIntensityRanged('image', 0., 1., -1., 1.)]).set_random_state(config.seed)
-        rows = [dict(image=p.float() / 255, label=(l > .5).float()) for p, l in zip(images.pixels, labels)]
-        self.loader = DataLoader(CacheDataset(rows, transform, progress=False), batch_size=config.segmentation_batch, shuffle=True, drop_last=True)
-        self.network, self.device, self.batches, self.loss = network.to(device), device, self.endless(), DiceLoss(sigmoid=True)
+
+        both, shift = ("image", "label"), [0.05 * s for s in images.canvas]
+        transform = T.Compose(
+            [
+                T.EnsureTyped(both),  # this one is cached
+                T.RandFlipd(both, prob=0.5 if may_flip(config) else 0.0, spatial_axis=1),
+                T.RandAffined(
+                    both,
+                    prob=1.0,
+                    rotate_range=math.radians(15),
+                    scale_range=0.15,
+                    translate_range=shift,
+                    mode=("bilinear", "nearest"),
+                    padding_mode="zeros",
+                ),
+                T.RandAdjustContrastd("image", prob=1.0, gamma=(0.7, 1.3)),
+                T.RandScaleIntensityd("image", factors=0.15, prob=1.0),
+                T.ScaleIntensityRanged("image", 0.0, 1.0, -1.0, 1.0),
+            ]
+        ).set_random_state(config.seed)
+        rows = [dict(image=p.float() / 255, label=(l > 0.5).float()) for p, l in zip(images.pixels, labels)]
+        self.loader = DataLoader(
+            CacheDataset(rows, transform, progress=False),
+            batch_size=config.segmentation_batch,
+            shuffle=True,
+            drop_last=True,
+        )
+        self.network, self.device, self.batches, self.loss = (
+            network.to(device),
+            device,
+            self.endless(),
+            DiceLoss(sigmoid=True),
+        )
         self.optimizer = torch.optim.Adam(self.network.parameters(), 1e-3)
+
     def endless(self):
-        while True: yield from self.loader
+        while True:
+            yield from self.loader
+
     def step(self, k=None):
         batch = next(self.batches)
-        self.optimizer.zero_grad(); loss = self.loss(self.network(batch['image'].to(self.device)), batch['label'].to(self.device))
-        loss.backward(); self.optimizer.step()
+        self.optimizer.zero_grad()
+        loss = self.loss(self.network(batch["image"].to(self.device)), batch["label"].to(self.device))
+        loss.backward()
+        self.optimizer.step()
         return loss.detach()
 
 # %% ../nbs/17_bench.ipynb #5b0e16c4
 def segmentation_work(
-    config:Config,
-    images:Images,          # at least config.segmentation_batch
-    labels:torch.Tensor,    # (N, 1, H, W) in [0, 1]
+    config: Config,
+    images: Images,  # at least config.segmentation_batch
+    labels: torch.Tensor,  # (N, 1, H, W) in [0, 1]
     fabric,
-):                          # {name: function of the repeat}; a repeat handles config.segmentation_batch images
+):  # {name: function of the repeat}; a repeat handles config.segmentation_batch images
     "Training steps of C, by MONAI's loop and by aeseg."
-    if len(images) < config.segmentation_batch: raise InputError(f'{len(images)} training images are fewer than segmentation_batch={config.segmentation_batch}; give more images, or -p segmentation_batch={len(images)}')
-    stage, rival = [Segmentation(config, images, labels, torch.ones(len(labels)), torch.ones(len(labels), dtype=torch.bool), fabric) for _ in range(2)]
+    if len(images) < config.segmentation_batch:
+        raise InputError(
+            f"{len(images)} training images are fewer than segmentation_batch={config.segmentation_batch};"
+            f" give more images, or -p segmentation_batch={len(images)}"
+        )
+    stage, rival = [
+        Segmentation(
+            config, images, labels, torch.ones(len(labels)), torch.ones(len(labels), dtype=torch.bool), fabric
+        )
+        for _ in range(2)
+    ]
     monai = MonaiTraining(config, images, labels, rival.network, fabric.device)
     return dict(monai_training=monai.step, segmentation=lambda k: stage.step(k % config.segmentation_steps))
 
 # %% ../nbs/17_bench.ipynb #5b0e16c5b
 def training_work(
-    config:Config,      # of a task that has phantoms
-)->dict:                # 'labels': of VAE and GAN; 'round': of C in one round; floating-point operations
+    config: Config,  # of a task that has phantoms
+) -> dict:  # 'labels': of VAE and GAN; 'round': of C in one round; floating-point operations
     "Operations of the matrix products and convolutions of a training, forward and backward. Raises `InputError` for a task without phantoms."
-    if config.task not in PHANTOMS: raise InputError(f'there are no phantoms of task={config.task!r} to count on; take one of {", ".join(PHANTOMS)}')
+    if config.task not in PHANTOMS:
+        raise InputError(
+            f'there are no phantoms of task={config.task!r} to count on; take one of {", ".join(PHANTOMS)}'
+        )
     n, side = 1, 64
-    small = dataclasses.replace(config, size=side, shape='masks', vae_batch=n, gan_batch=n, segmentation_batch=n, accelerator='cpu', devices=1, precision='32-true', compile=False)
+    small = dataclasses.replace(
+        config,
+        size=side,
+        shape="masks",
+        vae_batch=n,
+        gan_batch=n,
+        segmentation_batch=n,
+        accelerator="cpu",
+        devices=1,
+        precision="32-true",
+        compile=False,
+    )
     with tempfile.TemporaryDirectory() as folder:
-        images = load_images([write_phantoms(Path(folder)/'images', config.task, n, 0, size=(side, side))], side)
-        masks = make_auxiliary(small, images.canvas, [write_phantom_masks(Path(folder)/'masks', config.task, n)])
-    fabric, labels = make_fabric(small), masks.sample(n, generator_for(config.seed, 'bench', 0))
-    stage = VAEStage(small, images.canvas, masks, fabric); vae = count_flops(lambda: stage.step(0))
+        images = load_images(
+            [write_phantoms(Path(folder) / "images", config.task, n, 0, size=(side, side))], side
+        )
+        masks = make_auxiliary(
+            small, images.canvas, [write_phantom_masks(Path(folder) / "masks", config.task, n)]
+        )
+    fabric, labels = make_fabric(small), masks.sample(n, generator_for(config.seed, "bench", 0))
+    stage = VAEStage(small, images.canvas, masks, fabric)
+    vae = count_flops(lambda: stage.step(0))
     gan = GAN(small, images, masks, stage.vae.eval().requires_grad_(False), fabric)
     segmentation = Segmentation(small, images, labels, torch.ones(n), torch.ones(n, dtype=torch.bool), fabric)
     step = lambda do, steps: count_flops(lambda: do(steps // 2)) * steps
     scale = (config.size / side) ** 2 / n
-    return dict(labels=scale * (vae * config.vae_steps * config.vae_batch + step(gan.step, config.gan_steps) * config.gan_batch),
-                round=scale * step(segmentation.step, config.segmentation_steps) * config.segmentation_batch)
+    return dict(
+        labels=scale
+        * (vae * config.vae_steps * config.vae_batch + step(gan.step, config.gan_steps) * config.gan_batch),
+        round=scale * step(segmentation.step, config.segmentation_steps) * config.segmentation_batch,
+    )
 
 # %% ../nbs/17_bench.ipynb #5b0e16c7
 @torch.no_grad()
 def monai_predict(
-    network,        # C
-    canvas,         # (height, width)
-    channels:int,   # 1 or 3
-    images,         # folder
-    out,            # folder for the masks
-    device:torch.device,
+    network,  # C
+    canvas,  # (height, width)
+    channels: int,  # 1 or 3
+    images,  # folder
+    out,  # folder for the masks
+    device: torch.device,
 ):
     "Write a mask for each image, as a plain MONAI loop does."
     from monai import transforms as T
     from monai.data import PILReader
-    colour = (lambda image: image.convert('RGB')) if channels == 3 else None
-    with silent():                  # LoadImage sets up readers of DICOM as well, which this loop does not use
-        load = T.Compose([T.LoadImage(PILReader(colour, reverse_indexing=False), ensure_channel_first=True), T.ScaleIntensityRangePercentiles(.5, 99.5, -1, 1, clip=True)])
-    resize, finish = T.Resize(canvas), T.Compose([T.Activations(sigmoid=True), T.AsDiscrete(threshold=.5)])
+
+    colour = (lambda image: image.convert("RGB")) if channels == 3 else None
+    with silent():  # LoadImage sets up readers of DICOM as well, which this loop does not use
+        load = T.Compose(
+            [
+                T.LoadImage(PILReader(colour, reverse_indexing=False), ensure_channel_first=True),
+                T.ScaleIntensityRangePercentiles(0.5, 99.5, -1, 1, clip=True),
+            ]
+        )
+    resize, finish = T.Resize(canvas), T.Compose([T.Activations(sigmoid=True), T.AsDiscrete(threshold=0.5)])
     network.eval()
     for id, path in image_paths(images).items():
         x = load(path)
         logits = network(resize(x)[None].to(device))[0]
-        mask = finish(T.Resize(x.shape[1:], mode='bilinear')(logits))
-        write_mask(Path(out)/f'{id}.png', mask[0].cpu().numpy())
+        mask = finish(T.Resize(x.shape[1:], mode="bilinear")(logits))
+        write_mask(Path(out) / f"{id}.png", mask[0].cpu().numpy())
     network.train()
 
+
 def predict_work(
-    config:Config,
-    images:Images,      # for the canvas
-    network,            # C
-    files,              # folder of images
-    scratch,            # folder to write to
-    device:torch.device,
-):                      # {name: function of the repeat}; a repeat handles all files
+    config: Config,
+    images: Images,  # for the canvas
+    network,  # C
+    files,  # folder of images
+    scratch,  # folder to write to
+    device: torch.device,
+):  # {name: function of the repeat}; a repeat handles all files
     "Prediction by MONAI's loop and by aeseg."
-    run = Run.open(Path(scratch)/'run', dataclasses.replace(config, rounds=max(1, config.rounds)))
-    save_model(run.folder/'model.safetensors', network, images)
-    return dict(monai_predict=lambda k: monai_predict(network, images.canvas, images.channels, files, Path(scratch)/'monai', device), predict=lambda k: predict(run.folder, files, Path(scratch)/'aeseg'))
+    run = Run.open(Path(scratch) / "run", dataclasses.replace(config, rounds=max(1, config.rounds)))
+    save_model(run.folder / "model.safetensors", network, images)
+    return dict(
+        monai_predict=lambda k: monai_predict(
+            network, images.canvas, images.channels, files, Path(scratch) / "monai", device
+        ),
+        predict=lambda k: predict(run.folder, files, Path(scratch) / "aeseg"),
+    )
 
 # %% ../nbs/17_bench.ipynb #5b0e16d1
 class DiceMeter:
     "Mean Dice of labels against human masks, at the images' own size; for measuring only."
-    def __init__(self,
-        images:Images,
-        truth,          # for `TrueMasks`; images without a mask do not count
+
+    def __init__(
+        self,
+        images: Images,
+        truth,  # for `TrueMasks`; images without a mask do not count
     ):
         masks, self.placements, self.truth = TrueMasks(truth), images.placements, {}
         for k, i in enumerate(images.ids):
-            if i not in masks: continue
+            if i not in masks:
+                continue
             mask, size = masks[i], (images.placements[k].height, images.placements[k].width)
-            if mask.shape != size: raise InputError(f'{masks.paths[i]} is {mask.shape} and its image {size} (height, width); both must be of one size')
-            self.truth[k] = np.packbits(mask)           # a bit a pixel
-        if not self.truth: raise InputError(f'none of the {len(images)} images has a true mask of its name; give a data set with masks/')
+            if mask.shape != size:
+                raise InputError(
+                    f"{masks.paths[i]} is {mask.shape} and its image {size} (height, width); both must be of"
+                    " one size"
+                )
+            self.truth[k] = np.packbits(mask)  # a bit a pixel
+        if not self.truth:
+            raise InputError(
+                f"none of the {len(images)} images has a true mask of its name; give a data set with masks/"
+            )
 
-    def __call__(self, labels)->float:      # (N, 1, H, W) on the canvas, in [0, 1] or uint8
+    def __call__(self, labels) -> float:  # (N, 1, H, W) on the canvas, in [0, 1] or uint8
         scores = []
         for k, bits in self.truth.items():
-            p = self.placements[k]; true = np.unpackbits(bits, count=p.height * p.width).astype(bool).reshape(p.height, p.width)
-            drawn = from_canvas(probability(labels[k])[0].numpy(), p); total = drawn.sum() + true.sum()
-            scores.append(2 * (drawn & true).sum() / total if total else 1.)
+            p = self.placements[k]
+            true = np.unpackbits(bits, count=p.height * p.width).astype(bool).reshape(p.height, p.width)
+            drawn = from_canvas(probability(labels[k])[0].numpy(), p)
+            total = drawn.sum() + true.sum()
+            scores.append(2 * (drawn & true).sum() / total if total else 1.0)
         return float(np.mean(scores))
 
 # %% ../nbs/17_bench.ipynb #5b0e16d3
 def learning_curve(
-    step,               # function of the step
-    steps:int,
-    labels,             # gives the present labels
-    measure,            # labels -> Dice
-    points:int=24,      # measurements, evenly spaced, the last one at the end
-    seconds:float=0.,   # already on the clock
-    device=torch.device('cpu'),
+    step,  # function of the step
+    steps: int,
+    labels,  # gives the present labels
+    measure,  # labels -> Dice
+    points: int = 24,  # measurements, evenly spaced, the last one at the end
+    seconds: float = 0.0,  # already on the clock
+    device=torch.device("cpu"),
     clock=time.perf_counter,
-):                      # yields dicts: step, minutes, dice
+):  # yields dicts: step, minutes, dice
     "Train and measure by turns; the clock stands still while measuring."
     ends = sorted({max(1, round(steps * j / points)) for j in range(1, points + 1)})
     for start, end in zip([0, *ends], ends):
         began = clock()
-        for k in range(start, end): step(k)
-        wait_for(device); seconds += clock() - began
+        for k in range(start, end):
+            step(k)
+        wait_for(device)
+        seconds += clock() - began
         yield dict(step=end, minutes=round(seconds / 60, 6), dice=round(measure(labels()), 5))
 
+
 def holds(
-    curve,          # dicts with minutes and dice, in order
-    level:float,
-):                  # minutes, or None
+    curve,  # dicts with minutes and dice, in order
+    level: float,
+):  # minutes, or None
     "The first minute from which all measurements are at least `level`."
-    below = [j for j, point in enumerate(curve) if point['dice'] < level]
-    later = curve[below[-1] + 1:] if below else curve
-    return later[0]['minutes'] if later else None
+    below = [j for j, point in enumerate(curve) if point["dice"] < level]
+    later = curve[below[-1] + 1 :] if below else curve
+    return later[0]["minutes"] if later else None
 
 # %% ../nbs/17_bench.ipynb #5b0e16d5
-LEVEL, MINUTES = .88, 8.        # the promise for HC18: `full` holds this Dice within so many minutes on two cores
+LEVEL, MINUTES = 0.88, 8.0  # the promise for HC18: `full` holds this Dice within so many minutes on two cores
+
 
 def time_to_quality(
-    config:Config,
-    images:Images,          # training images, without annotations
-    masks,                  # auxiliary masks
-    truth,                  # human masks, for measuring only: see `TrueMasks`
+    config: Config,
+    images: Images,  # training images, without annotations
+    masks,  # auxiliary masks
+    truth,  # human masks, for measuring only: see `TrueMasks`
     fabric,
-    minutes:float=MINUTES,  # of the textbook; `full` takes the steps of its configuration
-    points:int=24,          # measurements of each
-    echo=print,             # told each measurement
-)->dict:                    # level, textbook_steps, curves {name: dicts of step, minutes, dice}, holds {name: minutes or None}
+    minutes: float = MINUTES,  # of the textbook; `full` takes the steps of its configuration
+    points: int = 24,  # measurements of each
+    echo=print,  # told each measurement
+) -> (
+    dict
+):  # level, textbook_steps, curves {name: dicts of step, minutes, dice}, holds {name: minutes or None}
     "The quality of pseudo labels over minutes of training: `full`, then the textbook."
     measure, device, curves = DiceMeter(images, truth), fabric.device, dict(full=[], textbook=[])
-    def follow(name, step, steps, labels, seconds=0.):
+
+    def follow(name, step, steps, labels, seconds=0.0):
         for point in learning_curve(step, steps, labels, measure, points, seconds, device):
-            curves[name].append(point); echo(f'{name:9}step {point["step"]:<6}{point["minutes"]:6.2f} min   Dice {point["dice"]:.3f}')
-    began, full = time.perf_counter(), dataclasses.replace(config, variant='full')
+            curves[name].append(point)
+            echo(f'{name:9}step {point["step"]:<6}{point["minutes"]:6.2f} min   Dice {point["dice"]:.3f}')
+
+    began, full = time.perf_counter(), dataclasses.replace(config, variant="full")
     stage = VAEStage(full, images.canvas, masks, fabric)
-    for k in range(full.vae_steps): stage.step(k)
-    gan = GAN(full, images, masks, stage.vae.eval().requires_grad_(False), fabric); wait_for(device)
-    follow('full', gan.step, full.gan_steps, lambda: gan.write_labels(images), time.perf_counter() - began)
+    for k in range(full.vae_steps):
+        stage.step(k)
+    gan = GAN(full, images, masks, stage.vae.eval().requires_grad_(False), fabric)
+    wait_for(device)
+    follow("full", gan.step, full.gan_steps, lambda: gan.write_labels(images), time.perf_counter() - began)
     make = lambda steps: TextbookCycleGAN(config, images, masks, device, steps)
-    steps = max(points, round(60 * minutes / statistics.median(interleave(dict(t=make(10 ** 9).step), 10, 3, device)['t'])))
+    steps = max(
+        points,
+        round(60 * minutes / statistics.median(interleave(dict(t=make(10**9).step), 10, 3, device)["t"])),
+    )
     textbook = make(steps)
-    follow('textbook', textbook.step, steps, lambda: textbook.write_labels(images))
-    return dict(level=LEVEL, textbook_steps=steps, curves=curves, holds={name: holds(curve, LEVEL) for name, curve in curves.items()})
+    follow("textbook", textbook.step, steps, lambda: textbook.write_labels(images))
+    return dict(
+        level=LEVEL,
+        textbook_steps=steps,
+        curves=curves,
+        holds={name: holds(curve, LEVEL) for name, curve in curves.items()},
+    )
 
 # %% ../nbs/17_bench.ipynb #5b0e16d8
-def precision_of(fabric)->str: return str(fabric.strategy.precision.precision)
-def processor()->str:
+def precision_of(fabric) -> str:
+    return str(fabric.strategy.precision.precision)
+
+
+def processor() -> str:
     "What the processor calls itself."
-    try: names = [line.split(':')[1].strip() for line in Path('/proc/cpuinfo').read_text().splitlines() if line.startswith('model name')]
-    except OSError: names = []
+    try:
+        names = [
+            line.split(":")[1].strip()
+            for line in Path("/proc/cpuinfo").read_text().splitlines()
+            if line.startswith("model name")
+        ]
+    except OSError:
+        names = []
     return names[0] if names else platform.processor() or platform.machine()
 
+
 def measure_speeds(
-    config:Config,
-    images:Images,      # training images
-    masks,              # auxiliary masks
-    files,              # folder of images to predict
-    scratch,            # folder to write to
+    config: Config,
+    images: Images,  # training images
+    masks,  # auxiliary masks
+    files,  # folder of images to predict
+    scratch,  # folder to write to
     fabric,
-    repeats:int,
-    echo=print,         # told what comes next
-):                      # seconds {name: one a repeat}, images a repeat {name: number}, floating-point operations a repeat {name: number}
+    repeats: int,
+    echo=print,  # told what comes next
+):  # seconds {name: one a repeat}, images a repeat {name: number}, floating-point operations a repeat {name: number}
     "Time everything that is compared."
-    device, labels = fabric.device, masks.sample(len(images), generator_for(config.seed, 'bench', 0))
-    products = {name: matmul_work(dtype, device) for name, dtype in (('matmul', {'bf16-mixed': torch.bfloat16}.get(precision_of(fabric), torch.float32)), ('matmul_float32', torch.float32))}
-    gan, segmentation = gan_work(config, images, masks, fabric), segmentation_work(config, images, labels, fabric)
-    network = Segmentation(config, images, labels, torch.ones(len(labels)), torch.ones(len(labels), dtype=torch.bool), fabric).network
+    device, labels = fabric.device, masks.sample(len(images), generator_for(config.seed, "bench", 0))
+    products = {
+        name: matmul_work(dtype, device)
+        for name, dtype in (
+            ("matmul", {"bf16-mixed": torch.bfloat16}.get(precision_of(fabric), torch.float32)),
+            ("matmul_float32", torch.float32),
+        )
+    }
+    gan, segmentation = gan_work(config, images, masks, fabric), segmentation_work(
+        config, images, labels, fabric
+    )
+    network = Segmentation(
+        config, images, labels, torch.ones(len(labels)), torch.ones(len(labels), dtype=torch.bool), fabric
+    ).network
     prediction, seconds = predict_work(config, images, network, files, scratch, device), {}
-    for name, work in (('training steps of the GAN', {**gan, **{n: do for n, (do, _) in products.items()}}), ('training of the segmentation network', segmentation), ('prediction', prediction)):
-        echo(f'timing: {name}'); seconds |= interleave(work, repeats, device=device)
-    count = {**dict.fromkeys(gan, config.gan_batch), **dict.fromkeys(segmentation, config.segmentation_batch), **dict.fromkeys(prediction, len(image_paths(files)))}
-    return seconds, count, {**{name: count_flops(lambda: do(0)) for name, do in gan.items()}, **{name: f for name, (_, f) in products.items()}}
+    for name, work in (
+        ("training steps of the GAN", {**gan, **{n: do for n, (do, _) in products.items()}}),
+        ("training of the segmentation network", segmentation),
+        ("prediction", prediction),
+    ):
+        echo(f"timing: {name}")
+        seconds |= interleave(work, repeats, device=device)
+    count = {
+        **dict.fromkeys(gan, config.gan_batch),
+        **dict.fromkeys(segmentation, config.segmentation_batch),
+        **dict.fromkeys(prediction, len(image_paths(files))),
+    }
+    return (
+        seconds,
+        count,
+        {
+            **{name: count_flops(lambda: do(0)) for name, do in gan.items()},
+            **{name: f for name, (_, f) in products.items()},
+        },
+    )
 
 # %% ../nbs/17_bench.ipynb #5b0e16d9
-COMPARISONS = (     # name, slower, faster, target
-    ('GAN step, `cyclegan` against the textbook', 'textbook', 'cyclegan', ('>=', 2.)),
-    ('GAN step, the same work against the textbook', 'textbook', 'same_work', None), ('GAN step, `full` against the textbook', 'textbook', 'full', None),
-    ('segmentation training against MONAI', 'monai_training', 'segmentation', ('>=', 1.3)), ('`predict` against MONAI', 'monai_predict', 'predict', ('>=', 1.5)))
+COMPARISONS = (  # name, slower, faster, target
+    ("GAN step, `cyclegan` against the textbook", "textbook", "cyclegan", (">=", 2.0)),
+    ("GAN step, the same work against the textbook", "textbook", "same_work", None),
+    ("GAN step, `full` against the textbook", "textbook", "full", None),
+    ("segmentation training against MONAI", "monai_training", "segmentation", (">=", 1.3)),
+    ("`predict` against MONAI", "monai_predict", "predict", (">=", 1.5)),
+)
+
 
 def compare_speeds(
-    seconds, count, flops,      # from `measure_speeds`
-):                              # speeds and ratios, lists of `measurement`
+    seconds,
+    count,
+    flops,  # from `measure_speeds`
+):  # speeds and ratios, lists of `measurement`
     "What the times say."
-    speeds = [measurement(name, 'images/s', [n / s for s in seconds[name]]) for name, n in count.items()]
-    speeds += [measurement(name, 'GFLOP/s', [flops[name] / s / 1e9 for s in seconds[name]]) for name in ('matmul', 'matmul_float32')]
-    ratios = [measurement(name, 'times', pairwise(seconds[fast], seconds[slow]), target) for name, slow, fast, target in COMPARISONS]
-    for name, target in (('vae', ('<=', 35.)), ('dgcc', ('<=', 35.)), ('full', None)):
-        ratios.append(measurement(f'what `{name}` adds to `cyclegan`', '%', [100 * (r - 1) for r in pairwise(seconds['cyclegan'], seconds[name])], target))
-    for name, roof in (('cyclegan', 'matmul'), ('full', 'matmul'), ('textbook', 'matmul_float32')):
+    speeds = [measurement(name, "images/s", [n / s for s in seconds[name]]) for name, n in count.items()]
+    speeds += [
+        measurement(name, "GFLOP/s", [flops[name] / s / 1e9 for s in seconds[name]])
+        for name in ("matmul", "matmul_float32")
+    ]
+    ratios = [
+        measurement(name, "times", pairwise(seconds[fast], seconds[slow]), target)
+        for name, slow, fast, target in COMPARISONS
+    ]
+    for name, target in (("vae", ("<=", 35.0)), ("dgcc", ("<=", 35.0)), ("full", None)):
+        ratios.append(
+            measurement(
+                f"what `{name}` adds to `cyclegan`",
+                "%",
+                [100 * (r - 1) for r in pairwise(seconds["cyclegan"], seconds[name])],
+                target,
+            )
+        )
+    for name, roof in (("cyclegan", "matmul"), ("full", "matmul"), ("textbook", "matmul_float32")):
         share = [100 * flops[name] / flops[roof] * r for r in pairwise(seconds[name], seconds[roof])]
-        ratios.append(measurement(f'share of the peak, `{name}`', '%', share))
+        ratios.append(measurement(f"share of the peak, `{name}`", "%", share))
     return speeds, ratios
 
 # %% ../nbs/17_bench.ipynb #5b0e16e2
-FILES = 64      # images to predict, at most
+FILES = 64  # images to predict, at most
+
 
 def bench_data(
-    config:Config,
-    folders,        # image folders; none: phantoms
-    aux_masks,      # folders of masks of another data set
-    scratch,        # folder to write to
-):                  # training images, auxiliary masks, folder of images to predict
+    config: Config,
+    folders,  # image folders; none: phantoms
+    aux_masks,  # folders of masks of another data set
+    scratch,  # folder to write to
+):  # training images, auxiliary masks, folder of images to predict
     "What the benchmark works on. Raises `InputError`."
-    small, scratch = config.preset == 'smoke', Path(scratch)
-    own = {Path(f).resolve() for f in folders} & {p for f in aux_masks for p in (Path(f).resolve(), Path(f).resolve().parent)}
-    if own: raise InputError(f'{min(own)} is given as --images and as --aux-masks, but its own masks must not enter training; give masks of another data set')
+    small, scratch = config.preset == "smoke", Path(scratch)
+    own = {Path(f).resolve() for f in folders} & {
+        p for f in aux_masks for p in (Path(f).resolve(), Path(f).resolve().parent)
+    }
+    if own:
+        raise InputError(
+            f"{min(own)} is given as --images and as --aux-masks, but its own masks must not enter training;"
+            " give masks of another data set"
+        )
     if not folders:
-        if config.task not in PHANTOMS: raise InputError(f'there are no phantoms of task={config.task!r}; give a folder with --images')
+        if config.task not in PHANTOMS:
+            raise InputError(f"there are no phantoms of task={config.task!r}; give a folder with --images")
         size = tuple(v * (1 if small else 4) for v in SIZES[config.task])
-        folders = [write_phantoms(scratch/'phantoms', config.task, max(config.segmentation_batch, 8 if small else 32), 0, size=size)]
-        if config.shape != 'ellipse' and not aux_masks: aux_masks = [write_phantom_masks(scratch/'auxiliary', config.task, 32)]
-    images = load_images(folders, config.size).split('train')
-    if len(images) < 2: raise InputError(f'{folders[0]} has {len(images)} training image(s); at least 2 are needed, marked "train" in splits.csv or without a splits.csv')
-    (scratch/'files').mkdir()
+        folders = [
+            write_phantoms(
+                scratch / "phantoms",
+                config.task,
+                max(config.segmentation_batch, 8 if small else 32),
+                0,
+                size=size,
+            )
+        ]
+        if config.shape != "ellipse" and not aux_masks:
+            aux_masks = [write_phantom_masks(scratch / "auxiliary", config.task, 32)]
+    images = load_images(folders, config.size).split("train")
+    if len(images) < 2:
+        raise InputError(
+            f'{folders[0]} has {len(images)} training image(s); at least 2 are needed, marked "train" in'
+            " splits.csv or without a splits.csv"
+        )
+    (scratch / "files").mkdir()
     paths = {i: p for f in folders for i, p in image_paths(f).items()}
-    for i in images.ids[:8 if small else FILES]: (scratch/'files'/paths[i].name).symlink_to(paths[i].resolve())
-    return images, make_auxiliary(config, images.canvas, aux_masks), scratch/'files'
+    for i in images.ids[: 8 if small else FILES]:
+        (scratch / "files" / paths[i].name).symlink_to(paths[i].resolve())
+    return images, make_auxiliary(config, images.canvas, aux_masks), scratch / "files"
 
 # %% ../nbs/17_bench.ipynb #5b0e16e3
 def bench(
-    images=(),              # data-set folder, or a list of such; none: phantoms
-    out='runs/bench',       # folder for bench.json, bench.csv and bench.png
-    repeats:int=None,       # measured repeats (11, with preset smoke 3)
-    minutes:float=None,     # training of the textbook CycleGAN for time to quality (8, with preset smoke 0.05)
-    aux_masks=(),           # folder or list of folders with masks of another data set
-    echo=print,             # told what is being done
-    **parameters            # preset, task, accelerator, precision, ...: any field of `Config`
-)->dict:                    # what bench.json holds
+    images=(),  # data-set folder, or a list of such; none: phantoms
+    out="runs/bench",  # folder for bench.json, bench.csv and bench.png
+    repeats: int = None,  # measured repeats (11, with preset smoke 3)
+    minutes: float = None,  # training of the textbook CycleGAN for time to quality (8, with preset smoke 0.05)
+    aux_masks=(),  # folder or list of folders with masks of another data set
+    echo=print,  # told what is being done
+    **parameters,  # preset, task, accelerator, precision, ...: any field of `Config`
+) -> dict:  # what bench.json holds
     "Measure speed, and with true masks time to quality, on this machine. Raises `InputError`."
     folders, aux_masks = [[f] if isinstance(f, (str, Path)) else list(f or ()) for f in (images, aux_masks)]
-    drawn = not folders and parameters.get('task') in ('lung', 'liver')     # phantoms without an ellipse prior
-    config = make_config(**{'shape': 'masks' if aux_masks or drawn else 'ellipse', **parameters})
-    small = config.preset == 'smoke'
-    repeats, minutes = (3 if small else 11) if repeats is None else repeats, (.05 if small else MINUTES) if minutes is None else minutes
-    if not repeats >= 1: raise InputError(f'repeats={repeats} must be at least 1')
-    if not minutes > 0: raise InputError(f'minutes={minutes} must be above 0')
+    drawn = not folders and parameters.get("task") in ("lung", "liver")  # phantoms without an ellipse prior
+    config = make_config(**{"shape": "masks" if aux_masks or drawn else "ellipse", **parameters})
+    small = config.preset == "smoke"
+    repeats, minutes = (3 if small else 11) if repeats is None else repeats, (
+        (0.05 if small else MINUTES) if minutes is None else minutes
+    )
+    if not repeats >= 1:
+        raise InputError(f"repeats={repeats} must be at least 1")
+    if not minutes > 0:
+        raise InputError(f"minutes={minutes} must be above 0")
     fabric, out = make_fabric(config), Path(out)
     with _scratch(out) as scratch:
         data, masks, files = bench_data(config, folders, aux_masks, scratch)
-        truth, load = find_truth('auto', folders) if folders else None, [round(v, 2) for v in os.getloadavg()] if hasattr(os, 'getloadavg') else None
-        echo(f'measuring on {len(data)} {"images" if folders else "phantoms"}, canvas {data.canvas[0]} x {data.canvas[1]}, {precision_of(fabric)}, {torch.get_num_threads()} thread(s), {repeats} repeats')
-        speeds, ratios = compare_speeds(*(times := measure_speeds(config, data, masks, files, scratch, fabric, repeats, echo)))
+        truth, load = find_truth("auto", folders) if folders else None, (
+            [round(v, 2) for v in os.getloadavg()] if hasattr(os, "getloadavg") else None
+        )
+        echo(
+            f'measuring on {len(data)} {"images" if folders else "phantoms"}, canvas {data.canvas[0]} x'
+            f" {data.canvas[1]}, {precision_of(fabric)}, {torch.get_num_threads()} thread(s), {repeats}"
+            " repeats"
+        )
+        speeds, ratios = compare_speeds(
+            *(times := measure_speeds(config, data, masks, files, scratch, fabric, repeats, echo))
+        )
         quality = time_to_quality(config, data, masks, truth, fabric, minutes, echo=echo) if truth else None
-    facts = dict(provenance(), processor=processor(), device=str(fabric.device), precision=precision_of(fabric), load_average=load, data=[Path(f).name for f in folders] or ['phantoms'],
-                 training_images=len(data), canvas=list(data.canvas), repeats=repeats)
-    result = dict(facts, config=dataclasses.asdict(config), speeds=speeds, ratios=ratios + _promises(quality), flops=times[2], seconds={n: [round(s, 6) for s in ss] for n, ss in times[0].items()}, time_to_quality=quality)
+    facts = dict(
+        provenance(),
+        processor=processor(),
+        device=str(fabric.device),
+        precision=precision_of(fabric),
+        load_average=load,
+        data=[Path(f).name for f in folders] or ["phantoms"],
+        training_images=len(data),
+        canvas=list(data.canvas),
+        repeats=repeats,
+    )
+    result = dict(
+        facts,
+        config=dataclasses.asdict(config),
+        speeds=speeds,
+        ratios=ratios + _promises(quality),
+        flops=times[2],
+        seconds={n: [round(s, 6) for s in ss] for n, ss in times[0].items()},
+        time_to_quality=quality,
+    )
     write_bench(result, out)
     return result
 
@@ -446,50 +734,82 @@ def _scratch(out):
     "A temporary folder in `out`, so that a place that cannot be written to is found before the work."
     try:
         out.mkdir(parents=True, exist_ok=True)
-        return tempfile.TemporaryDirectory(dir=out, prefix='.bench')
-    except OSError as e: raise InputError(f'cannot write to {out} ({e.strerror}); choose an --out folder that can be written to') from None
+        return tempfile.TemporaryDirectory(dir=out, prefix=".bench")
+    except OSError as e:
+        raise InputError(
+            f"cannot write to {out} ({e.strerror}); choose an --out folder that can be written to"
+        ) from None
+
 
 def _promises(quality):
     "Minutes until the level is held, as measurements; without end where it never is."
-    if not quality: return []
+    if not quality:
+        return []
     named = lambda name: f'minutes until `{name}` holds Dice {quality["level"]:g}'
-    return [measurement(named(name), 'min', [math.inf if m is None else m], ('<=', MINUTES) if name == 'full' else None) for name, m in quality['holds'].items()]
+    return [
+        measurement(
+            named(name), "min", [math.inf if m is None else m], ("<=", MINUTES) if name == "full" else None
+        )
+        for name, m in quality["holds"].items()
+    ]
 
 # %% ../nbs/17_bench.ipynb #5b0e16e6
 def draw_bench(
-    result:dict,    # of `bench`
-):                  # matplotlib Figure
+    result: dict,  # of `bench`
+):  # matplotlib Figure
     "Ratios with their spread and targets; below, if measured, Dice over minutes."
     from matplotlib.figure import Figure
-    curves = result['time_to_quality'] and result['time_to_quality']['curves']
-    figure = Figure((7.5, 5.2 if curves else 3.), layout='constrained')
+
+    curves = result["time_to_quality"] and result["time_to_quality"]["curves"]
+    figure = Figure((7.5, 5.2 if curves else 3.0), layout="constrained")
     axes = figure.subplots(2 if curves else 1, 2, squeeze=False)
-    for ax, unit, title in zip(axes[0], ('times', '%'), ('how many times faster', 'percent')):
-        rows = [r for r in result['ratios'] if r['unit'] == unit][::-1]
+    for ax, unit, title in zip(axes[0], ("times", "%"), ("how many times faster", "percent")):
+        rows = [r for r in result["ratios"] if r["unit"] == unit][::-1]
         for y, r in enumerate(rows):
-            ax.barh(y, r['median'], color='tab:blue' if r['met'] in (None, True) else 'tab:orange'); ax.plot([r['min'], r['max']], [y, y], 'k', lw=1)
-            if r['target']: ax.plot([float(r['target'].split()[1])] * 2, [y - .45, y + .45], 'r', lw=2)
-        ax.set_yticks(range(len(rows)), [r['name'].replace('`', '') for r in rows], fontsize=6); ax.set_title(title + ' (line: spread; red: target)', fontsize=7); ax.tick_params('x', labelsize=7)
+            ax.barh(y, r["median"], color="tab:blue" if r["met"] in (None, True) else "tab:orange")
+            ax.plot([r["min"], r["max"]], [y, y], "k", lw=1)
+            if r["target"]:
+                ax.plot([float(r["target"].split()[1])] * 2, [y - 0.45, y + 0.45], "r", lw=2)
+        ax.set_yticks(range(len(rows)), [r["name"].replace("`", "") for r in rows], fontsize=6)
+        ax.set_title(title + " (line: spread; red: target)", fontsize=7)
+        ax.tick_params("x", labelsize=7)
     if curves:
-        for ax in axes[1]: ax.remove()
+        for ax in axes[1]:
+            ax.remove()
         ax = figure.add_subplot(axes[1, 0].get_gridspec()[1, :])
-        for name, points in curves.items(): ax.plot([p['minutes'] for p in points], [p['dice'] for p in points], '.-', label=name)
-        ax.axhline(result['time_to_quality']['level'], color='r', lw=1); ax.set(xlabel='minutes of training', ylabel='Dice of pseudo labels', ylim=(0, 1)); ax.legend(fontsize=7)
+        for name, points in curves.items():
+            ax.plot([p["minutes"] for p in points], [p["dice"] for p in points], ".-", label=name)
+        ax.axhline(result["time_to_quality"]["level"], color="r", lw=1)
+        ax.set(xlabel="minutes of training", ylabel="Dice of pseudo labels", ylim=(0, 1))
+        ax.legend(fontsize=7)
     return figure
 
 # %% ../nbs/17_bench.ipynb #5b0e16e7
 def bench_table(
-    result:dict,    # of `bench`
-)->str:
+    result: dict,  # of `bench`
+) -> str:
     "The measurements as text."
-    rows, number = [*result['speeds'], *result['ratios']], lambda v: f'{v:.3g}' if abs(v) < 1000 else f'{v:.0f}'
+    rows, number = [*result["speeds"], *result["ratios"]], lambda v: (
+        f"{v:.3g}" if abs(v) < 1000 else f"{v:.0f}"
+    )
     lines = [f'{"":48}{"":9}{"median":>8}{"min":>8}{"max":>8}  target']
-    for r in rows: lines.append(f'{r["name"]:48}{r["unit"]:9}{number(r["median"]):>8}{number(r["min"]):>8}{number(r["max"]):>8}  ' + (f'{r["target"]} {"reached" if r["met"] else "MISSED"}' if r['target'] else ''))
-    return '\n'.join(line.rstrip() for line in lines)
+    for r in rows:
+        lines.append(
+            f'{r["name"]:48}{r["unit"]:9}{number(r["median"]):>8}{number(r["min"]):>8}{number(r["max"]):>8}  '
+            + (f'{r["target"]} {"reached" if r["met"] else "MISSED"}' if r["target"] else "")
+        )
+    return "\n".join(line.rstrip() for line in lines)
+
 
 def write_bench(result, out):
     "bench.json, bench.csv and bench.png, each atomically."
-    out, finite = Path(out), lambda rows: [{k: None if v == math.inf else v for k, v in r.items()} for r in rows]         # JSON has no infinity
-    with replacing(out/'bench.png') as temporary: draw_bench(result).savefig(temporary, dpi=120)
-    write_rows(out/'bench.csv', [*result['speeds'], *result['ratios']])
-    with replacing(out/'bench.json') as temporary: temporary.write_text(json.dumps(dict(result, ratios=finite(result['ratios'])), indent=1, allow_nan=False))
+    out, finite = Path(out), lambda rows: [
+        {k: None if v == math.inf else v for k, v in r.items()} for r in rows
+    ]  # JSON has no infinity
+    with replacing(out / "bench.png") as temporary:
+        draw_bench(result).savefig(temporary, dpi=120)
+    write_rows(out / "bench.csv", [*result["speeds"], *result["ratios"]])
+    with replacing(out / "bench.json") as temporary:
+        temporary.write_text(
+            json.dumps(dict(result, ratios=finite(result["ratios"])), indent=1, allow_nan=False)
+        )

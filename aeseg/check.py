@@ -14,72 +14,120 @@ from pathlib import Path
 import numpy as np
 from tqdm.auto import tqdm
 from .config import InputError
-from .data import SUFFIXES, choose_canvas, image_sources, read_image, read_mask, read_patients, read_splits
+from aeseg.data import (
+    SUFFIXES,
+    choose_canvas,
+    image_sources,
+    read_image,
+    read_mask,
+    read_patients,
+    read_splits,
+)
 from .formats import Slice, is_series, source_id
 
 # %% ../nbs/14_check.ipynb #4ef3999b
-SHOWN = 10      # sentences of a list that are printed
+SHOWN = 10  # sentences of a list that are printed
+
 
 @dataclass(repr=False)
 class CheckReport:
     "What `check_dataset` found."
+
     folder: Path
-    facts: dict = field(default_factory=dict)       # name -> text, in the order of the table
-    errors: list = field(default_factory=list)      # sentences
-    warnings: list = field(default_factory=list)    # sentences
+    facts: dict = field(default_factory=dict)  # name -> text, in the order of the table
+    errors: list = field(default_factory=list)  # sentences
+    warnings: list = field(default_factory=list)  # sentences
 
     @property
-    def ok(self): return not self.errors
+    def ok(self):
+        return not self.errors
+
     def __str__(self):
         width = max(map(len, self.facts), default=0)
-        lines = [f'{k:{width}}  {v}' for k, v in self.facts.items()]
-        for name, found in (('errors', self.errors), ('warnings', self.warnings)):
-            if found: lines += ['', f'{name} ({len(found)})', *(f'  {s}' for s in found[:SHOWN])]
-            if len(found) > SHOWN: lines.append(f'  ... and {len(found) - SHOWN} more')
-        return '\n'.join([*lines, '', 'ok' if self.ok else plural(len(self.errors), 'error')])
+        lines = [f"{k:{width}}  {v}" for k, v in self.facts.items()]
+        for name, found in (("errors", self.errors), ("warnings", self.warnings)):
+            if found:
+                lines += ["", f"{name} ({len(found)})", *(f"  {s}" for s in found[:SHOWN])]
+            if len(found) > SHOWN:
+                lines.append(f"  ... and {len(found) - SHOWN} more")
+        return "\n".join([*lines, "", "ok" if self.ok else plural(len(self.errors), "error")])
+
     __repr__ = __str__
 
 # %% ../nbs/14_check.ipynb #914a8ab0
-def plural(n:int, noun:str)->str:
+def plural(n: int, noun: str) -> str:
     "'1 image', '2 images'."
-    return f'{n:,} {noun}' + ('' if n == 1 else 's')
+    return f"{n:,} {noun}" + ("" if n == 1 else "s")
 
-def some(names, most:int=3)->str:
+
+def some(names, most: int = 3) -> str:
     "The first few of many names."
     names = [str(n) for n in names]
-    return ', '.join(names[:most]) + (f' and {len(names) - most} more' if len(names) > most else '')
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
 
-def spread(values, unit:str='')->str:
+
+def spread(values, unit: str = "") -> str:
     "Smallest, median and largest number as text, or the one number that all are."
-    low, middle, high = (f'{v:.3g}' for v in (min(values), np.median(values), max(values)))
-    return f'{low}{unit}' if low == high else f'{low}{unit} to {high}{unit}, median {middle}{unit}'
+    low, middle, high = (f"{v:.3g}" for v in (min(values), np.median(values), max(values)))
+    return f"{low}{unit}" if low == high else f"{low}{unit} to {high}{unit}, median {middle}{unit}"
 
-def tally(values)->str:
+
+def tally(values) -> str:
     "'8 bit' where all values are equal, else how often each one is there."
     counts = Counter(values).most_common()
-    return counts[0][0] if len(counts) == 1 else some([f'{n} x {v}' for v, n in counts], 4)
+    return counts[0][0] if len(counts) == 1 else some([f"{n} x {v}" for v, n in counts], 4)
 
 # %% ../nbs/14_check.ipynb #59a21f42
-NOTES = ('.csv', '.json', '.md', '.pdf', '.txt', '.xlsx', '.yaml', '.yml')     # beside images in a plain folder, nobody takes these for images
+NOTES = (
+    ".csv",
+    ".json",
+    ".md",
+    ".pdf",
+    ".txt",
+    ".xlsx",
+    ".yaml",
+    ".yml",
+)  # beside images in a plain folder, nobody takes these for images
+
 
 def list_files(
-    inside:Path,            # folder of image files
-    report:CheckReport,     # takes errors and warnings
-    axis='axial',           # of the slices of volumes
-)->dict:                    # id -> path or `Slice`, sorted by file; empty where the folder is not there
+    inside: Path,  # folder of image files
+    report: CheckReport,  # takes errors and warnings
+    axis="axial",  # of the slices of volumes
+) -> dict:  # id -> path or `Slice`, sorted by file; empty where the folder is not there
     "The image files of a folder; those that are ignored or share an id are reported."
     paths, ignored, where = {}, defaultdict(list), inside.relative_to(report.folder)
     for p in sorted(inside.iterdir()) if inside.is_dir() else []:
-        if p.name.startswith('.') or inside == report.folder and (p.is_dir() and not is_series(p) or p.suffix.lower() in NOTES): continue
-        try: found = image_sources(p, axis)
-        except InputError as e: report.errors.append(_relative(report, p, e)); continue
-        if not found: ignored['folders' if p.is_dir() else f'{p.suffix.lower() or "extensionless"} files'].append(p.name)
+        if (
+            p.name.startswith(".")
+            or inside == report.folder
+            and (p.is_dir() and not is_series(p) or p.suffix.lower() in NOTES)
+        ):
+            continue
+        try:
+            found = image_sources(p, axis)
+        except InputError as e:
+            report.errors.append(_relative(report, p, e))
+            continue
+        if not found:
+            ignored["folders" if p.is_dir() else f'{p.suffix.lower() or "extensionless"} files'].append(
+                p.name
+            )
         for s in found:
-            if source_id(s) in paths: report.errors.append(f'{where/paths[source_id(s)].name} and {where/s.name} have the same id {source_id(s)!r}; keep one of them')
-            else: paths[source_id(s)] = s
+            if source_id(s) in paths:
+                report.errors.append(
+                    f"{where/paths[source_id(s)].name} and {where/s.name} have the same id {source_id(s)!r};"
+                    " keep one of them"
+                )
+            else:
+                paths[source_id(s)] = s
     for kind, names in ignored.items():
-        report.warnings.append(f'{where/names[0]} ' + (f'and {len(names) - 1} more {kind} are' if len(names) > 1 else 'is') + ' ignored; ' +
-                               ('move their images up' if kind == 'folders' else 'convert images to PNG or TIFF'))
+        report.warnings.append(
+            f"{where/names[0]} "
+            + (f"and {len(names) - 1} more {kind} are" if len(names) > 1 else "is")
+            + " ignored; "
+            + ("move their images up" if kind == "folders" else "convert images to PNG or TIFF")
+        )
     return paths
 
 # %% ../nbs/14_check.ipynb #61c5d849
@@ -87,32 +135,58 @@ def _split_rows(path):
     "The ids of all rows, with repetitions, and the split of each id. Raises `InputError` where the file is broken."
     try:
         splits = read_splits(path.parent, [])
-        with path.open(newline='') as f: return [r['id'] for r in csv.DictReader(f)], splits
+        with path.open(newline="") as f:
+            return [r["id"] for r in csv.DictReader(f)], splits
     except InputError as e:
-        if 'must have the columns' not in str(e): raise
-        start = path.read_text()[:40].split('\n')[0]
-        raise InputError(f'{e}; its first line is {start!r}') from None
+        if "must have the columns" not in str(e):
+            raise
+        start = path.read_text()[:40].split("\n")[0]
+        raise InputError(f"{e}; its first line is {start!r}") from None
+
 
 def check_splits(
-    report:CheckReport,
-    ids,                # of the images; or a dict id -> path or `Slice`, so that a slice may have the row of its volume
-)->dict:                # id -> split; empty where splits.csv is broken
+    report: CheckReport,
+    ids,  # of the images; or a dict id -> path or `Slice`, so that a slice may have the row of its volume
+) -> dict:  # id -> split; empty where splits.csv is broken
     "Check splits.csv; faults are reported."
-    path = report.folder/'splits.csv'
-    if not path.exists(): return dict.fromkeys(ids, 'train')
-    try: rows, splits = _split_rows(path)
-    except InputError as e: report.errors.append(_relative(report, path, e)); return {}
+    path = report.folder / "splits.csv"
+    if not path.exists():
+        return dict.fromkeys(ids, "train")
+    try:
+        rows, splits = _split_rows(path)
+    except InputError as e:
+        report.errors.append(_relative(report, path, e))
+        return {}
     volumes = {s.volume for s in ids.values() if isinstance(s, Slice)} if isinstance(ids, dict) else set()
     for i in ids:
-        if i not in splits and volumes and isinstance(ids[i], Slice) and ids[i].volume in splits: splits[i] = splits[ids[i].volume]
-    missing, unknown = [i for i in ids if not splits.get(i)], [i for i in splits if i not in ids and i not in volumes]
+        if i not in splits and volumes and isinstance(ids[i], Slice) and ids[i].volume in splits:
+            splits[i] = splits[ids[i].volume]
+    missing, unknown = [i for i in ids if not splits.get(i)], [
+        i for i in splits if i not in ids and i not in volumes
+    ]
     twice = [i for i, n in Counter(rows).items() if n > 1]
-    if missing: report.errors.append(f'splits.csv has no split for {plural(len(missing), "image")} ({some(missing)}); add a row for each of them')
-    if unknown: report.errors.append(f'splits.csv names {plural(len(unknown), "id")} without an image ({some(unknown)}); remove these rows, and write ids without extension')
-    if twice: report.errors.append(f'splits.csv has more than one row for {some(twice)}; keep one row for each image')
+    if missing:
+        report.errors.append(
+            f'splits.csv has no split for {plural(len(missing), "image")} ({some(missing)}); add a row for'
+            " each of them"
+        )
+    if unknown:
+        report.errors.append(
+            f'splits.csv names {plural(len(unknown), "id")} without an image ({some(unknown)}); remove these'
+            " rows, and write ids without extension"
+        )
+    if twice:
+        report.errors.append(
+            f"splits.csv has more than one row for {some(twice)}; keep one row for each image"
+        )
     known = {i: splits[i] for i in ids if splits.get(i)}
-    if 'train' not in known.values(): report.errors.append(f"splits.csv puts no image into 'train' ({tally(known.values()) if known else 'it matches none'}); training reads only those")
+    if "train" not in known.values():
+        report.errors.append(
+            "splits.csv puts no image into 'train'"
+            f" ({tally(known.values()) if known else 'it matches none'}); training reads only those"
+        )
     return known
+
 
 def _relative(report, path, e):
     "The sentence of an error about a file, which is named from the folder on."
@@ -122,162 +196,265 @@ def _relative(report, path, e):
 @dataclass(frozen=True)
 class ImageFacts:
     "What the check remembers of an image."
-    shape: tuple        # (height, width) in pixels
-    channels: int       # 1 or 3
-    depth: str          # such as '8 bit'
-    hash: bytes         # of shape, type and pixels
-    gray_range: float   # 99.5 percentile minus 0.5 percentile, the largest among the channels
-    values: int         # 1: constant, 2: two values only, 3: more
+
+    shape: tuple  # (height, width) in pixels
+    channels: int  # 1 or 3
+    depth: str  # such as '8 bit'
+    hash: bytes  # of shape, type and pixels
+    gray_range: float  # 99.5 percentile minus 0.5 percentile, the largest among the channels
+    values: int  # 1: constant, 2: two values only, 3: more
+
 
 def look_at(
-    array:np.ndarray,   # from `read_image`
-)->ImageFacts:
+    array: np.ndarray,  # from `read_image`
+) -> ImageFacts:
     "The facts of one image."
-    few = array[::max(1, array.shape[0] // 256), ::max(1, array.shape[1] // 256)].astype(np.float32)       # enough for percentiles
-    low, high = np.percentile(few, [.5, 99.5], axis=(0, 1))
+    few = array[:: max(1, array.shape[0] // 256), :: max(1, array.shape[1] // 256)].astype(
+        np.float32
+    )  # enough for percentiles
+    low, high = np.percentile(few, [0.5, 99.5], axis=(0, 1))
     a, b = array.min(), array.max()
     values = 1 if a == b else 2 if ((array == a) | (array == b)).all() else 3
-    hash = hashlib.blake2b(f'{array.shape}{array.dtype}'.encode() + array.tobytes(), digest_size=16).digest()
-    depth = f'{array.dtype.itemsize * 8} bit' + (' float' if array.dtype.kind == 'f' else '')
-    return ImageFacts(array.shape[:2], 1 if array.ndim == 2 else 3, depth, hash, float(np.max(high - low)), values)
+    hash = hashlib.blake2b(f"{array.shape}{array.dtype}".encode() + array.tobytes(), digest_size=16).digest()
+    depth = f"{array.dtype.itemsize * 8} bit" + (" float" if array.dtype.kind == "f" else "")
+    return ImageFacts(
+        array.shape[:2], 1 if array.ndim == 2 else 3, depth, hash, float(np.max(high - low)), values
+    )
 
 # %% ../nbs/14_check.ipynb #20fd73e0
-FLAT = 4        # gray steps
-ODD = 1.5       # ratio of aspects
-FEW = 20        # training images
+FLAT = 4  # gray steps
+ODD = 1.5  # ratio of aspects
+FEW = 20  # training images
+
 
 def check_images(
-    report:CheckReport,
-    paths:dict,         # id -> path
-    splits:dict,        # id -> split
+    report: CheckReport,
+    paths: dict,  # id -> path
+    splits: dict,  # id -> split
     progress=False,
-)->dict:                # id -> `ImageFacts` of those that can be read
+) -> dict:  # id -> `ImageFacts` of those that can be read
     "Open every image; faults are reported."
     seen, name = {}, {i: p.relative_to(report.folder) for i, p in paths.items()}
-    for i, path in tqdm(paths.items(), 'images', disable=not progress):
-        try: seen[i] = look_at(read_image(path))
-        except InputError as e: report.errors.append(_relative(report, path, e))
+    for i, path in tqdm(paths.items(), "images", disable=not progress):
+        try:
+            seen[i] = look_at(read_image(path))
+        except InputError as e:
+            report.errors.append(_relative(report, path, e))
     usual = Counter(s.channels for s in seen.values()).most_common(1)[0][0] if seen else 1
     for i, s in seen.items():
-        if s.channels != usual: report.errors.append(f'{name[i]} has {plural(s.channels, "channel")} where most images have {usual}; convert it')
+        if s.channels != usual:
+            report.errors.append(
+                f'{name[i]} has {plural(s.channels, "channel")} where most images have {usual}; convert it'
+            )
     _warn_images(report, seen, name)
     _warn_duplicates(report, seen, splits, name)
-    train = sum(s == 'train' for s in splits.values())
-    if 0 < train < FEW: report.warnings.append(f'training sees {plural(train, "image")}, which is few; give at least {FEW}, better hundreds (they need no masks)')
+    train = sum(s == "train" for s in splits.values())
+    if 0 < train < FEW:
+        report.warnings.append(
+            f'training sees {plural(train, "image")}, which is few; give at least {FEW}, better hundreds'
+            " (they need no masks)"
+        )
     return seen
 
 # %% ../nbs/14_check.ipynb #fe912480
 def _warn_images(report, seen, name):
     "Warn of images that carry nothing, look like masks, or have an odd shape; one sentence for each kind."
-    flat = [i for i, s in seen.items() if s.values == 1 or 'float' not in s.depth and s.gray_range < FLAT and s.values > 2]
+    flat = [
+        i
+        for i, s in seen.items()
+        if s.values == 1 or "float" not in s.depth and s.gray_range < FLAT and s.values > 2
+    ]
     masks = [i for i, s in seen.items() if s.values == 2]
     middle = float(np.median([s.shape[1] / s.shape[0] for s in seen.values()])) if seen else 1
     odd = [i for i, s in seen.items() if abs(math.log(s.shape[1] / s.shape[0] / middle)) > math.log(ODD)]
-    sized = {i: f'{name[i]} ({seen[i].shape[1]} x {seen[i].shape[0]})' for i in odd}
-    for found, what in ((flat, 'constant or nearly constant, look at them and remove what shows nothing'), (masks, 'of two values only, like masks; true or auxiliary masks belong into masks/'),
-                        (odd, f'of odd size, more than {ODD:g} times wider or narrower than the median aspect of {middle:.2f}; crop them alike')):
-        if found: report.warnings.append(f'{plural(len(found), "image")}: {some((sized if found is odd else name)[i] for i in found)} {"are" if len(found) > 1 else "is"} {what}')
+    sized = {i: f"{name[i]} ({seen[i].shape[1]} x {seen[i].shape[0]})" for i in odd}
+    for found, what in (
+        (flat, "constant or nearly constant, look at them and remove what shows nothing"),
+        (masks, "of two values only, like masks; true or auxiliary masks belong into masks/"),
+        (
+            odd,
+            (
+                f"of odd size, more than {ODD:g} times wider or narrower than the median aspect of"
+                f" {middle:.2f}; crop them alike"
+            ),
+        ),
+    ):
+        if found:
+            report.warnings.append(
+                f'{plural(len(found), "image")}: {some((sized if found is odd else name)[i] for i in found)}'
+                f' {"are" if len(found) > 1 else "is"} {what}'
+            )
+
 
 def _warn_duplicates(report, seen, splits, name):
     "Warn of equal images; those in two splits come first, for they let a score look too good."
     groups, within = defaultdict(list), []
     for i, s in seen.items():
-        if s.values > 1: groups[s.hash].append(i)
+        if s.values > 1:
+            groups[s.hash].append(i)
     for ids in (g for g in groups.values() if len(g) > 1):
-        part = {i: splits.get(i, 'no split') for i in ids}
-        if len(set(part.values())) == 1: within.append(f'{some(name[i] for i in ids)} are the same image; keep one of them'); continue
-        shown = some(f'{name[i]} ({s})' for i, s in part.items())
-        report.warnings.append(f'{shown} are the same image, a leak between {" and ".join(sorted(set(part.values())))}; keep it in one split')
+        part = {i: splits.get(i, "no split") for i in ids}
+        if len(set(part.values())) == 1:
+            within.append(f"{some(name[i] for i in ids)} are the same image; keep one of them")
+            continue
+        shown = some(f"{name[i]} ({s})" for i, s in part.items())
+        report.warnings.append(
+            f'{shown} are the same image, a leak between {" and ".join(sorted(set(part.values())))}; keep it'
+            " in one split"
+        )
     report.warnings += within
 
 # %% ../nbs/14_check.ipynb #4774e109
 def _mask_fault(path, error):
     "What `read_mask` said, with the values of a gray mask."
-    sentence, _, remedy = str(error).rpartition('; ')
-    try: values = np.unique(read_image(path)).tolist()
-    except InputError: return f'{sentence}; replace it by a PNG of 0 and 255'
-    if 'not a binary mask' not in sentence: return str(error)
-    shown = [*values[:3], '...', values[-1]] if len(values) > 5 else values
-    return f'{path} is not a binary mask: it holds {len(values)} values ({", ".join(v if v == "..." else f"{v:g}" for v in shown)}); {remedy} and save it as PNG'
+    sentence, _, remedy = str(error).rpartition("; ")
+    try:
+        values = np.unique(read_image(path)).tolist()
+    except InputError:
+        return f"{sentence}; replace it by a PNG of 0 and 255"
+    if "not a binary mask" not in sentence:
+        return str(error)
+    shown = [*values[:3], "...", values[-1]] if len(values) > 5 else values
+    return (
+        f"{path} is not a binary mask: it holds {len(values)} values"
+        f' ({", ".join(v if v == "..." else f"{v:g}" for v in shown)}); {remedy} and save it as PNG'
+    )
+
 
 def check_masks(
-    report:CheckReport,
-    paths:dict,         # id -> path
-    images,             # id -> `ImageFacts`, or None for auxiliary masks
-    ids=(),             # of all images, read or not
+    report: CheckReport,
+    paths: dict,  # id -> path
+    images,  # id -> `ImageFacts`, or None for auxiliary masks
+    ids=(),  # of all images, read or not
     progress=False,
-)->dict:                # id -> (shape, foreground fraction) of those that can be read
+) -> dict:  # id -> (shape, foreground fraction) of those that can be read
     "Open every mask; faults are reported."
     seen, auxiliary = {}, images is None
-    for i, path in tqdm(paths.items(), 'masks', disable=not progress):
-        if not auxiliary and i not in ids: report.errors.append(f'masks/{path.name} has no image of the id {i!r}; add the image, or remove or rename the mask')
-        try: mask = read_mask(path)
-        except InputError as e: report.errors.append(_relative(report, path, _mask_fault(path, e))); continue
+    for i, path in tqdm(paths.items(), "masks", disable=not progress):
+        if not auxiliary and i not in ids:
+            report.errors.append(
+                f"masks/{path.name} has no image of the id {i!r}; add the image, or remove or rename the mask"
+            )
+        try:
+            mask = read_mask(path)
+        except InputError as e:
+            report.errors.append(_relative(report, path, _mask_fault(path, e)))
+            continue
         seen[i] = mask.shape, float(mask.mean())
         if not auxiliary and i in images and mask.shape != images[i].shape:
-            report.errors.append(f'masks/{path.name} is {mask.shape[1]} x {mask.shape[0]} and its image is {images[i].shape[1]} x {images[i].shape[0]} (width x height); save it at the size of the image')
-    for fraction, word in ((0, 'empty'), (1, 'full')):
+            report.errors.append(
+                f"masks/{path.name} is {mask.shape[1]} x {mask.shape[0]} and its image is"
+                f" {images[i].shape[1]} x {images[i].shape[0]} (width x height); save it at the size of the"
+                " image"
+            )
+    for fraction, word in ((0, "empty"), (1, "full")):
         found = [paths[i].name for i, s in seen.items() if s[1] == fraction]
-        if found: report.warnings.append(f'{plural(len(found), "mask")} {"is" if len(found) == 1 else "are"} {word} ({some(found)}); make sure that this is meant')
+        if found:
+            report.warnings.append(
+                f'{plural(len(found), "mask")} {"is" if len(found) == 1 else "are"} {word} ({some(found)});'
+                " make sure that this is meant"
+            )
     without = [i for i in ids if i not in paths]
-    if without and paths: report.warnings.append(f'{plural(len(without), "image")} of {len(ids)} without a mask ({some(without)}); these can not be measured')
+    if without and paths:
+        report.warnings.append(
+            f'{plural(len(without), "image")} of {len(ids)} without a mask ({some(without)}); these can not'
+            " be measured"
+        )
     return seen
 
 # %% ../nbs/14_check.ipynb #af8e556d
 def check_patients(
-    report:CheckReport,
-    paths:dict,         # id -> path or `Slice`
-    splits:dict,        # id -> split
-    pattern='',         # see `read_patients`
+    report: CheckReport,
+    paths: dict,  # id -> path or `Slice`
+    splits: dict,  # id -> split
+    pattern="",  # see `read_patients`
 ):
     "Warn of patients whose images stand in more than one split."
-    if not splits: return                           # broken, which is reported already
-    try: patients, where = read_patients(report.folder, paths, pattern), defaultdict(lambda: defaultdict(list))
-    except InputError as e: report.errors.append(str(e)); return
+    if not splits:
+        return  # broken, which is reported already
+    try:
+        patients, where = read_patients(report.folder, paths, pattern), defaultdict(lambda: defaultdict(list))
+    except InputError as e:
+        report.errors.append(str(e))
+        return
     for i, patient in patients.items():
-        if i in splits: where[patient][splits[i]].append(i)
+        if i in splits:
+            where[patient][splits[i]].append(i)
     leaks = {p: parts for p, parts in where.items() if len(parts) > 1}
-    if patients: report.facts['patients'] = f'{len(set(patients.values())):,}' + (f' of {len(patients):,} images, the others have none' if len(patients) < len(paths) else '')
+    if patients:
+        report.facts["patients"] = f"{len(set(patients.values())):,}" + (
+            f" of {len(patients):,} images, the others have none" if len(patients) < len(paths) else ""
+        )
     for patient, parts in leaks.items():
-        shown = some(f'{ids[0]} ({s})' for s, ids in parts.items())
-        report.warnings.append(f'patient {patient!r} is in {" and ".join(sorted(parts))}, a leak: {shown}; keep all images of a patient in one split, as aeseg split does')
+        shown = some(f"{ids[0]} ({s})" for s, ids in parts.items())
+        report.warnings.append(
+            f'patient {patient!r} is in {" and ".join(sorted(parts))}, a leak: {shown}; keep all images of a'
+            " patient in one split, as aeseg split does"
+        )
+
 
 def _facts(images, paths, splits, masks, files):
     "The table of the report."
     facts, shown = {}, images or masks
     shapes = [s.shape for s in images.values()] if images else [s[0] for s in masks.values()]
     channels = Counter(s.channels for s in images.values()).most_common(1)[0][0] if images else 1
-    kinds = lambda files: ', '.join(sorted({p.suffix.lower()[1:] for p in files.values()}))
-    if paths: facts['images'] = f'{len(paths):,} ({kinds(paths)})'
-    if images: facts.update({'bit depth': tally(s.depth for s in images.values()), 'channels': tally(f'{s.channels}' for s in images.values())})
-    if files: facts['masks'] = f'{len(files):,} ({kinds(files)})'
-    if masks: facts['foreground'] = spread([100 * s[1] for s in masks.values()], ' %')
+    kinds = lambda files: ", ".join(sorted({p.suffix.lower()[1:] for p in files.values()}))
+    if paths:
+        facts["images"] = f"{len(paths):,} ({kinds(paths)})"
+    if images:
+        facts.update(
+            {
+                "bit depth": tally(s.depth for s in images.values()),
+                "channels": tally(f"{s.channels}" for s in images.values()),
+            }
+        )
+    if files:
+        facts["masks"] = f"{len(files):,} ({kinds(files)})"
+    if masks:
+        facts["foreground"] = spread([100 * s[1] for s in masks.values()], " %")
     if shown:
-        facts['width'], facts['height'] = (spread([s[k] for s in shapes], ' px') for k in (1, 0))
+        facts["width"], facts["height"] = (spread([s[k] for s in shapes], " px") for k in (1, 0))
         canvas = choose_canvas(shapes, 128)
-        facts['canvas'] = f'{canvas[1]} x {canvas[0]} px (width x height) at size 128'
-        facts['memory'] = f'{len(shapes) * channels * canvas[0] * canvas[1] / 1e6:.1f} MB in training at size 128'
-    if splits: facts['splits'] = ', '.join(f'{n} {s}' for s, n in Counter(splits.values()).most_common())
+        facts["canvas"] = f"{canvas[1]} x {canvas[0]} px (width x height) at size 128"
+        facts["memory"] = (
+            f"{len(shapes) * channels * canvas[0] * canvas[1] / 1e6:.1f} MB in training at size 128"
+        )
+    if splits:
+        facts["splits"] = ", ".join(f"{n} {s}" for s, n in Counter(splits.values()).most_common())
     return facts
 
+
 def check_dataset(
-    folder,             # a data-set folder, a folder of images, or a folder with masks/ only
-    progress=False,     # show a bar
-    axis='axial',       # of the slices of volumes
-    patient='',         # see `read_patients`
-)->CheckReport:
+    folder,  # a data-set folder, a folder of images, or a folder with masks/ only
+    progress=False,  # show a bar
+    axis="axial",  # of the slices of volumes
+    patient="",  # see `read_patients`
+) -> CheckReport:
     "Check all files of a folder. Raises `InputError` where there is no such folder or it holds neither images nor masks; every other fault is in the report."
     folder = Path(folder)
-    if not folder.is_dir(): raise InputError(f'{folder}: no such folder')
-    report, has_images, has_masks = CheckReport(folder), (folder/'images').is_dir(), (folder/'masks').is_dir()
-    paths = list_files(folder/'images' if has_images or has_masks else folder, report, axis)
-    files = list_files(folder/'masks', report, axis)
+    if not folder.is_dir():
+        raise InputError(f"{folder}: no such folder")
+    report, has_images, has_masks = (
+        CheckReport(folder),
+        (folder / "images").is_dir(),
+        (folder / "masks").is_dir(),
+    )
+    paths = list_files(folder / "images" if has_images or has_masks else folder, report, axis)
+    files = list_files(folder / "masks", report, axis)
     if not paths and not files:
-        raise InputError(f'{folder} holds neither images nor masks ending in {", ".join(SUFFIXES)}; put them into images/ and masks/' + ''.join(f' ({w})' for w in (report.errors + report.warnings)[:1]))
-    if has_images and not paths: report.errors.append('images/ holds no image; put the images there, or remove the folder if the masks are auxiliary ones')
+        raise InputError(
+            f'{folder} holds neither images nor masks ending in {", ".join(SUFFIXES)}; put them into images/'
+            " and masks/"
+            + "".join(f" ({w})" for w in (report.errors + report.warnings)[:1])
+        )
+    if has_images and not paths:
+        report.errors.append(
+            "images/ holds no image; put the images there, or remove the folder if the masks are auxiliary"
+            " ones"
+        )
     splits = check_splits(report, paths) if paths else {}
     images = check_images(report, paths, splits, progress)
     masks = check_masks(report, files, images if has_images else None, paths, progress)
     check_patients(report, paths, splits, patient)
-    report.facts = {'folder': str(folder), **_facts(images, paths, splits, masks, files), **report.facts}
+    report.facts = {"folder": str(folder), **_facts(images, paths, splits, masks, files), **report.facts}
     return report

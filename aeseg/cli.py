@@ -13,259 +13,668 @@ from .config import TASKS, VARIANTS, PRESETS, InputError, config_from_yaml, pars
 # %% ../nbs/30_cli.ipynb #40c6f2cc
 def _fit(a):
     from aeseg.pipeline import fit
-    named = {k: getattr(a, k) for k in ('task', 'variant', 'shape', 'seed', 'accelerator', 'devices', 'precision') if getattr(a, k) is not None}
+
+    named = {
+        k: getattr(a, k)
+        for k in ("task", "variant", "shape", "seed", "accelerator", "devices", "precision")
+        if getattr(a, k) is not None
+    }
     given = parse_parameters(a.parameter)
     twice = set(named) & set(given)
-    if twice: raise InputError(f'{min(twice)} is given twice, by --{min(twice)} and by -p; give it once')
+    if twice:
+        raise InputError(f"{min(twice)} is given twice, by --{min(twice)} and by -p; give it once")
     task = _task(a)
-    values = {**task, **({'preset': a.preset} if a.preset or not task else {}), **named, **given}
+    values = {**task, **({"preset": a.preset} if a.preset or not task else {}), **named, **given}
     if a.config:
         import dataclasses
-        stored = dataclasses.asdict(config_from_yaml(a.config)); values = {**stored, **{k: v for k, v in {**named, **given}.items()}}
-        if a.preset: raise InputError(f'--preset {a.preset} would be overridden by --config {a.config}; give one of them')
-    elif values.get('preset') is None: values['preset'] = 'cpu'
-    run = fit(a.images, a.out, aux_masks=a.aux_masks, truth=None if a.truth == 'none' else a.truth, spacing=a.spacing, skip_bad=a.skip_bad, ids=a.ids, labels_of=a.labels_of, resume=a.resume, reviews=a.reviews, overwrite=a.overwrite, quiet=a.quiet, **values)
+
+        stored = dataclasses.asdict(config_from_yaml(a.config))
+        values = {**stored, **{k: v for k, v in {**named, **given}.items()}}
+        if a.preset:
+            raise InputError(
+                f"--preset {a.preset} would be overridden by --config {a.config}; give one of them"
+            )
+    elif values.get("preset") is None:
+        values["preset"] = "cpu"
+    run = fit(
+        a.images,
+        a.out,
+        aux_masks=a.aux_masks,
+        truth=None if a.truth == "none" else a.truth,
+        spacing=a.spacing,
+        skip_bad=a.skip_bad,
+        ids=a.ids,
+        labels_of=a.labels_of,
+        resume=a.resume,
+        reviews=a.reviews,
+        overwrite=a.overwrite,
+        quiet=a.quiet,
+        **values,
+    )
     return _summary(run)
+
 
 def _task(a):
     "The fields of a task file; its folders become those of the command where that gives none."
     if a.task_file is None:
-        missing = [f'--{k}' for k in ('images', 'out') if not getattr(a, k)]
-        if missing: raise InputError(f'the following arguments are required: {", ".join(missing)}, or a task file of aeseg new')
+        missing = [f"--{k}" for k in ("images", "out") if not getattr(a, k)]
+        if missing:
+            raise InputError(
+                f'the following arguments are required: {", ".join(missing)}, or a task file of aeseg new'
+            )
         return {}
     from aeseg.new import read_task
-    if a.config: raise InputError(f'{a.task_file} and --config {a.config} both give a configuration; give one of them')
+
+    if a.config:
+        raise InputError(f"{a.task_file} and --config {a.config} both give a configuration; give one of them")
     values, given = read_task(a.task_file)
     for key, value in given.items():
-        if getattr(a, key) in (None, 'auto'): setattr(a, key, value)
-    if not a.images or not a.out: raise InputError(f'{a.task_file} does not name {"images" if not a.images else "out"}; add a line "{"images" if not a.images else "out"}: FOLDER"')
+        if getattr(a, key) in (None, "auto"):
+            setattr(a, key, value)
+    if not a.images or not a.out:
+        raise InputError(
+            f'{a.task_file} does not name {"images" if not a.images else "out"}; add a line'
+            f' "{"images" if not a.images else "out"}: FOLDER"'
+        )
     return values
+
 
 def _summary(run):
     "Print what a run ended with."
-    for event in run.provenance['events']: print(event['text'] if event['kind'] in ('choice', 'restart', 'rollback') else f'alarm: {event["text"]}')
-    for sentence in run.provenance.get('skipped', ()): print(f'skipped: {sentence}')
-    for past in run.provenance.get('reviews', ()):
+    for event in run.provenance["events"]:
+        print(
+            event["text"] if event["kind"] in ("choice", "restart", "rollback") else f'alarm: {event["text"]}'
+        )
+    for sentence in run.provenance.get("skipped", ()):
+        print(f"skipped: {sentence}")
+    for past in run.provenance.get("reviews", ()):
         from aeseg.report import decided
-        print(f'human decisions before {decided(past)}; this run is not annotation-free')
-    path = run.folder/'metrics.csv'
+
+        print(f"human decisions before {decided(past)}; this run is not annotation-free")
+    path = run.folder / "metrics.csv"
     if path.exists():
         import pandas as pd
+
         frame = pd.read_csv(path)
-        for (stage, split), g in frame.groupby(['stage', 'split'], sort=False): print(f'{stage:13}{split:7}n {len(g):<5}Dice {g.dice.mean():.3f}  median {g.dice.median():.3f}  ASSD {g.assd_px.mean():.2f} px')
+        for (stage, split), g in frame.groupby(["stage", "split"], sort=False):
+            print(
+                f"{stage:13}{split:7}n {len(g):<5}Dice {g.dice.mean():.3f}  median {g.dice.median():.3f} "
+                f" ASSD {g.assd_px.mean():.2f} px"
+            )
     print(f'report: {(run.folder/"report.html").resolve()}')
     return 0
 
 # %% ../nbs/30_cli.ipynb #43c008a5
 def _export(a):
     from aeseg.export import export
-    print(f'model: {export(a.run, a.out).resolve()}')
+
+    print(f"model: {export(a.run, a.out).resolve()}")
     return 0
+
 
 def _predict(a):
     from aeseg.pipeline import predict
-    out = predict(a.run, a.images, a.out, skip_bad=a.skip_bad, format=a.format, smooth=a.smooth, largest=a.largest)
-    print(f'masks: {Path(out).resolve()}')
+
+    out = predict(
+        a.run, a.images, a.out, skip_bad=a.skip_bad, format=a.format, smooth=a.smooth, largest=a.largest
+    )
+    print(f"masks: {Path(out).resolve()}")
     return 0
+
 
 def _evaluate(a):
     from aeseg.metrics import evaluate, read_spacing, summarise
+
     frame = evaluate(a.pred, a.truth, read_spacing(a.spacing) if a.spacing else None, out=a.out, axis=a.axis)
-    print(summarise(frame).drop(columns='empty').round(4).to_string())
-    print(f'rows: {Path(a.out).resolve()}')
+    print(summarise(frame).drop(columns="empty").round(4).to_string())
+    print(f"rows: {Path(a.out).resolve()}")
     return 0
+
 
 def _check(a):
     from aeseg.check import check_dataset
+
     report = check_dataset(a.folder, axis=a.axis, patient=a.patient)
     print(report)
     return 0 if report.ok else 1
 
+
 def _demo(a):
     from aeseg.pipeline import demo
+
     return _summary(demo(a.out, a.task, overwrite=a.overwrite))
 
 # %% ../nbs/30_cli.ipynb #5b0e17a0
 def _bench(a):
     from aeseg.bench import bench, bench_table
-    named = {k: getattr(a, k) for k in ('accelerator', 'precision') if getattr(a, k) is not None} | (dict(preset='smoke') if a.quick else {})
+
+    named = {k: getattr(a, k) for k in ("accelerator", "precision") if getattr(a, k) is not None} | (
+        dict(preset="smoke") if a.quick else {}
+    )
     given = parse_parameters(a.parameter)
-    if twice := set(named) & set(given): raise InputError(f'{min(twice)} is given twice, by {"--quick" if min(twice) == "preset" else "--" + min(twice)} and by -p; give it once')
+    if twice := set(named) & set(given):
+        raise InputError(
+            f'{min(twice)} is given twice, by {"--quick" if min(twice) == "preset" else "--" + min(twice)}'
+            " and by -p; give it once"
+        )
     result = bench(a.images, a.out, a.repeats, a.minutes, a.aux_masks, **named, **given)
     print(bench_table(result))
     print(f'numbers: {(Path(a.out)/"bench.json").resolve()}')
     return 0
 
+
 def _bench_arguments(p):
     add = p.add_argument
-    add('--images', action='append', metavar='DIR', help='data-set folder; with masks/ time to quality is measured too (default: phantoms, speed only); may be repeated')
-    add('--aux-masks', action='append', metavar='DIR', help='masks of another data set; may be repeated'); add('--out', default='runs/bench', metavar='DIR', help='folder for bench.json, bench.csv and bench.png')
-    add('--repeats', type=int, metavar='N', help='measured repeats (default 11; with --quick 3)'); add('--minutes', type=float, help='training of the textbook CycleGAN for time to quality (default 8; with --quick 0.05)')
-    add('--quick', action='store_true', help='preset smoke: shows in seconds that it works; the numbers mean nothing')
-    add('--accelerator', choices=('auto', 'cpu', 'cuda', 'mps')); add('--precision', choices=('auto', '32-true', 'bf16-mixed'))
-    add('-p', '--parameter', action='append', metavar='KEY=VALUE', help='any field of the configuration; may be repeated')
+    add(
+        "--images",
+        action="append",
+        metavar="DIR",
+        help=(
+            "data-set folder; with masks/ time to quality is measured too (default: phantoms, speed only);"
+            " may be repeated"
+        ),
+    )
+    add("--aux-masks", action="append", metavar="DIR", help="masks of another data set; may be repeated")
+    add("--out", default="runs/bench", metavar="DIR", help="folder for bench.json, bench.csv and bench.png")
+    add("--repeats", type=int, metavar="N", help="measured repeats (default 11; with --quick 3)")
+    add(
+        "--minutes",
+        type=float,
+        help="training of the textbook CycleGAN for time to quality (default 8; with --quick 0.05)",
+    )
+    add(
+        "--quick",
+        action="store_true",
+        help="preset smoke: shows in seconds that it works; the numbers mean nothing",
+    )
+    add("--accelerator", choices=("auto", "cpu", "cuda", "mps"))
+    add("--precision", choices=("auto", "32-true", "bf16-mixed"))
+    add(
+        "-p",
+        "--parameter",
+        action="append",
+        metavar="KEY=VALUE",
+        help="any field of the configuration; may be repeated",
+    )
 
 # %% ../nbs/30_cli.ipynb #25e10021
 def _inspect(a):
-    try: from aeseg.inspect import serve
-    except ModuleNotFoundError as e: raise InputError(f"aeseg inspect needs {e.name}, which is not installed; pip install 'aeseg[dev]'") from None
-    serve(a.run, a.images, None if a.truth == 'none' else a.truth, a.port, not a.no_browser)
+    try:
+        from aeseg.inspect import serve
+    except ModuleNotFoundError as e:
+        raise InputError(
+            f"aeseg inspect needs {e.name}, which is not installed; pip install 'aeseg[dev]'"
+        ) from None
+    serve(a.run, a.images, None if a.truth == "none" else a.truth, a.port, not a.no_browser)
     return 0
+
 
 def _inspect_arguments(p):
     add = p.add_argument
-    add('run', help='run folder, also of an unfinished run'); add('--images', action='append', metavar='DIR', help='its images, where they are not where the run found them; may be repeated')
-    add('--truth', default='auto', metavar='DIR', help='true masks, only to compare with (default: masks/ beside images/; "none": none)')
-    add('--port', type=int, default=0, help='default: a free one from 8866 on'); add('--no-browser', action='store_true', help='print the address only')
+    add("run", help="run folder, also of an unfinished run")
+    add(
+        "--images",
+        action="append",
+        metavar="DIR",
+        help="its images, where they are not where the run found them; may be repeated",
+    )
+    add(
+        "--truth",
+        default="auto",
+        metavar="DIR",
+        help='true masks, only to compare with (default: masks/ beside images/; "none": none)',
+    )
+    add("--port", type=int, default=0, help="default: a free one from 8866 on")
+    add("--no-browser", action="store_true", help="print the address only")
 
 # %% ../nbs/30_cli.ipynb #5b0e17a1
 def _prepare(a):
     from aeseg.prepare import prepare
-    print(f'data set: {prepare(a.name, a.src, a.out, a.crop, a.seed).resolve()}')
+
+    print(f"data set: {prepare(a.name, a.src, a.out, a.crop, a.seed).resolve()}")
     return 0
+
 
 def _split(a):
     from aeseg.prepare import write_splits
+
     counts = write_splits(a.folder, a.patient, a.val, a.test, a.seed, a.overwrite)
-    print(f'{Path(a.folder)/"splits.csv"}: ' + ', '.join(f'{n} {s}' for s, n in counts.items()))
+    print(f'{Path(a.folder)/"splits.csv"}: ' + ", ".join(f"{n} {s}" for s, n in counts.items()))
     return 0
 
-PATIENT = dict(default='', metavar='PATTERN', help='regular expression whose group in an id is the patient, such as "^([0-9]+)_"')
+
+PATIENT = dict(
+    default="",
+    metavar="PATTERN",
+    help='regular expression whose group in an id is the patient, such as "^([0-9]+)_"',
+)
+
 
 def _prepare_arguments(p):
     add = p.add_argument
-    add('name', help='hc18, drishti_gs, refuge, rim_one_dl, ichallenge_pm, jsrt, montgomery, shenzhen, lits, chaos_ct or ircad')
-    add('--src', required=True, metavar='PATH', help='the official archive, or a folder with it or with its files'); add('--out', required=True, metavar='DIR', help='data-set folder to make')
-    add('--crop', action='store_true', help='optic discs: cut squares around the true masks'); add('--seed', type=int, default=0, help='of the split')
+    add(
+        "name",
+        help=(
+            "hc18, drishti_gs, refuge, rim_one_dl, ichallenge_pm, jsrt, montgomery, shenzhen, lits, chaos_ct"
+            " or ircad"
+        ),
+    )
+    add(
+        "--src",
+        required=True,
+        metavar="PATH",
+        help="the official archive, or a folder with it or with its files",
+    )
+    add("--out", required=True, metavar="DIR", help="data-set folder to make")
+    add("--crop", action="store_true", help="optic discs: cut squares around the true masks")
+    add("--seed", type=int, default=0, help="of the split")
+
 
 def _split_arguments(p):
     add = p.add_argument
-    add('folder'); add('--patient', **PATIENT); add('--val', type=float, default=.2, help='fraction of the patients for validation (default 0.2)'); add('--test', type=float, default=0., help='for testing (default 0)')
-    add('--seed', type=int, default=0); add('--overwrite', action='store_true', help='replace splits.csv')
+    add("folder")
+    add("--patient", **PATIENT)
+    add("--val", type=float, default=0.2, help="fraction of the patients for validation (default 0.2)")
+    add("--test", type=float, default=0.0, help="for testing (default 0)")
+    add("--seed", type=int, default=0)
+    add("--overwrite", action="store_true", help="replace splits.csv")
 
 # %% ../nbs/30_cli.ipynb #5b0e17a2
 def _new(a):
     from aeseg.new import new
-    path = new(a.name, a.images, a.shape or ('masks' if a.aux_masks else 'ellipse'), a.aux_masks, a.hint, a.axis, a.overwrite)
+
+    path = new(
+        a.name,
+        a.images,
+        a.shape or ("masks" if a.aux_masks else "ellipse"),
+        a.aux_masks,
+        a.hint,
+        a.axis,
+        a.overwrite,
+    )
     print(f'look at {path.with_suffix(".png")}, change {path} where it is wrong, then: aeseg fit {path}')
     return 0
 
+
 def _new_arguments(p):
     add = p.add_argument
-    add('name', help='of the task; NAME.yaml and NAME.png are written'); add('--images', required=True, metavar='DIR', help='data-set folder, or folder of images')
-    add('--shape', choices=('ellipse', 'masks', 'statistical'), help='where auxiliary masks come from (default: masks with --aux-masks, otherwise ellipse)'); add('--aux-masks', action='append', metavar='DIR', help='masks of another data set; may be repeated')
-    add('--hint', default='', metavar='WORDS', help='about the ellipses, such as "radius 40-90 px, ratio 0.7-1"'); add('--axis', choices=('axial', 'coronal', 'sagittal'), default='axial', help='how volumes are cut into slices')
-    add('--overwrite', action='store_true', help='replace the file')
+    add("name", help="of the task; NAME.yaml and NAME.png are written")
+    add("--images", required=True, metavar="DIR", help="data-set folder, or folder of images")
+    add(
+        "--shape",
+        choices=("ellipse", "masks", "statistical"),
+        help="where auxiliary masks come from (default: masks with --aux-masks, otherwise ellipse)",
+    )
+    add("--aux-masks", action="append", metavar="DIR", help="masks of another data set; may be repeated")
+    add(
+        "--hint",
+        default="",
+        metavar="WORDS",
+        help='about the ellipses, such as "radius 40-90 px, ratio 0.7-1"',
+    )
+    add(
+        "--axis",
+        choices=("axial", "coronal", "sagittal"),
+        default="axial",
+        help="how volumes are cut into slices",
+    )
+    add("--overwrite", action="store_true", help="replace the file")
 
 # %% ../nbs/30_cli.ipynb #f1a909c9
 def _experiment(a):
     from aeseg.experiments import EXPERIMENTS, make_grid, outlook_lines, run_experiment, write_index
-    if a.verb == 'list':
-        for name, e in EXPERIMENTS.items(): print(f'{name:30}{e.title}')
+
+    if a.verb == "list":
+        for name, e in EXPERIMENTS.items():
+            print(f"{name:30}{e.title}")
         return 0
-    if a.verb == 'report':
-        if not a.words: raise InputError('aeseg experiment report needs the folder of results, such as results')
-        print(f'report: {write_index(a.words[0]).resolve()}'); return 0
-    if not a.words: raise InputError(f'aeseg experiment {a.verb} needs the name of an experiment; valid are {", ".join(EXPERIMENTS)}')
-    given = dict(p.partition('=')[::2] for p in a.parameter or ())
-    if bad := next((p for p in a.parameter or () if '=' not in p), None): raise InputError(f'parameter {bad!r} is not of the form key=value')
-    named = {k: getattr(a, k) for k in ('preset', 'data_root', 'workers', 'scheduler', 'out') if getattr(a, k) is not None} | (dict(any_code=True) if a.any_code else {})
-    if twice := set(named) & set(given): raise InputError(f'{min(twice)} is given twice, by --{min(twice).replace("_", "-")} and by -p; give it once')
-    if a.verb == 'plan':
+    if a.verb == "report":
+        if not a.words:
+            raise InputError("aeseg experiment report needs the folder of results, such as results")
+        print(f"report: {write_index(a.words[0]).resolve()}")
+        return 0
+    if not a.words:
+        raise InputError(
+            f'aeseg experiment {a.verb} needs the name of an experiment; valid are {", ".join(EXPERIMENTS)}'
+        )
+    given = dict(p.partition("=")[::2] for p in a.parameter or ())
+    if bad := next((p for p in a.parameter or () if "=" not in p), None):
+        raise InputError(f"parameter {bad!r} is not of the form key=value")
+    named = {
+        k: getattr(a, k)
+        for k in ("preset", "data_root", "workers", "scheduler", "out")
+        if getattr(a, k) is not None
+    } | (dict(any_code=True) if a.any_code else {})
+    if twice := set(named) & set(given):
+        raise InputError(
+            f'{min(twice)} is given twice, by --{min(twice).replace("_", "-")} and by -p; give it once'
+        )
+    if a.verb == "plan":
         grid = make_grid(a.words[0], **named, **given)
-        print('\n'.join(outlook_lines(grid, EXPERIMENTS[grid.experiment].plan(grid)))); return 0
+        print("\n".join(outlook_lines(grid, EXPERIMENTS[grid.experiment].plan(grid))))
+        return 0
     index, wrong = run_experiment(a.words[0], **named, **given)
     for key, sentence in wrong.items():
-        if sentence: print(f'{", ".join(map(str, key))} failed: {sentence}', file=sys.stderr)
-    print(f'report: {index.resolve()}')
+        if sentence:
+            print(f'{", ".join(map(str, key))} failed: {sentence}', file=sys.stderr)
+    print(f"report: {index.resolve()}")
     return int(any(wrong.values()))
+
 
 def _experiment_arguments(p):
     add = p.add_argument
-    add('verb', choices=('list', 'plan', 'run', 'report'), help='list: the experiments; run NAME: one of them; plan NAME: how much of it is to be run, and about how long; report DIR: a page over all results in a folder')
-    add('words', nargs='*', metavar='NAME', help='the experiment, or for report the folder of results')
-    add('-p', '--parameter', action='append', metavar='KEY=VALUE', help='tasks, seeds, phantoms, or any field of the configuration; may be repeated')
-    add('--preset', choices=tuple(PRESETS), help='smoke (the default), table, cpu or gpu'); add('--data-root', metavar='DIR', help='folder that holds the data sets (default: phantoms)')
-    add('--workers', type=int, metavar='N', help='processes on this machine, one thread each (default 2)'); add('--scheduler', metavar='ADDRESS', help='a running Dask cluster instead, such as tcp://10.0.0.1:8786')
-    add('--out', metavar='DIR', help='folder of the results (default results/NAME); units are kept beside it'); add('--any-code', action='store_true', help='units that older code finished count as finished')
+    add(
+        "verb",
+        choices=("list", "plan", "run", "report"),
+        help=(
+            "list: the experiments; run NAME: one of them; plan NAME: how much of it is to be run, and about"
+            " how long; report DIR: a page over all results in a folder"
+        ),
+    )
+    add("words", nargs="*", metavar="NAME", help="the experiment, or for report the folder of results")
+    add(
+        "-p",
+        "--parameter",
+        action="append",
+        metavar="KEY=VALUE",
+        help="tasks, seeds, phantoms, or any field of the configuration; may be repeated",
+    )
+    add("--preset", choices=tuple(PRESETS), help="smoke (the default), table, cpu or gpu")
+    add("--data-root", metavar="DIR", help="folder that holds the data sets (default: phantoms)")
+    add("--workers", type=int, metavar="N", help="processes on this machine, one thread each (default 2)")
+    add("--scheduler", metavar="ADDRESS", help="a running Dask cluster instead, such as tcp://10.0.0.1:8786")
+    add("--out", metavar="DIR", help="folder of the results (default results/NAME); units are kept beside it")
+    add("--any-code", action="store_true", help="units that older code finished count as finished")
 
 # %% ../nbs/30_cli.ipynb #1eb86daf
 def _command(commands, name, run, help, example):
-    p = commands.add_parser(name, help=help, description=help, epilog=f'example:\n  {example}', formatter_class=argparse.RawDescriptionHelpFormatter)
+    p = commands.add_parser(
+        name,
+        help=help,
+        description=help,
+        epilog=f"example:\n  {example}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     p.set_defaults(run_command=run)
     return p
 
+
 class _Help(argparse.RawDescriptionHelpFormatter):
     "With room for the longest command: argparse forgets that commands are indented twice."
+
     def add_argument(self, action):
         super().add_argument(action)
-        if isinstance(action, argparse._SubParsersAction): self._action_max_length += 2
+        if isinstance(action, argparse._SubParsersAction):
+            self._action_max_length += 2
+
 
 class _Parser(argparse.ArgumentParser):
     "A parser whose errors are one sentence."
-    def error(self, message): self.exit(2, f'aeseg: {message}; see {self.prog} --help\n')
 
-def make_parser()->argparse.ArgumentParser:
+    def error(self, message):
+        self.exit(2, f"aeseg: {message}; see {self.prog} --help\n")
+
+
+def make_parser() -> argparse.ArgumentParser:
     "The parser of `aeseg`."
     from aeseg import __version__
-    parser = _Parser('aeseg', description='Medical image segmentation without annotations: unlabelled images and unpaired masks in, a trained network and masks out.',
-                                     epilog='example:\n  aeseg demo --out runs/demo', formatter_class=_Help)
-    parser.add_argument('--version', action='version', version=f'aeseg {__version__}')
-    commands = parser.add_subparsers(metavar='COMMAND', required=True)
-    _fit_arguments(_command(commands, 'fit', _fit, 'learn to segment a folder of images without annotations', 'aeseg fit --images DATA/hc18 --task fetal_head --shape ellipse --preset cpu --out runs/hc18'))
-    p = _command(commands, 'export', _export, 'write the model with its preprocessing as TorchScript', 'aeseg export runs/hc18 --out hc18.pt')
-    p.add_argument('run', help='folder of a finished run'); p.add_argument('--out', required=True, metavar='FILE.pt', help='takes the numbers of an image, gives the probability of each of its pixels')
-    p = _command(commands, 'predict', _predict, 'write masks of new images at their own size', 'aeseg predict runs/hc18 --images DATA/new --out masks')
-    p.add_argument('run', help='folder of a finished run'); p.add_argument('--images', required=True, metavar='DIR'); p.add_argument('--out', required=True, metavar='DIR')
-    p.add_argument('--skip-bad', action='store_true', help='leave unreadable images out'); p.add_argument('--format', default='auto', metavar='NAME', help='png, nifti (of volumes), seg (DICOM SEG, of DICOM), or auto: that of each image (default)')
-    p.add_argument('--smooth', type=float, default=0., metavar='SLICES', help='smooth the masks of volumes between slices'); p.add_argument('--largest', action='store_true', help='keep the largest piece of each volume only')
-    p = _command(commands, 'evaluate', _evaluate, 'measure masks against true masks of the same names', 'aeseg evaluate --pred masks --truth DATA/hc18 --spacing DATA/hc18/pixel_size.csv --out metrics.csv')
-    p.add_argument('--pred', required=True, metavar='DIR'); p.add_argument('--truth', required=True, metavar='DIR', help='folder of true masks, or a data-set folder with masks/')
-    p.add_argument('--spacing', metavar='CSV', help='mm per pixel: a CSV file with the columns id and spacing'); p.add_argument('--out', required=True, metavar='CSV'); p.add_argument('--axis', choices=('axial', 'coronal', 'sagittal'), default='axial', help='how true volumes are cut, where the masks are pictures of slices')
-    p = _command(commands, 'check', _check, 'report what is in a data-set folder and what is wrong with it; exit code 1 on errors', 'aeseg check DATA/hc18')
-    p.add_argument('folder'); p.add_argument('--axis', choices=('axial', 'coronal', 'sagittal'), default='axial', help='how volumes are cut into slices')
-    p.add_argument('--patient', **PATIENT)
-    p = _command(commands, 'demo', _demo, 'the whole method on synthetic phantoms, with a report', 'aeseg demo --out runs/demo')
-    p.add_argument('--out', default='runs/demo', metavar='DIR'); p.add_argument('--task', default='fetal_head', choices=[t for t in TASKS if t != 'other']); p.add_argument('--overwrite', action='store_true', help='start again')
-    _experiment_arguments(_command(commands, 'experiment', _experiment, 'tables and figures over tasks, methods and seeds, on a grid of processes', "aeseg experiment run table1_pseudo_labels -p tasks='[lung, liver]' -p seeds='[0, 1, 2]' --preset cpu --data-root DATA --out results/table1"))
-    _bench_arguments(_command(commands, 'bench', _bench, 'measure speed, and with true masks time to quality, on this machine', 'aeseg bench --images DATA/hc18 --out runs/bench'))
-    _inspect_arguments(_command(commands, 'inspect', _inspect, 'look at the pseudo labels of a run and decide about them, in a browser on this machine', 'aeseg inspect runs/hc18'))
-    _new_arguments(_command(commands, 'new', _new, 'look at images and write a commented task file for aeseg fit', 'aeseg new mytask --images DATA/scans --hint "radius 40-90 px"'))
-    _prepare_arguments(_command(commands, 'prepare', _prepare, 'turn the official download of a public data set into a data-set folder', 'aeseg prepare hc18 --src training_set.zip --out DATA/hc18'))
-    _split_arguments(_command(commands, 'split', _split, 'write splits.csv, all images of a patient in one split', 'aeseg split DATA/hc18 --patient "^([0-9]+)_" --val 0.2'))
+
+    parser = _Parser(
+        "aeseg",
+        description=(
+            "Medical image segmentation without annotations: unlabelled images and unpaired masks in, a"
+            " trained network and masks out."
+        ),
+        epilog="example:\n  aeseg demo --out runs/demo",
+        formatter_class=_Help,
+    )
+    parser.add_argument("--version", action="version", version=f"aeseg {__version__}")
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+    _fit_arguments(
+        _command(
+            commands,
+            "fit",
+            _fit,
+            "learn to segment a folder of images without annotations",
+            "aeseg fit --images DATA/hc18 --task fetal_head --shape ellipse --preset cpu --out runs/hc18",
+        )
+    )
+    p = _command(
+        commands,
+        "export",
+        _export,
+        "write the model with its preprocessing as TorchScript",
+        "aeseg export runs/hc18 --out hc18.pt",
+    )
+    p.add_argument("run", help="folder of a finished run")
+    p.add_argument(
+        "--out",
+        required=True,
+        metavar="FILE.pt",
+        help="takes the numbers of an image, gives the probability of each of its pixels",
+    )
+    p = _command(
+        commands,
+        "predict",
+        _predict,
+        "write masks of new images at their own size",
+        "aeseg predict runs/hc18 --images DATA/new --out masks",
+    )
+    p.add_argument("run", help="folder of a finished run")
+    p.add_argument("--images", required=True, metavar="DIR")
+    p.add_argument("--out", required=True, metavar="DIR")
+    p.add_argument("--skip-bad", action="store_true", help="leave unreadable images out")
+    p.add_argument(
+        "--format",
+        default="auto",
+        metavar="NAME",
+        help="png, nifti (of volumes), seg (DICOM SEG, of DICOM), or auto: that of each image (default)",
+    )
+    p.add_argument(
+        "--smooth",
+        type=float,
+        default=0.0,
+        metavar="SLICES",
+        help="smooth the masks of volumes between slices",
+    )
+    p.add_argument("--largest", action="store_true", help="keep the largest piece of each volume only")
+    p = _command(
+        commands,
+        "evaluate",
+        _evaluate,
+        "measure masks against true masks of the same names",
+        "aeseg evaluate --pred masks --truth DATA/hc18 --spacing DATA/hc18/pixel_size.csv --out metrics.csv",
+    )
+    p.add_argument("--pred", required=True, metavar="DIR")
+    p.add_argument(
+        "--truth", required=True, metavar="DIR", help="folder of true masks, or a data-set folder with masks/"
+    )
+    p.add_argument(
+        "--spacing", metavar="CSV", help="mm per pixel: a CSV file with the columns id and spacing"
+    )
+    p.add_argument("--out", required=True, metavar="CSV")
+    p.add_argument(
+        "--axis",
+        choices=("axial", "coronal", "sagittal"),
+        default="axial",
+        help="how true volumes are cut, where the masks are pictures of slices",
+    )
+    p = _command(
+        commands,
+        "check",
+        _check,
+        "report what is in a data-set folder and what is wrong with it; exit code 1 on errors",
+        "aeseg check DATA/hc18",
+    )
+    p.add_argument("folder")
+    p.add_argument(
+        "--axis",
+        choices=("axial", "coronal", "sagittal"),
+        default="axial",
+        help="how volumes are cut into slices",
+    )
+    p.add_argument("--patient", **PATIENT)
+    p = _command(
+        commands,
+        "demo",
+        _demo,
+        "the whole method on synthetic phantoms, with a report",
+        "aeseg demo --out runs/demo",
+    )
+    p.add_argument("--out", default="runs/demo", metavar="DIR")
+    p.add_argument("--task", default="fetal_head", choices=[t for t in TASKS if t != "other"])
+    p.add_argument("--overwrite", action="store_true", help="start again")
+    _experiment_arguments(
+        _command(
+            commands,
+            "experiment",
+            _experiment,
+            "tables and figures over tasks, methods and seeds, on a grid of processes",
+            "aeseg experiment run table1_pseudo_labels -p tasks='[lung, liver]' -p seeds='[0, 1, 2]' --preset"
+            " cpu --data-root DATA --out results/table1",
+        )
+    )
+    _bench_arguments(
+        _command(
+            commands,
+            "bench",
+            _bench,
+            "measure speed, and with true masks time to quality, on this machine",
+            "aeseg bench --images DATA/hc18 --out runs/bench",
+        )
+    )
+    _inspect_arguments(
+        _command(
+            commands,
+            "inspect",
+            _inspect,
+            "look at the pseudo labels of a run and decide about them, in a browser on this machine",
+            "aeseg inspect runs/hc18",
+        )
+    )
+    _new_arguments(
+        _command(
+            commands,
+            "new",
+            _new,
+            "look at images and write a commented task file for aeseg fit",
+            'aeseg new mytask --images DATA/scans --hint "radius 40-90 px"',
+        )
+    )
+    _prepare_arguments(
+        _command(
+            commands,
+            "prepare",
+            _prepare,
+            "turn the official download of a public data set into a data-set folder",
+            "aeseg prepare hc18 --src training_set.zip --out DATA/hc18",
+        )
+    )
+    _split_arguments(
+        _command(
+            commands,
+            "split",
+            _split,
+            "write splits.csv, all images of a patient in one split",
+            'aeseg split DATA/hc18 --patient "^([0-9]+)_" --val 0.2',
+        )
+    )
     return parser
 
 # %% ../nbs/30_cli.ipynb #2575a99a
 def _fit_arguments(p):
     add = p.add_argument
-    add('task_file', nargs='?', metavar='TASK.yaml', help='a file of aeseg new, which names images and out as well; what is given beside it wins')
-    add('--images', action='append', metavar='DIR', help='data-set folder with images/ (masks/ there, if any, serve evaluation only), or folder of images; may be repeated')
-    add('--out', metavar='DIR', help='run folder')
-    add('--task', choices=TASKS, help='the organ (default fetal_head)')
-    add('--shape', choices=('ellipse', 'masks', 'statistical'), help='where auxiliary masks come from (default: masks with --aux-masks, otherwise ellipse)')
-    add('--aux-masks', action='append', metavar='DIR', help='masks of another data set; may be repeated')
-    add('--preset', choices=tuple(PRESETS), help='smoke (seconds), cpu (minutes; the default) or gpu')
-    add('--variant', choices=VARIANTS, help='parts of the improved CycleGAN (default full)')
-    add('--seed', type=int); add('--accelerator', choices=('auto', 'cpu', 'cuda', 'mps')); add('--precision', choices=('auto', '32-true', 'bf16-mixed', '16-mixed'))
-    add('--devices', type=int, metavar='N', help='GPUs, or processes on the CPU, that train together (default 1); a step takes N batches')
-    add('-p', '--parameter', action='append', metavar='KEY=VALUE', help='any field of the configuration; may be repeated')
-    add('--config', metavar='YAML', help='a configuration file, such as config.yaml of another run')
-    add('--truth', default='auto', metavar='DIR', help='true masks for evaluation only (default: masks/ beside images/; "none": do not evaluate)')
-    add('--spacing', metavar='CSV', help='mm per pixel for the evaluation: a CSV file, or a number')
-    add('--ids', action='append', metavar='PATTERN', help='only images whose id matches, such as "N*"; may be repeated')
-    add('--labels-of', metavar='RUN', help='start from the VAE and the GAN of a finished run on the same images, so that only what follows is trained')
-    add('--skip-bad', action='store_true', help='leave unreadable images out'); add('--resume', action='store_true', help='continue the run in --out')
-    add('--reviews', metavar='CSV', help='with --resume: a finished run goes on for one round with these human decisions, such as RUN/reviews.csv of aeseg inspect; it is then no longer annotation-free')
-    add('--overwrite', action='store_true', help='replace the run in --out'); add('--quiet', action='store_true', help='no progress bars')
+    add(
+        "task_file",
+        nargs="?",
+        metavar="TASK.yaml",
+        help="a file of aeseg new, which names images and out as well; what is given beside it wins",
+    )
+    add(
+        "--images",
+        action="append",
+        metavar="DIR",
+        help=(
+            "data-set folder with images/ (masks/ there, if any, serve evaluation only), or folder of images;"
+            " may be repeated"
+        ),
+    )
+    add("--out", metavar="DIR", help="run folder")
+    add("--task", choices=TASKS, help="the organ (default fetal_head)")
+    add(
+        "--shape",
+        choices=("ellipse", "masks", "statistical"),
+        help="where auxiliary masks come from (default: masks with --aux-masks, otherwise ellipse)",
+    )
+    add("--aux-masks", action="append", metavar="DIR", help="masks of another data set; may be repeated")
+    add("--preset", choices=tuple(PRESETS), help="smoke (seconds), cpu (minutes; the default) or gpu")
+    add("--variant", choices=VARIANTS, help="parts of the improved CycleGAN (default full)")
+    add("--seed", type=int)
+    add("--accelerator", choices=("auto", "cpu", "cuda", "mps"))
+    add("--precision", choices=("auto", "32-true", "bf16-mixed", "16-mixed"))
+    add(
+        "--devices",
+        type=int,
+        metavar="N",
+        help="GPUs, or processes on the CPU, that train together (default 1); a step takes N batches",
+    )
+    add(
+        "-p",
+        "--parameter",
+        action="append",
+        metavar="KEY=VALUE",
+        help="any field of the configuration; may be repeated",
+    )
+    add("--config", metavar="YAML", help="a configuration file, such as config.yaml of another run")
+    add(
+        "--truth",
+        default="auto",
+        metavar="DIR",
+        help='true masks for evaluation only (default: masks/ beside images/; "none": do not evaluate)',
+    )
+    add("--spacing", metavar="CSV", help="mm per pixel for the evaluation: a CSV file, or a number")
+    add(
+        "--ids",
+        action="append",
+        metavar="PATTERN",
+        help='only images whose id matches, such as "N*"; may be repeated',
+    )
+    add(
+        "--labels-of",
+        metavar="RUN",
+        help=(
+            "start from the VAE and the GAN of a finished run on the same images, so that only what follows"
+            " is trained"
+        ),
+    )
+    add("--skip-bad", action="store_true", help="leave unreadable images out")
+    add("--resume", action="store_true", help="continue the run in --out")
+    add(
+        "--reviews",
+        metavar="CSV",
+        help=(
+            "with --resume: a finished run goes on for one round with these human decisions, such as"
+            " RUN/reviews.csv of aeseg inspect; it is then no longer annotation-free"
+        ),
+    )
+    add("--overwrite", action="store_true", help="replace the run in --out")
+    add("--quiet", action="store_true", help="no progress bars")
 
 # %% ../nbs/30_cli.ipynb #b23de601
-def main(arguments=None)->int:
+def main(arguments=None) -> int:
     "The entry point: 0 on success, 1 where `check` found errors, 2 on bad input and on Ctrl-C."
     a = make_parser().parse_args(arguments)
-    try: return a.run_command(a)
-    except InputError as e: print(f'aeseg: {e}', file=sys.stderr)
+    try:
+        return a.run_command(a)
+    except InputError as e:
+        print(f"aeseg: {e}", file=sys.stderr)
     except KeyboardInterrupt:
-        if a.run_command is _inspect: return 0
-        again = f'; continue with the same command and --resume ({a.out})' if a.run_command is _fit else '; the same command continues' if a.run_command in (_demo, _experiment) else ''
-        print(f'aeseg: interrupted{again}', file=sys.stderr)
+        if a.run_command is _inspect:
+            return 0
+        again = (
+            f"; continue with the same command and --resume ({a.out})"
+            if a.run_command is _fit
+            else "; the same command continues" if a.run_command in (_demo, _experiment) else ""
+        )
+        print(f"aeseg: interrupted{again}", file=sys.stderr)
     return 2

@@ -16,235 +16,506 @@ import yaml
 class InputError(ValueError):
     "A mistake in the input, told in one sentence that names the file or value and the remedy."
 
+
 def nearest(
-    word:str,  # what was given
-    words,     # the valid words
-)->str:        # "; did you mean 'x'?" or, if nothing is near, the list of valid words
+    word: str,  # what was given
+    words,  # the valid words
+) -> str:  # "; did you mean 'x'?" or, if nothing is near, the list of valid words
     "The hint that ends an error message about an unknown word."
     words = [str(w) for w in words]
-    close = difflib.get_close_matches(str(word), words, 1, cutoff=.5)
+    close = difflib.get_close_matches(str(word), words, 1, cutoff=0.5)
     return f"; did you mean {close[0]!r}?" if close else f"; valid are {', '.join(words)}"
 
 # %% ../nbs/00_config.ipynb #5382f480
-TASKS = ('fetal_head', 'optic_disc', 'lung', 'liver', 'other')
-VARIANTS = ('cyclegan', 'vae', 'dgcc', 'full', 'plus')
+TASKS = ("fetal_head", "optic_disc", "lung", "liver", "other")
+VARIANTS = ("cyclegan", "vae", "dgcc", "full", "plus")
+
 
 def option(
-    default,            # the value of the `cpu` preset
-    help:str,           # one line: meaning and unit
-    low=None,           # smallest allowed number
-    high=None,          # largest allowed number
-    choices=None,       # allowed words
-    pair=False,         # a list that is empty or holds two numbers, the first one not above the second
+    default,  # the value of the `cpu` preset
+    help: str,  # one line: meaning and unit
+    low=None,  # smallest allowed number
+    high=None,  # largest allowed number
+    choices=None,  # allowed words
+    pair=False,  # a list that is empty or holds two numbers, the first one not above the second
 ):
     "One field of `Config` with its help and its allowed values."
     meta = dict(help=help, low=low, high=high, choices=choices, pair=pair)
-    if isinstance(default, list): return field(default_factory=lambda: list(default), metadata=meta)
+    if isinstance(default, list):
+        return field(default_factory=lambda: list(default), metadata=meta)
     return field(default=default, metadata=meta)
 
 # %% ../nbs/00_config.ipynb #c4a3458d
 @dataclass(frozen=True)
 class Config:
     "All choices of one experiment. Build it with `make_config`, which also validates."
+
     # what is run
-    preset: str = option('cpu', 'where the defaults come from', choices=('smoke', 'table', 'cpu', 'gpu'))
-    task: str = option('fetal_head', 'the organ; sets the ellipse prior and whether images may be flipped', choices=TASKS)
-    variant: str = option('full', 'which parts of the improved CycleGAN are on; plus: full, and bad labels looked at again, and labels registered to the edges of their images (ours)', choices=VARIANTS)
-    shape: str = option('ellipse', 'where auxiliary masks come from: an ellipse prior, masks of another data set, or a statistical shape model of those', choices=('ellipse', 'masks', 'statistical'))
-    seed: int = option(0, 'seed of every random draw', low=0)
-    size: int = option(128, 'long side of the working canvas in pixels', low=32, high=1024)
+    preset: str = option("cpu", "where the defaults come from", choices=("smoke", "table", "cpu", "gpu"))
+    task: str = option(
+        "fetal_head", "the organ; sets the ellipse prior and whether images may be flipped", choices=TASKS
+    )
+    variant: str = option(
+        "full",
+        "which parts of the improved CycleGAN are on; plus: full, and bad labels looked at again, and labels"
+        " registered to the edges of their images (ours)",
+        choices=VARIANTS,
+    )
+    shape: str = option(
+        "ellipse",
+        "where auxiliary masks come from: an ellipse prior, masks of another data set, or a statistical shape"
+        " model of those",
+        choices=("ellipse", "masks", "statistical"),
+    )
+    seed: int = option(0, "seed of every random draw", low=0)
+    size: int = option(128, "long side of the working canvas in pixels", low=32, high=1024)
     # machine
-    accelerator: str = option('auto', "Lightning Fabric's accelerator", choices=('auto', 'cpu', 'cuda', 'mps'))
-    precision: str = option('auto', "Lightning Fabric's precision; auto takes bfloat16 where the processor has it", choices=('auto', '32-true', 'bf16-mixed', '16-mixed'))
-    devices: int = option(1, 'GPUs, or processes on the CPU; each takes a batch of its own, so the batch of a step is as many times larger', low=1)
-    compile: bool = option(False, 'compile the networks that are trained (torch.compile): minutes at the start, faster steps')
-    threads: int = option(0, 'CPU threads; 0 leaves the choice to torch', low=0)
-    memory_limit: int = option(1000, 'MB; images that need more on the canvas are streamed from a file beside the run instead of held in memory', low=0)
+    accelerator: str = option(
+        "auto", "Lightning Fabric's accelerator", choices=("auto", "cpu", "cuda", "mps")
+    )
+    precision: str = option(
+        "auto",
+        "Lightning Fabric's precision; auto takes bfloat16 where the processor has it",
+        choices=("auto", "32-true", "bf16-mixed", "16-mixed"),
+    )
+    devices: int = option(
+        1,
+        "GPUs, or processes on the CPU; each takes a batch of its own, so the batch of a step is as many"
+        " times larger",
+        low=1,
+    )
+    compile: bool = option(
+        False, "compile the networks that are trained (torch.compile): minutes at the start, faster steps"
+    )
+    threads: int = option(0, "CPU threads; 0 leaves the choice to torch", low=0)
+    memory_limit: int = option(
+        1000,
+        "MB; images that need more on the canvas are streamed from a file beside the run instead of held in"
+        " memory",
+        low=0,
+    )
     # images
-    axis: str = option('axial', 'how volumes are cut into slices', choices=('axial', 'coronal', 'sagittal'))
-    window: list = option([], 'values of the images that become black and white, such as [-150, 250] Hounsfield units; empty: percentiles of each image', pair=True)
-    flips: str = option('task', 'flips of training images: those of the organ, left to right, or none', choices=('task', 'left_right', 'none'))
+    axis: str = option("axial", "how volumes are cut into slices", choices=("axial", "coronal", "sagittal"))
+    window: list = option(
+        [],
+        "values of the images that become black and white, such as [-150, 250] Hounsfield units; empty:"
+        " percentiles of each image",
+        pair=True,
+    )
+    flips: str = option(
+        "task",
+        "flips of training images: those of the organ, left to right, or none",
+        choices=("task", "left_right", "none"),
+    )
     # auxiliary masks
-    ellipse_semi_major: list = option([], "shape=ellipse: least and largest longer semi-axis, fraction of the canvas's width; empty, as for the four that follow: those of the organ", .01, 2, pair=True)
-    ellipse_axis_ratio: list = option([], 'shorter axis divided by the longer one', .05, 1, pair=True)
+    ellipse_semi_major: list = option(
+        [],
+        "shape=ellipse: least and largest longer semi-axis, fraction of the canvas's width; empty, as for the"
+        " four that follow: those of the organ",
+        0.01,
+        2,
+        pair=True,
+    )
+    ellipse_axis_ratio: list = option([], "shorter axis divided by the longer one", 0.05, 1, pair=True)
     ellipse_center_x: list = option([], "centre, fraction of the canvas's width", 0, 1, pair=True)
     ellipse_center_y: list = option([], "centre, fraction of the canvas's height", 0, 1, pair=True)
-    ellipse_angle: list = option([], 'angle of the long axis against the x axis, degrees, clockwise on the picture', -180, 180, pair=True)
-    auxiliary_rotation: float = option(10., 'random rotation of auxiliary masks, at most, in degrees', low=0, high=180)
-    auxiliary_scale: float = option(.15, 'random scaling of auxiliary masks, at most, as a fraction', low=0, high=.9)
-    auxiliary_shift: float = option(.05, 'random shift of auxiliary masks, at most, as a fraction of the canvas', low=0, high=.5)
-    shape_modes: int = option(12, 'modes of the statistical shape model', low=1)
+    ellipse_angle: list = option(
+        [],
+        "angle of the long axis against the x axis, degrees, clockwise on the picture",
+        -180,
+        180,
+        pair=True,
+    )
+    auxiliary_rotation: float = option(
+        10.0, "random rotation of auxiliary masks, at most, in degrees", low=0, high=180
+    )
+    auxiliary_scale: float = option(
+        0.15, "random scaling of auxiliary masks, at most, as a fraction", low=0, high=0.9
+    )
+    auxiliary_shift: float = option(
+        0.05, "random shift of auxiliary masks, at most, as a fraction of the canvas", low=0, high=0.5
+    )
+    shape_modes: int = option(12, "modes of the statistical shape model", low=1)
     # VAE of masks
-    vae_steps: int = option(400, 'training steps of the mask VAE', low=1)
-    vae_batch: int = option(32, 'masks a step', low=2)
-    vae_channels: int = option(16, 'channels of its first layer', low=1)
-    vae_latent: int = option(32, 'length of the latent code', low=1)
-    vae_beta: float = option(1e-3, 'weight of the Kullback-Leibler term against the mean binary cross-entropy of a pixel', low=0)
-    vae_overlap: float = option(.3, 'weight of the Dice loss of a mask beside it (ours), for the sake of small masks; 0 turns it off', low=0)
-    vae_learning_rate: float = option(2e-3, 'peak learning rate', low=0)
-    vae_frozen: bool = option(True, 'freeze the VAE after its own training (our reading); false trains it along with the GAN')
-    vae_place: str = option('prior', "what the VAE sees of a mask's place on the canvas (ours): all (kept), nothing, because masks are moved to the middle first (removed), or as the prior deserves: removed where ellipses lie anywhere in more than three tenths of the width, kept elsewhere", choices=('prior', 'kept', 'removed'))
-    vae_code: str = option('mean', 'latent code that D_VAE sees', choices=('mean', 'sample'))
-    vae_loss: str = option('discriminator', 'how E is held to the latent distribution: least-squares D_VAE, or Kullback-Leibler divergence to the prior', choices=('discriminator', 'divergence'))
-    vae_weight: float = option(1., "weight of that loss in E's objective", low=0)
-    reconstruction_weight: float = option(10., "weight of the distance of E's masks to their VAE reconstruction (ours); 0 leaves D_VAE alone", low=0)
-    reconstruction_ramp: int = option(200, 'steps over which that weight rises from zero', low=1)
+    vae_steps: int = option(400, "training steps of the mask VAE", low=1)
+    vae_batch: int = option(32, "masks a step", low=2)
+    vae_channels: int = option(16, "channels of its first layer", low=1)
+    vae_latent: int = option(32, "length of the latent code", low=1)
+    vae_beta: float = option(
+        1e-3, "weight of the Kullback-Leibler term against the mean binary cross-entropy of a pixel", low=0
+    )
+    vae_overlap: float = option(
+        0.3,
+        "weight of the Dice loss of a mask beside it (ours), for the sake of small masks; 0 turns it off",
+        low=0,
+    )
+    vae_learning_rate: float = option(2e-3, "peak learning rate", low=0)
+    vae_frozen: bool = option(
+        True, "freeze the VAE after its own training (our reading); false trains it along with the GAN"
+    )
+    vae_place: str = option(
+        "prior",
+        "what the VAE sees of a mask's place on the canvas (ours): all (kept), nothing, because masks are"
+        " moved to the middle first (removed), or as the prior deserves: removed where ellipses lie anywhere"
+        " in more than three tenths of the width, kept elsewhere",
+        choices=("prior", "kept", "removed"),
+    )
+    vae_code: str = option("mean", "latent code that D_VAE sees", choices=("mean", "sample"))
+    vae_loss: str = option(
+        "discriminator",
+        "how E is held to the latent distribution: least-squares D_VAE, or Kullback-Leibler divergence to the"
+        " prior",
+        choices=("discriminator", "divergence"),
+    )
+    vae_weight: float = option(1.0, "weight of that loss in E's objective", low=0)
+    reconstruction_weight: float = option(
+        10.0,
+        "weight of the distance of E's masks to their VAE reconstruction (ours); 0 leaves D_VAE alone",
+        low=0,
+    )
+    reconstruction_ramp: int = option(200, "steps over which that weight rises from zero", low=1)
     # DGCC
-    dgcc_layer: str = option('bottleneck', 'where in E the channels are calibrated', choices=('bottleneck', 'decoder'))
-    dgcc_passes: int = option(2, '2: feedback on the image itself; 1: running mean of the feedback', low=1, high=2)
-    dgcc_feedback: str = option('discriminator', 'what calibrates the channels', choices=('discriminator', 'discriminator+vae'))
+    dgcc_layer: str = option(
+        "bottleneck", "where in E the channels are calibrated", choices=("bottleneck", "decoder")
+    )
+    dgcc_passes: int = option(
+        2, "2: feedback on the image itself; 1: running mean of the feedback", low=1, high=2
+    )
+    dgcc_feedback: str = option(
+        "discriminator", "what calibrates the channels", choices=("discriminator", "discriminator+vae")
+    )
     # CycleGAN
-    gan_steps: int = option(500, 'training steps of the GAN', low=1)
-    gan_batch: int = option(4, 'images (and masks) a step', low=1)
-    gan_learning_rate: float = option(4e-4, 'learning rate, constant over the first half, then falling to zero', low=0)
-    generator_channels: int = option(16, 'channels of the first layer of E and G; doubled by each halving', low=2)
-    generator_depth: int = option(2, 'how often E and G halve the resolution', low=1, high=5)
-    mask_generator_dilations: list = option([1, 2, 4, 8], 'dilation of each residual block of E; large ones let it see the whole canvas')
-    image_generator_dilations: list = option([1, 1, 1, 1], 'dilation of each residual block of G')
-    discriminator_channels: int = option(32, 'channels of the first layer of D_x and D_z', low=1)
-    discriminator_layers: int = option(3, 'strided layers of D_x and D_z', low=1, high=6)
-    noise_channels: int = option(1, 'noise channels beside the mask at the input of G', low=0)
-    cycle_image_weight: float = option(5., 'weight of |G(E(x)) - x|', low=0)
-    cycle_mask_weight: float = option(2., 'weight of the distance of E(G(z)) to z', low=0)
-    cycle_mask_loss: str = option('cross_entropy', 'that distance', choices=('cross_entropy', 'l1'))
-    equivariance_weight: float = option(5., 'weight of |E(Tx) - T E(x)| under random affine T (ours); 0 turns it off', low=0)
-    edge_weight: float = option(.5, "weight of the tie between the edges of G(z) and the outline of z (ours); 0 turns it off", low=0)
-    location_weight: float = option(1., "weight of the log-odds of where auxiliary masks lie in E's output (ours); 0 turns it off", low=0)
-    disturbance: float = option(.2, 'strongest noise on painted images before E reads them (ours); 0 turns it off', low=0)
-    average_decay: float = option(.99, 'decay of the moving average of E (ours); 0 turns it off', low=0, high=.99999)
-    pool_size: int = option(50, 'generated images that the discriminators remember', low=0)
-    restarts: int = option(2, 'new initialisations of the GAN, at most, where its labels raise an alarm of collapse, inversion or no diversity', low=0)
-    checkpoint_every: int = option(100, 'steps between checkpoints', low=1)
-    checkpoint_margin: float = option(.15, "of the GAN's last checkpoints, the latest is taken whose labels fit the shapes and the size of auxiliary masks as well as the best one's, but for this, see `fit_of_labels` (ours); 10: always the last", low=0)
+    gan_steps: int = option(500, "training steps of the GAN", low=1)
+    gan_batch: int = option(4, "images (and masks) a step", low=1)
+    gan_learning_rate: float = option(
+        4e-4, "learning rate, constant over the first half, then falling to zero", low=0
+    )
+    generator_channels: int = option(
+        16, "channels of the first layer of E and G; doubled by each halving", low=2
+    )
+    generator_depth: int = option(2, "how often E and G halve the resolution", low=1, high=5)
+    mask_generator_dilations: list = option(
+        [1, 2, 4, 8], "dilation of each residual block of E; large ones let it see the whole canvas"
+    )
+    image_generator_dilations: list = option([1, 1, 1, 1], "dilation of each residual block of G")
+    discriminator_channels: int = option(32, "channels of the first layer of D_x and D_z", low=1)
+    discriminator_layers: int = option(3, "strided layers of D_x and D_z", low=1, high=6)
+    noise_channels: int = option(1, "noise channels beside the mask at the input of G", low=0)
+    cycle_image_weight: float = option(5.0, "weight of |G(E(x)) - x|", low=0)
+    cycle_mask_weight: float = option(2.0, "weight of the distance of E(G(z)) to z", low=0)
+    cycle_mask_loss: str = option("cross_entropy", "that distance", choices=("cross_entropy", "l1"))
+    equivariance_weight: float = option(
+        5.0, "weight of |E(Tx) - T E(x)| under random affine T (ours); 0 turns it off", low=0
+    )
+    edge_weight: float = option(
+        0.5, "weight of the tie between the edges of G(z) and the outline of z (ours); 0 turns it off", low=0
+    )
+    location_weight: float = option(
+        1.0, "weight of the log-odds of where auxiliary masks lie in E's output (ours); 0 turns it off", low=0
+    )
+    disturbance: float = option(
+        0.2, "strongest noise on painted images before E reads them (ours); 0 turns it off", low=0
+    )
+    average_decay: float = option(
+        0.99, "decay of the moving average of E (ours); 0 turns it off", low=0, high=0.99999
+    )
+    pool_size: int = option(50, "generated images that the discriminators remember", low=0)
+    restarts: int = option(
+        2,
+        "new initialisations of the GAN, at most, where its labels raise an alarm of collapse, inversion or"
+        " no diversity",
+        low=0,
+    )
+    checkpoint_every: int = option(100, "steps between checkpoints", low=1)
+    checkpoint_margin: float = option(
+        0.15,
+        "of the GAN's last checkpoints, the latest is taken whose labels fit the shapes and the size of"
+        " auxiliary masks as well as the best one's, but for this, see `fit_of_labels` (ours); 10: always the"
+        " last",
+        low=0,
+    )
     # label quality and iterative learning: from here on nothing changes what the GAN is
-    second_look: float = option(0., 'variant plus: fraction of pseudo labels, those that look worst, that are written anew from magnified parts of their images (ours)', low=0, high=1)
-    quality_score: str = option('vae_ensemble', 'score of a pseudo label, the mean rank of: agreement with its VAE reconstruction and with earlier checkpoints; the former and the D_z score (combined), the edges of the image (vae_edges) or how uniform its intensities are in the mask (vae_uniformity); or one alone', choices=('vae_ensemble', 'combined', 'vae_edges', 'vae_uniformity', 'vae', 'discriminator', 'ensemble'))
-    quality_groups: int = option(1, 'ranks are among labels of like area, in so many groups', low=1)
-    selection: bool = option(True, 'keep the best-scored pseudo labels only (LQSS)')
-    keep_fraction: float = option(.95, 'fraction of pseudo labels that the selection keeps', low=.01, high=1)
-    segmentation_loss: str = option('noise_weighted_dice', 'loss of the final network; all but the first ignore noise weights', choices=('noise_weighted_dice', 'dice', 'cross_entropy', 'mean_absolute_error', 'generalised_cross_entropy', 'noise_robust_dice', 'co_teaching'))
-    generalised_cross_entropy_q: float = option(.7, 'exponent of the generalised cross entropy: near 0 it is the cross entropy, 1 the mean absolute error', low=.001, high=1)
-    noise_robust_dice_gamma: float = option(1.5, 'exponent of the noise-robust Dice loss; 2: the Dice loss with squares', low=1, high=2)
-    co_teaching_forget: float = option(.05, 'co-teaching: fraction of pixels, those of largest loss, that a network does not teach the other', low=0, high=.9)
-    co_teaching_ramp: float = option(.3, 'co-teaching: part of the training over which that fraction rises from zero', low=0, high=1)
-    noise_power: float = option(1., 'a pixel weighs (1 - disagreement) to this power', low=0)
-    image_weights: bool = option(True, 'multiply pixel weights by the quality of the image')
-    keep_area: bool = option(True, 'after the training of C shift its output until its masks cover as many pixels as the labels that it learned from (ours)')
-    rounds: int = option(2, 'rounds of iterative learning, at most; 0 keeps the labels of E', low=0)
-    stop_change: float = option(.005, 'stop when the mean of 1 - Dice between two rounds of labels falls below', low=0, high=1)
-    segmentation_steps: int = option(500, 'training steps of the final network a round', low=1)
-    segmentation_batch: int = option(8, 'images a step', low=1)
-    segmentation_learning_rate: float = option(2e-3, 'peak learning rate', low=0)
-    segmentation_channels: int = option(16, 'channels of the first layer of the final U-Net', low=1)
+    second_look: float = option(
+        0.0,
+        "variant plus: fraction of pseudo labels, those that look worst, that are written anew from magnified"
+        " parts of their images (ours)",
+        low=0,
+        high=1,
+    )
+    quality_score: str = option(
+        "vae_ensemble",
+        "score of a pseudo label, the mean rank of: agreement with its VAE reconstruction and with earlier"
+        " checkpoints; the former and the D_z score (combined), the edges of the image (vae_edges) or how"
+        " uniform its intensities are in the mask (vae_uniformity); or one alone",
+        choices=(
+            "vae_ensemble",
+            "combined",
+            "vae_edges",
+            "vae_uniformity",
+            "vae",
+            "discriminator",
+            "ensemble",
+        ),
+    )
+    quality_groups: int = option(1, "ranks are among labels of like area, in so many groups", low=1)
+    selection: bool = option(True, "keep the best-scored pseudo labels only (LQSS)")
+    keep_fraction: float = option(
+        0.95, "fraction of pseudo labels that the selection keeps", low=0.01, high=1
+    )
+    segmentation_loss: str = option(
+        "noise_weighted_dice",
+        "loss of the final network; all but the first ignore noise weights",
+        choices=(
+            "noise_weighted_dice",
+            "dice",
+            "cross_entropy",
+            "mean_absolute_error",
+            "generalised_cross_entropy",
+            "noise_robust_dice",
+            "co_teaching",
+        ),
+    )
+    generalised_cross_entropy_q: float = option(
+        0.7,
+        "exponent of the generalised cross entropy: near 0 it is the cross entropy, 1 the mean absolute"
+        " error",
+        low=0.001,
+        high=1,
+    )
+    noise_robust_dice_gamma: float = option(
+        1.5, "exponent of the noise-robust Dice loss; 2: the Dice loss with squares", low=1, high=2
+    )
+    co_teaching_forget: float = option(
+        0.05,
+        "co-teaching: fraction of pixels, those of largest loss, that a network does not teach the other",
+        low=0,
+        high=0.9,
+    )
+    co_teaching_ramp: float = option(
+        0.3, "co-teaching: part of the training over which that fraction rises from zero", low=0, high=1
+    )
+    noise_power: float = option(1.0, "a pixel weighs (1 - disagreement) to this power", low=0)
+    image_weights: bool = option(True, "multiply pixel weights by the quality of the image")
+    keep_area: bool = option(
+        True,
+        "after the training of C shift its output until its masks cover as many pixels as the labels that it"
+        " learned from (ours)",
+    )
+    rounds: int = option(2, "rounds of iterative learning, at most; 0 keeps the labels of E", low=0)
+    stop_change: float = option(
+        0.005, "stop when the mean of 1 - Dice between two rounds of labels falls below", low=0, high=1
+    )
+    segmentation_steps: int = option(500, "training steps of the final network a round", low=1)
+    segmentation_batch: int = option(8, "images a step", low=1)
+    segmentation_learning_rate: float = option(2e-3, "peak learning rate", low=0)
+    segmentation_channels: int = option(16, "channels of the first layer of the final U-Net", low=1)
 
 # %% ../nbs/00_config.ipynb #14ae7e2c
 _FIELDS = {f.name: f for f in dataclasses.fields(Config)}
 
+
 def check_value(
-    key:str,    # name of a field of `Config`
-    value,      # a value, or text to be read as one
-):              # the value in the field's type
+    key: str,  # name of a field of `Config`
+    value,  # a value, or text to be read as one
+):  # the value in the field's type
     "The value in the type of field `key`. Raises `InputError` for an unknown key, a wrong type, or a value that is not allowed."
-    if key not in _FIELDS: raise InputError(f'unknown key {key!r}{nearest(key, _FIELDS)}')
+    if key not in _FIELDS:
+        raise InputError(f"unknown key {key!r}{nearest(key, _FIELDS)}")
     f, given = _FIELDS[key], value
     if isinstance(value, str) and f.type is not str:
-        try: value = yaml.safe_load(value)
-        except yaml.YAMLError: pass
-        if isinstance(value, str):                      # YAML reads 1e-4 as text
-            try: value = float(value)
-            except ValueError: pass
-    if f.type is float and type(value) is int: value = float(value)
+        try:
+            value = yaml.safe_load(value)
+        except yaml.YAMLError:
+            pass
+        if isinstance(value, str):  # YAML reads 1e-4 as text
+            try:
+                value = float(value)
+            except ValueError:
+                pass
+    if f.type is float and type(value) is int:
+        value = float(value)
     if type(value) is not f.type:
-        raise InputError(f'{key}={given!r} is {type(value).__name__}, but {key} takes {f.type.__name__}: {f.metadata["help"]}')
+        raise InputError(
+            f"{key}={given!r} is {type(value).__name__}, but {key} takes {f.type.__name__}:"
+            f' {f.metadata["help"]}'
+        )
     _check_range(key, value, f.metadata)
     return value
 
 # %% ../nbs/00_config.ipynb #fa1c0f3c
 def _check_pair(key, value, meta):
     "Raise `InputError` where a list is neither empty nor a range of numbers within the limits."
-    low, high = (math.inf * s if m is None else m for s, m in ((-1, meta['low']), (1, meta['high'])))
+    low, high = (math.inf * s if m is None else m for s, m in ((-1, meta["low"]), (1, meta["high"])))
     sound = all(type(v) in (int, float) and low <= v <= high and math.isfinite(v) for v in value)
-    if value and not (sound and len(value) == 2 and value[0] <= value[1]) or key == 'window' and value and value[0] == value[1]:
-        raise InputError(f'{key}={value!r} must be two numbers, the smaller one first' + (f', from {low:g} to {high:g}' if math.isfinite(low) else '') + f', or empty: {meta["help"]}')
+    if (
+        value
+        and not (sound and len(value) == 2 and value[0] <= value[1])
+        or key == "window"
+        and value
+        and value[0] == value[1]
+    ):
+        raise InputError(
+            f"{key}={value!r} must be two numbers, the smaller one first"
+            + (f", from {low:g} to {high:g}" if math.isfinite(low) else "")
+            + f', or empty: {meta["help"]}'
+        )
+
 
 def _check_range(key, value, meta):
     "Raise `InputError` where the value is outside what the field allows."
-    if meta['choices'] and value not in meta['choices']: raise InputError(f'{key}={value!r} is unknown{nearest(value, meta["choices"])}')
-    if isinstance(value, float) and not math.isfinite(value): raise InputError(f'{key}={value!r} is not a finite number')
-    if meta['pair']: return _check_pair(key, value, meta)
+    if meta["choices"] and value not in meta["choices"]:
+        raise InputError(f'{key}={value!r} is unknown{nearest(value, meta["choices"])}')
+    if isinstance(value, float) and not math.isfinite(value):
+        raise InputError(f"{key}={value!r} is not a finite number")
+    if meta["pair"]:
+        return _check_pair(key, value, meta)
     if isinstance(value, list) and not (value and all(type(v) is int and v > 0 for v in value)):
-        raise InputError(f'{key}={value!r} must be a list of whole numbers above zero, such as [1, 2, 4]')
-    for bound, bad, word in ((meta['low'], lambda v, b: v < b, 'at least'), (meta['high'], lambda v, b: v > b, 'at most')):
-        if bound is not None and bad(value, bound): raise InputError(f'{key}={value!r} must be {word} {bound}')
+        raise InputError(f"{key}={value!r} must be a list of whole numbers above zero, such as [1, 2, 4]")
+    for bound, bad, word in (
+        (meta["low"], lambda v, b: v < b, "at least"),
+        (meta["high"], lambda v, b: v > b, "at most"),
+    ):
+        if bound is not None and bad(value, bound):
+            raise InputError(f"{key}={value!r} must be {word} {bound}")
 
 # %% ../nbs/00_config.ipynb #56077646
 PRESETS = dict(
     cpu={},
-    smoke=dict(size=64, restarts=0, vae_steps=30, vae_batch=8, vae_channels=8, vae_latent=8, gan_steps=12, gan_batch=2, generator_channels=8, 
-               mask_generator_dilations=[1, 2], image_generator_dilations=[1, 1], discriminator_channels=8, discriminator_layers=2, pool_size=8, checkpoint_every=6,
-               rounds=1, segmentation_steps=8, segmentation_batch=2, segmentation_channels=4),
-    table=dict(size=96, vae_steps=300, gan_steps=300, segmentation_steps=200),      # cpu made smaller, for tables of hundreds of runs
-    gpu=dict(size=256, vae_steps=4000, vae_batch=64, vae_channels=32, vae_latent=64, gan_steps=40000, gan_learning_rate=2e-4, generator_channels=64,
-             mask_generator_dilations=[1, 2, 4, 8, 8, 4, 2, 1], image_generator_dilations=[1] * 8,
-             discriminator_channels=64, checkpoint_every=2000, average_decay=.999,
-             rounds=3, segmentation_steps=4000, segmentation_batch=16, segmentation_channels=32),
+    smoke=dict(
+        size=64,
+        restarts=0,
+        vae_steps=30,
+        vae_batch=8,
+        vae_channels=8,
+        vae_latent=8,
+        gan_steps=12,
+        gan_batch=2,
+        generator_channels=8,
+        mask_generator_dilations=[1, 2],
+        image_generator_dilations=[1, 1],
+        discriminator_channels=8,
+        discriminator_layers=2,
+        pool_size=8,
+        checkpoint_every=6,
+        rounds=1,
+        segmentation_steps=8,
+        segmentation_batch=2,
+        segmentation_channels=4,
+    ),
+    table=dict(
+        size=96, vae_steps=300, gan_steps=300, segmentation_steps=200
+    ),  # cpu made smaller, for tables of hundreds of runs
+    gpu=dict(
+        size=256,
+        vae_steps=4000,
+        vae_batch=64,
+        vae_channels=32,
+        vae_latent=64,
+        gan_steps=40000,
+        gan_learning_rate=2e-4,
+        generator_channels=64,
+        mask_generator_dilations=[1, 2, 4, 8, 8, 4, 2, 1],
+        image_generator_dilations=[1] * 8,
+        discriminator_channels=64,
+        checkpoint_every=2000,
+        average_decay=0.999,
+        rounds=3,
+        segmentation_steps=4000,
+        segmentation_batch=16,
+        segmentation_channels=32,
+    ),
 )
 
-TASK_VALUES = dict(     # what an organ asks for, in every preset
+TASK_VALUES = dict(  # what an organ asks for, in every preset
     # its outline is a bright line, and no registration follows that would correct the size; early heads are small, and missed at first
-    fetal_head=dict(edge_weight=1., second_look=.2, quality_score='vae_edges'),
+    fetal_head=dict(edge_weight=1.0, second_look=0.2, quality_score="vae_edges"),
     # slices show livers of all sizes, and small ones with look-alikes in most checkpoints: shape and an even gray tell them, agreement of checkpoints does not
-    liver=dict(quality_score='vae_uniformity', quality_groups=5, keep_fraction=.5),
+    liver=dict(quality_score="vae_uniformity", quality_groups=5, keep_fraction=0.5),
 )
+
 
 def make_config(
-    preset:str='cpu',   # 'smoke', 'table', 'cpu' or 'gpu'
-    **values            # any field of `Config`, as a value or as text
-)->Config:
+    preset: str = "cpu",  # 'smoke', 'table', 'cpu' or 'gpu'
+    **values,  # any field of `Config`, as a value or as text
+) -> Config:
     "A validated configuration: the preset's values, then the task's, overridden by `values`. Raises `InputError`."
-    for key, value in (('preset', preset), ('task', values.get('task', Config.task))): check_value(key, value)
-    values = {**PRESETS[preset], **TASK_VALUES.get(values.get('task', Config.task), {}), **values, 'preset': preset}
+    for key, value in (("preset", preset), ("task", values.get("task", Config.task))):
+        check_value(key, value)
+    values = {
+        **PRESETS[preset],
+        **TASK_VALUES.get(values.get("task", Config.task), {}),
+        **values,
+        "preset": preset,
+    }
     return Config(**{k: check_value(k, v) for k, v in values.items()})
 
 # %% ../nbs/00_config.ipynb #fbff58ca
-MACHINE = ('preset', 'accelerator', 'precision', 'devices', 'compile', 'threads', 'memory_limit')     # where and how fast, not what
+MACHINE = (
+    "preset",
+    "accelerator",
+    "precision",
+    "devices",
+    "compile",
+    "threads",
+    "memory_limit",
+)  # where and how fast, not what
+
 
 def run_values(
-    config:Config,
-)->dict:            # field -> value
+    config: Config,
+) -> dict:  # field -> value
     "What a run computes."
     return {k: v for k, v in dataclasses.asdict(config).items() if k not in MACHINE}
 
+
 def gan_values(
-    config:Config,
-)->dict:            # field -> value
+    config: Config,
+) -> dict:  # field -> value
     "What its GAN computes; `plus` has the GAN of `full`."
     names = [f.name for f in dataclasses.fields(Config)]
-    later = names[names.index('second_look'):]
-    return {k: v for k, v in run_values(dataclasses.replace(config, variant='full' if config.variant == 'plus' else config.variant)).items() if k not in later}
+    later = names[names.index("second_look") :]
+    return {
+        k: v
+        for k, v in run_values(
+            dataclasses.replace(config, variant="full" if config.variant == "plus" else config.variant)
+        ).items()
+        if k not in later
+    }
 
 # %% ../nbs/00_config.ipynb #1dbfc694
-def config_to_yaml(config:Config)->str:
+def config_to_yaml(config: Config) -> str:
     "The configuration as YAML text, in the order of the fields."
     return yaml.safe_dump(dataclasses.asdict(config), sort_keys=False)
 
-def config_from_yaml(path)->Config:
+
+def config_from_yaml(path) -> Config:
     "Read a configuration from a YAML file; missing keys come from its preset. Raises `InputError` naming the file."
-    try: values = yaml.safe_load(Path(path).read_text())
-    except FileNotFoundError: raise InputError(f'{path}: no such configuration file') from None
-    except OSError as e: raise InputError(f'{path} cannot be read ({e.strerror}); give a YAML file') from None
-    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as e: raise InputError(f'{path} is not YAML ({e.__class__.__name__}); write one "key: value" a line') from None
-    if not isinstance(values, dict): raise InputError(f'{path} must hold one "key: value" a line')
-    try: return make_config(**{str(k): v for k, v in values.items()})
-    except InputError as e: raise InputError(f'{path}: {e}') from None
+    try:
+        values = yaml.safe_load(Path(path).read_text())
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such configuration file") from None
+    except OSError as e:
+        raise InputError(f"{path} cannot be read ({e.strerror}); give a YAML file") from None
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as e:
+        raise InputError(
+            f'{path} is not YAML ({e.__class__.__name__}); write one "key: value" a line'
+        ) from None
+    if not isinstance(values, dict):
+        raise InputError(f'{path} must hold one "key: value" a line')
+    try:
+        return make_config(**{str(k): v for k, v in values.items()})
+    except InputError as e:
+        raise InputError(f"{path}: {e}") from None
+
 
 def parse_parameters(
-    parameters      # texts such as 'gan_steps=100'
-)->dict:            # key -> value in the type of its field
+    parameters,  # texts such as 'gan_steps=100'
+) -> dict:  # key -> value in the type of its field
     "What `-p key=value` means. Raises `InputError`."
     out = {}
     for p in parameters or ():
-        key, sep, value = p.partition('=')
-        if not sep: raise InputError(f'parameter {p!r} is not of the form key=value')
+        key, sep, value = p.partition("=")
+        if not sep:
+            raise InputError(f"parameter {p!r} is not of the form key=value")
         out[key.strip()] = check_value(key.strip(), value)
     return out

@@ -19,111 +19,171 @@ from typing import NamedTuple
 import numpy as np, torch, torch.nn.functional as F
 from PIL import Image
 from .config import InputError
-from .formats import Slice, check_size, is_dicom, is_nifti, is_series, patient_id, read_dicom, silent, source_id, volume_slices
+from aeseg.formats import (
+    Slice,
+    check_size,
+    is_dicom,
+    is_nifti,
+    is_series,
+    patient_id,
+    read_dicom,
+    silent,
+    source_id,
+    volume_slices,
+)
 
 # %% ../nbs/02_data.ipynb #24056bfa
 @contextmanager
 def replacing(
-    path,   # the file to write or replace
+    path,  # the file to write or replace
 ):
     "Give a temporary path beside `path`; on success rename it to `path`, on failure remove it. Raises `InputError` where nothing can be written."
     path = Path(path)
-    temporary = path.with_name(f'.{path.stem}.{os.getpid()}.part{path.suffix}')
+    temporary = path.with_name(f".{path.stem}.{os.getpid()}.part{path.suffix}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
         os.replace(temporary, path)
-    except OSError as e: raise InputError(f'cannot write {path} ({e.strerror or e}); choose a folder that can be written to') from None
-    finally: temporary.unlink(missing_ok=True)
+    except OSError as e:
+        raise InputError(
+            f"cannot write {path} ({e.strerror or e}); choose a folder that can be written to"
+        ) from None
+    finally:
+        temporary.unlink(missing_ok=True)
+
 
 def write_mask(
-    path,               # a PNG file
-    mask:np.ndarray,    # (H, W), bool or {0, 1}
+    path,  # a PNG file
+    mask: np.ndarray,  # (H, W), bool or {0, 1}
 ):
     "Write a mask as 8-bit PNG with the values 0 and 255."
-    with replacing(path) as temporary: Image.fromarray((np.asarray(mask) > 0).astype(np.uint8) * 255).save(temporary)
+    with replacing(path) as temporary:
+        Image.fromarray((np.asarray(mask) > 0).astype(np.uint8) * 255).save(temporary)
 
 # %% ../nbs/02_data.ipynb #c148f9bf
-SUFFIXES = ('.png', '.jpg', '.jpeg', '.tif', '.tiff')
+SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
+
 
 def _read_array(path, window=()):
     "The array in an image file: TIFF by tifffile, medical files by `01a_formats`, everything else by Pillow."
-    if isinstance(path, Slice): return path.read()
-    if is_dicom(path): return read_dicom(path, window)
-    if Path(path).suffix.lower() in ('.tif', '.tiff'):
+    if isinstance(path, Slice):
+        return path.read()
+    if is_dicom(path):
+        return read_dicom(path, window)
+    if Path(path).suffix.lower() in (".tif", ".tiff"):
         import tifffile
+
         with tifffile.TiffFile(path) as f:
-            page = f.pages[0]; check_size(path, f.series[0].shape if len(f.pages) > 1 else page.shape)
+            page = f.pages[0]
+            check_size(path, f.series[0].shape if len(f.pages) > 1 else page.shape)
             # Pillow knows palettes and the compressions for which tifffile needs extra packages
-            if len(f.pages) > 1 or page.photometric.name != 'PALETTE' and page.compression.name in ('NONE', 'ADOBE_DEFLATE', 'DEFLATE', 'PACKBITS'):
-                planes = page.photometric.name == 'RGB' and page.planarconfig.name == 'SEPARATE'
+            if (
+                len(f.pages) > 1
+                or page.photometric.name != "PALETTE"
+                and page.compression.name in ("NONE", "ADOBE_DEFLATE", "DEFLATE", "PACKBITS")
+            ):
+                planes = page.photometric.name == "RGB" and page.planarconfig.name == "SEPARATE"
                 return np.moveaxis(f.asarray(), 0, -1) if planes and len(f.pages) == 1 else f.asarray()
     with Image.open(path) as image:
-        check_size(path, image.size); image.load()
-        plain = {'1': 'L', 'LA': 'L', 'P': 'RGB', 'PA': 'RGB', 'RGBA': 'RGB', 'CMYK': 'RGB', 'YCbCr': 'RGB', 'I;16B': 'I'}
+        check_size(path, image.size)
+        image.load()
+        plain = {
+            "1": "L",
+            "LA": "L",
+            "P": "RGB",
+            "PA": "RGB",
+            "RGBA": "RGB",
+            "CMYK": "RGB",
+            "YCbCr": "RGB",
+            "I;16B": "I",
+        }
         return np.asarray(image.convert(plain[image.mode]) if image.mode in plain else image)
 
+
 def read_image(
-    path,           # PNG, JPEG, TIFF or DICOM, or a `Slice`
-    window=(),      # see `read_dicom`
-)->np.ndarray:      # (H, W) or (H, W, 3), the file's own numbers
+    path,  # PNG, JPEG, TIFF or DICOM, or a `Slice`
+    window=(),  # see `read_dicom`
+) -> np.ndarray:  # (H, W) or (H, W, 3), the file's own numbers
     "Read one image. Raises `InputError` naming the file where it can not be read or is not a 2-D image."
     try:
-        with silent(): array = _read_array(path, window)
-    except InputError: raise
-    except FileNotFoundError: raise InputError(f'{path}: no such file') from None
-    except Exception as e: raise InputError(f'{path} cannot be read as an image ({str(e).strip() or type(e).__name__}); replace the file, or leave it out with --skip-bad') from None
-    if array.ndim == 3 and array.shape[2] == 4: array = array[..., :3]
-    if array.ndim == 3 and array.shape[2] == 1: array = array[..., 0]
+        with silent():
+            array = _read_array(path, window)
+    except InputError:
+        raise
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file") from None
+    except Exception as e:
+        raise InputError(
+            f"{path} cannot be read as an image ({str(e).strip() or type(e).__name__}); replace the file, or"
+            " leave it out with --skip-bad"
+        ) from None
+    if array.ndim == 3 and array.shape[2] == 4:
+        array = array[..., :3]
+    if array.ndim == 3 and array.shape[2] == 1:
+        array = array[..., 0]
     if not (array.ndim == 2 or array.ndim == 3 and array.shape[2] == 3) or min(array.shape[:2]) < 8:
-        raise InputError(f'{path} has shape {array.shape}, not (height, width) or (height, width, 3) of at least 8 pixels; save each slice as an image of its own')
-    if not np.isfinite(array).all(): raise InputError(f'{path} holds values that are not finite; replace them by numbers')
+        raise InputError(
+            f"{path} has shape {array.shape}, not (height, width) or (height, width, 3) of at least 8 pixels;"
+            " save each slice as an image of its own"
+        )
+    if not np.isfinite(array).all():
+        raise InputError(f"{path} holds values that are not finite; replace them by numbers")
     return array
 
 # %% ../nbs/02_data.ipynb #ae3cba23
 def scale_intensity(
-    image:np.ndarray,       # (H, W) or (H, W, 3), any numbers
-    low:float=.5,           # percentile that becomes 0
-    high:float=99.5,        # percentile that becomes 255
-)->np.ndarray:              # same shape, uint8
+    image: np.ndarray,  # (H, W) or (H, W, 3), any numbers
+    low: float = 0.5,  # percentile that becomes 0
+    high: float = 99.5,  # percentile that becomes 255
+) -> np.ndarray:  # same shape, uint8
     "Map intensities to 0..255 by percentiles; a constant image becomes 0."
     image = image.astype(np.float32)
     a, b = np.percentile(image, [low, high])
-    if b <= a: a, b = image.min(), image.max()
+    if b <= a:
+        a, b = image.min(), image.max()
     return (((image - a) / max(b - a, 1e-12)).clip(0, 1) * 255).round().astype(np.uint8)
 
+
 def apply_window(
-    image:np.ndarray,       # (H, W), any numbers; or (H, W, 3)
-    window,                 # (low, high) in the numbers of the image; empty: percentiles
-)->np.ndarray:              # same shape, uint8
+    image: np.ndarray,  # (H, W), any numbers; or (H, W, 3)
+    window,  # (low, high) in the numbers of the image; empty: percentiles
+) -> np.ndarray:  # same shape, uint8
     "Map a window of gray values to 0..255, the same one for every image; colours, and images without a window, by percentiles."
-    if not window or image.ndim == 3: return scale_intensity(image)
-    return (((image.astype(np.float32) - window[0]) / (window[1] - window[0])).clip(0, 1) * 255).round().astype(np.uint8)
+    if not window or image.ndim == 3:
+        return scale_intensity(image)
+    return (
+        (((image.astype(np.float32) - window[0]) / (window[1] - window[0])).clip(0, 1) * 255)
+        .round()
+        .astype(np.uint8)
+    )
 
 # %% ../nbs/02_data.ipynb #7868ad4e
 class Placement(NamedTuple):
     "Where an image lies on the canvas; all numbers in pixels."
-    height: int     # of the image itself
+
+    height: int  # of the image itself
     width: int
-    top: int        # of the image on the canvas
+    top: int  # of the image on the canvas
     left: int
     inner_height: int
     inner_width: int
 
+
 def choose_canvas(
-    shapes,         # (height, width) of the images
-    size:int,       # long side of the canvas
-    multiple:int=32,
-)->tuple:           # (height, width), multiples of `multiple`
+    shapes,  # (height, width) of the images
+    size: int,  # long side of the canvas
+    multiple: int = 32,
+) -> tuple:  # (height, width), multiples of `multiple`
     "A canvas of the images' median aspect."
     aspect = float(np.median([h / w for h, w in shapes]))
     height, width = size * min(1, aspect), size * min(1, 1 / aspect)
-    return tuple(max(multiple, math.ceil(v / multiple - .1) * multiple) for v in (height, width))
+    return tuple(max(multiple, math.ceil(v / multiple - 0.1) * multiple) for v in (height, width))
+
 
 def place(
-    shape,          # (height, width) of an image
-    canvas,         # (height, width)
-)->Placement:
+    shape,  # (height, width) of an image
+    canvas,  # (height, width)
+) -> Placement:
     "The largest centred placement that keeps the aspect."
     scale = min(canvas[0] / shape[0], canvas[1] / shape[1])
     h, w = max(1, round(shape[0] * scale)), max(1, round(shape[1] * scale))
@@ -131,149 +191,218 @@ def place(
 
 # %% ../nbs/02_data.ipynb #ce2b8e2c
 def to_canvas(
-    array:np.ndarray,       # (H, W) or (H, W, 3), uint8
-    placement:Placement,
-    canvas,                 # (height, width)
-)->np.ndarray:              # (height, width[, 3]), uint8, zero outside the image
+    array: np.ndarray,  # (H, W) or (H, W, 3), uint8
+    placement: Placement,
+    canvas,  # (height, width)
+) -> np.ndarray:  # (height, width[, 3]), uint8, zero outside the image
     "Put an image on the canvas, averaging over pixels where it shrinks."
     p = placement
-    small = Image.fromarray(array).resize((p.inner_width, p.inner_height), Image.BOX if p.inner_width <= p.width else Image.BILINEAR)
+    small = Image.fromarray(array).resize(
+        (p.inner_width, p.inner_height), Image.BOX if p.inner_width <= p.width else Image.BILINEAR
+    )
     out = np.zeros((*canvas, *array.shape[2:]), np.uint8)
-    out[p.top:p.top + p.inner_height, p.left:p.left + p.inner_width] = np.asarray(small)
+    out[p.top : p.top + p.inner_height, p.left : p.left + p.inner_width] = np.asarray(small)
     return out
 
+
 def at_own_size(
-    probability:np.ndarray,     # (height, width) on the canvas, in [0, 1]
-    placement:Placement,
-)->np.ndarray:                  # (H, W) of the image, float32
+    probability: np.ndarray,  # (height, width) on the canvas, in [0, 1]
+    placement: Placement,
+) -> np.ndarray:  # (H, W) of the image, float32
     "Probabilities at the image's own size: crop and interpolate."
     p = placement
-    inner = np.asarray(probability, np.float32)[p.top:p.top + p.inner_height, p.left:p.left + p.inner_width]
+    inner = np.asarray(probability, np.float32)[
+        p.top : p.top + p.inner_height, p.left : p.left + p.inner_width
+    ]
     return np.asarray(Image.fromarray(inner).resize((p.width, p.height), Image.BILINEAR))
 
+
 def from_canvas(
-    probability:np.ndarray,     # (height, width) on the canvas, in [0, 1]
-    placement:Placement,
-    threshold:float=.5,
-)->np.ndarray:                  # (H, W) of the image, bool
+    probability: np.ndarray,  # (height, width) on the canvas, in [0, 1]
+    placement: Placement,
+    threshold: float = 0.5,
+) -> np.ndarray:  # (H, W) of the image, bool
     "The mask at the image's own size: interpolate, then threshold."
     return at_own_size(probability, placement) > threshold
 
 # %% ../nbs/02_data.ipynb #0e1d550a
 def image_sources(
-    path,           # an entry of a folder
-    axis='axial',   # of the slices of volumes
-)->list:            # its path, slices, or nothing
+    path,  # an entry of a folder
+    axis="axial",  # of the slices of volumes
+) -> list:  # its path, slices, or nothing
     "The images in one entry of a folder, told by names and headers. Raises `InputError`."
-    if path.name.startswith('.'): return []
-    if is_nifti(path) or is_series(path): return volume_slices(path, axis)
+    if path.name.startswith("."):
+        return []
+    if is_nifti(path) or is_series(path):
+        return volume_slices(path, axis)
     return [path] if path.suffix.lower() in SUFFIXES or path.is_file() and is_dicom(path) else []
 
+
 def image_paths(
-    folder,         # a data-set folder (with images/) or a folder of image files
-    axis='axial',   # of the slices of volumes
+    folder,  # a data-set folder (with images/) or a folder of image files
+    axis="axial",  # of the slices of volumes
     problems=None,  # a list that takes sentences about bad volumes; None: they are errors
-)->dict:            # id -> path or `Slice`, sorted by file
+) -> dict:  # id -> path or `Slice`, sorted by file
     "The images of a folder. Raises `InputError` where there are none or two share an id."
     folder = Path(folder)
-    if not folder.is_dir(): raise InputError(f'{folder}: no such folder')
-    inside, sources = folder/'images' if (folder/'images').is_dir() else folder, []
-    for p in sorted(p for p in inside.iterdir() if p.name != 'masks'):
-        try: sources += image_sources(p, axis)
+    if not folder.is_dir():
+        raise InputError(f"{folder}: no such folder")
+    inside, sources = folder / "images" if (folder / "images").is_dir() else folder, []
+    for p in sorted(p for p in inside.iterdir() if p.name != "masks"):
+        try:
+            sources += image_sources(p, axis)
         except InputError as e:
-            if problems is None: raise
+            if problems is None:
+                raise
             problems.append(str(e))
-    if not sources: raise InputError(f'{inside} holds no image; put files ending in {", ".join(SUFFIXES)}, .dcm, .nii or .nii.gz, or folders of DICOM files there' + ''.join(f' ({p})' for p in (problems or ())[:1]))
+    if not sources:
+        raise InputError(
+            f'{inside} holds no image; put files ending in {", ".join(SUFFIXES)}, .dcm, .nii or .nii.gz, or'
+            " folders of DICOM files there"
+            + "".join(f" ({p})" for p in (problems or ())[:1])
+        )
     twice = [i for i, n in Counter(map(source_id, sources)).items() if n > 1]
-    if twice: raise InputError(f'{inside} holds more than one file with the id {twice[0]!r}; keep one of them')
+    if twice:
+        raise InputError(f"{inside} holds more than one file with the id {twice[0]!r}; keep one of them")
     return {source_id(s): s for s in sources}
+
 
 def _csv_rows(path):
     "The rows of a CSV file as dicts. Raises `InputError`."
     try:
-        with path.open(newline='') as f: return list(csv.DictReader(f))
-    except (UnicodeDecodeError, csv.Error): raise InputError(f'{path} is not a CSV file; save it as comma-separated UTF-8 text') from None
-    except OSError as e: raise InputError(f'{path} cannot be read ({e.strerror}); make it a readable CSV file') from None
+        with path.open(newline="") as f:
+            return list(csv.DictReader(f))
+    except (UnicodeDecodeError, csv.Error):
+        raise InputError(f"{path} is not a CSV file; save it as comma-separated UTF-8 text") from None
+    except OSError as e:
+        raise InputError(f"{path} cannot be read ({e.strerror}); make it a readable CSV file") from None
+
 
 def read_splits(
-    folder,         # a data-set folder
-    ids,            # the ids of its images, or a dict id -> path or `Slice`; a slice may have the row of its volume
-)->dict:            # id -> split; without splits.csv every image is 'train'
+    folder,  # a data-set folder
+    ids,  # the ids of its images, or a dict id -> path or `Slice`; a slice may have the row of its volume
+) -> dict:  # id -> split; without splits.csv every image is 'train'
     "Read splits.csv. Raises `InputError` where a column is missing or an image has no row."
-    path = Path(folder)/'splits.csv'
-    if not path.exists(): return {i: 'train' for i in ids}
+    path = Path(folder) / "splits.csv"
+    if not path.exists():
+        return {i: "train" for i in ids}
     rows = _csv_rows(path)
-    if not rows or not {'id', 'split'} <= set(rows[0]): raise InputError(f'{path} must have the columns id,split and at least one row')
-    splits = {r['id']: (r['split'] or '').strip() for r in rows}
+    if not rows or not {"id", "split"} <= set(rows[0]):
+        raise InputError(f"{path} must have the columns id,split and at least one row")
+    splits = {r["id"]: (r["split"] or "").strip() for r in rows}
     for i, source in ids.items() if isinstance(ids, dict) else ():
-        if i not in splits and isinstance(source, Slice) and source.volume in splits: splits[i] = splits[source.volume]
+        if i not in splits and isinstance(source, Slice) and source.volume in splits:
+            splits[i] = splits[source.volume]
     missing = [i for i in ids if not splits.get(i)]
-    if missing: raise InputError(f'{path} has no row for {missing[0]!r} ({len(missing)} images without one); add a row for each image')
+    if missing:
+        raise InputError(
+            f"{path} has no row for {missing[0]!r} ({len(missing)} images without one); add a row for each"
+            " image"
+        )
     return splits
 
 # %% ../nbs/02_data.ipynb #5b1f7a21
 class Rows:
     "Some rows of a uint8 tensor or `Stored`, without a copy of them."
-    def __init__(self, source, rows): self.source, self.rows, self.shape = source, np.asarray(rows, np.int64), torch.Size((len(rows), *source.shape[1:]))
-    def __len__(self): return self.shape[0]
+
+    def __init__(self, source, rows):
+        self.source, self.rows, self.shape = (
+            source,
+            np.asarray(rows, np.int64),
+            torch.Size((len(rows), *source.shape[1:])),
+        )
+
+    def __len__(self):
+        return self.shape[0]
+
     def __getitem__(self, which):
         "Rows as a tensor; `which` is a number (then without the first axis), slice, list, tensor of numbers or mask."
         rows = np.arange(len(self))[which.cpu().numpy() if isinstance(which, torch.Tensor) else which]
         return self.read(rows) if rows.ndim else self.read(rows[None])[0]
-    def read(self, rows): return self.source[torch.from_numpy(self.rows[rows])]
-    def split(self, batch): return (self[k:k + batch] for k in range(0, len(self), batch))
+
+    def read(self, rows):
+        return self.source[torch.from_numpy(self.rows[rows])]
+
+    def split(self, batch):
+        return (self[k : k + batch] for k in range(0, len(self), batch))
+
 
 class Stored(Rows):
     "All rows of a uint8 .npy file (a path, or an open file)."
+
     def __init__(self, file):
-        self.file = file = open(file, 'rb') if isinstance(file, (str, Path)) else file
-        weakref.finalize(self, file.close); file.seek(0)
+        self.file = file = open(file, "rb") if isinstance(file, (str, Path)) else file
+        weakref.finalize(self, file.close)
+        file.seek(0)
         try:
-            np.lib.format.read_magic(file); shape, _, kind = np.lib.format.read_array_header_1_0(file)
+            np.lib.format.read_magic(file)
+            shape, _, kind = np.lib.format.read_array_header_1_0(file)
             self.shape, self.start, self.size = torch.Size(shape), file.tell(), math.prod(shape[1:])
-            if kind != np.uint8 or os.fstat(file.fileno()).st_size != self.start + math.prod(shape): raise ValueError
-        except ValueError: raise InputError(f'{file.name} is damaged; delete it, then --resume') from None
+            if kind != np.uint8 or os.fstat(file.fileno()).st_size != self.start + math.prod(shape):
+                raise ValueError
+        except ValueError:
+            raise InputError(f"{file.name} is damaged; delete it, then --resume") from None
 
     def read(self, rows):
         out = np.empty((len(rows), *self.shape[1:]), np.uint8)
-        for row, r in zip(out, rows): row[...] = np.frombuffer(os.pread(self.file.fileno(), self.size, self.start + int(r) * self.size), np.uint8).reshape(row.shape)
+        for row, r in zip(out, rows):
+            row[...] = np.frombuffer(
+                os.pread(self.file.fileno(), self.size, self.start + int(r) * self.size), np.uint8
+            ).reshape(row.shape)
         return torch.from_numpy(out)
 
 # %% ../nbs/02_data.ipynb #5b1f7a22
 def collect(
-    pieces,         # uint8 tensors (n, C, H, W)
-    shape,          # (N, C, H, W) of all together; there may be fewer rows
-    where=None,     # None: in memory; a folder: in a nameless file there, which is gone with its last user; else the path of an .npy file
-):                  # tensor, or `Stored`
+    pieces,  # uint8 tensors (n, C, H, W)
+    shape,  # (N, C, H, W) of all together; there may be fewer rows
+    where=None,  # None: in memory; a folder: in a nameless file there, which is gone with its last user; else the path of an .npy file
+):  # tensor, or `Stored`
     "Put pieces behind each other without holding them twice. Raises `InputError` where the file cannot be written."
     if where is None:
         out, n = torch.empty(tuple(shape), dtype=torch.uint8), 0
-        for p in pieces: out[n:n + len(p)] = p; n += len(p)
+        for p in pieces:
+            out[n : n + len(p)] = p
+            n += len(p)
         return out[:n]
     if not Path(where).is_dir():
-        with replacing(where) as temporary, temporary.open('wb') as file: _write_rows(file, pieces, shape)
+        with replacing(where) as temporary, temporary.open("wb") as file:
+            _write_rows(file, pieces, shape)
         return Stored(where)
-    try: return Stored(_write_rows(tempfile.TemporaryFile(dir=where, prefix='.aeseg'), pieces, shape))
-    except OSError as e: raise InputError(f'cannot write to {where} ({e.strerror or e}); choose a folder that can be written to and has room') from None
+    try:
+        return Stored(_write_rows(tempfile.TemporaryFile(dir=where, prefix=".aeseg"), pieces, shape))
+    except OSError as e:
+        raise InputError(
+            f"cannot write to {where} ({e.strerror or e}); choose a folder that can be written to and has"
+            " room"
+        ) from None
+
 
 def _write_rows(file, pieces, shape):
     "Write an .npy file; numpy leaves room in the header, so the number of rows can be corrected at the end."
-    header = lambda n: np.lib.format.write_array_header_1_0(file, dict(shape=(n, *shape[1:]), fortran_order=False, descr='|u1'))
-    header(shape[0]); n = 0
-    for p in pieces: file.write(np.ascontiguousarray(p)); n += len(p)
-    file.seek(0); header(n); file.flush()
+    header = lambda n: np.lib.format.write_array_header_1_0(
+        file, dict(shape=(n, *shape[1:]), fortran_order=False, descr="|u1")
+    )
+    header(shape[0])
+    n = 0
+    for p in pieces:
+        file.write(np.ascontiguousarray(p))
+        n += len(p)
+    file.seek(0)
+    header(n)
+    file.flush()
     return file
 
 # %% ../nbs/02_data.ipynb #5b1f7a25
 def to_bytes(
-    probability:torch.Tensor,   # in [0, 1]
-)->torch.Tensor:                # uint8
+    probability: torch.Tensor,  # in [0, 1]
+) -> torch.Tensor:  # uint8
     "Probabilities as bytes."
-    return (probability.float() * 255 - .5).ceil().clamp(0, 255).byte()
+    return (probability.float() * 255 - 0.5).ceil().clamp(0, 255).byte()
+
 
 def probability(
-    labels:torch.Tensor,        # uint8, or probabilities already
-)->torch.Tensor:                # float32 in [0, 1]
+    labels: torch.Tensor,  # uint8, or probabilities already
+) -> torch.Tensor:  # float32 in [0, 1]
     "Labels as probabilities."
     return labels.float() / 255 if labels.dtype == torch.uint8 else labels.float()
 
@@ -281,22 +410,33 @@ def probability(
 @dataclass(frozen=True)
 class Images:
     "Images without annotations, on one canvas."
-    ids: tuple              # names of the images
-    pixels: torch.Tensor    # (N, C, height, width), uint8, C is 1 or 3; or `Rows` of one, or `Stored`
-    placements: tuple       # a `Placement` an image
-    splits: tuple           # a split an image
-    skipped: tuple = ()     # sentences about files left out
 
-    def __len__(self): return len(self.ids)
-    @property
-    def canvas(self): return tuple(self.pixels.shape[2:])
-    @property
-    def channels(self): return self.pixels.shape[1]
+    ids: tuple  # names of the images
+    pixels: torch.Tensor  # (N, C, height, width), uint8, C is 1 or 3; or `Rows` of one, or `Stored`
+    placements: tuple  # a `Placement` an image
+    splits: tuple  # a split an image
+    skipped: tuple = ()  # sentences about files left out
 
-    def take(self, keep:list):
+    def __len__(self):
+        return len(self.ids)
+
+    @property
+    def canvas(self):
+        return tuple(self.pixels.shape[2:])
+
+    @property
+    def channels(self):
+        return self.pixels.shape[1]
+
+    def take(self, keep: list):
         "The images of these indices; their pixels are not copied."
         pick = lambda t: tuple(t[k] for k in keep)
-        return Images(pick(self.ids), self.pixels if keep == list(range(len(self))) else Rows(self.pixels, keep), pick(self.placements), pick(self.splits))
+        return Images(
+            pick(self.ids),
+            self.pixels if keep == list(range(len(self))) else Rows(self.pixels, keep),
+            pick(self.placements),
+            pick(self.splits),
+        )
 
     def split(self, name):
         "The images of one split."
@@ -306,22 +446,39 @@ class Images:
 def _on_canvas(paths, canvas, channels, shapes, problems, window=()):
     "Read and scale every image; yields those with so many channels, (1, C, height, width), and notes (height, width, channels) and the sentences about bad files."
     for i, path in paths.items():
-        try: a = apply_window(read_image(path, window), window)
-        except InputError as e: problems.append(str(e)); continue
+        try:
+            a = apply_window(read_image(path, window), window)
+        except InputError as e:
+            problems.append(str(e))
+            continue
         shapes[i] = (*a.shape[:2], 1 if a.ndim == 2 else 3)
-        if shapes[i][2] == channels: yield torch.from_numpy(to_canvas(a, place(a.shape[:2], canvas), canvas).reshape(1, *canvas, -1).transpose(0, 3, 1, 2))
+        if shapes[i][2] == channels:
+            yield torch.from_numpy(
+                to_canvas(a, place(a.shape[:2], canvas), canvas).reshape(1, *canvas, -1).transpose(0, 3, 1, 2)
+            )
+
 
 def _common(shapes, canvas, channels, size):
     "The canvas and the number of channels for images of such (height, width, channels)."
     channels = channels or Counter(c for *_, c in shapes).most_common(1)[0][0]
-    return tuple(canvas or choose_canvas([s[:2] for s in shapes if s[2] == channels] or [s[:2] for s in shapes], size)), channels
+    return (
+        tuple(
+            canvas
+            or choose_canvas([s[:2] for s in shapes if s[2] == channels] or [s[:2] for s in shapes], size)
+        ),
+        channels,
+    )
+
 
 def _guess(paths, canvas, channels, size):
     "What a few images ask for."
-    for step in (max(1, len(paths) // 8), 1):       # all of them where none of the few can be read
-        shapes = {}; list(_on_canvas(dict(list(paths.items())[::step]), None, None, shapes, []))
-        if shapes: return _common(shapes.values(), canvas, channels, size)
+    for step in (max(1, len(paths) // 8), 1):  # all of them where none of the few can be read
+        shapes = {}
+        list(_on_canvas(dict(list(paths.items())[::step]), None, None, shapes, []))
+        if shapes:
+            return _common(shapes.values(), canvas, channels, size)
     return (size, size), 1
+
 
 def _read_all(paths, skip_bad, limit, scratch, wanted, window):
     "Pixels, shapes and sentences about bad files, and the canvas; it is guessed from a few images, and where all together ask for another one they are read again."
@@ -329,163 +486,239 @@ def _read_all(paths, skip_bad, limit, scratch, wanted, window):
     while True:
         shapes, problems, pixels = {}, [], None
         shape = (len(paths), common[1], *common[0])
-        pixels = collect(_on_canvas(paths, *common, shapes, problems, window), shape, scratch if math.prod(shape) > limit * 1e6 else None)
+        pixels = collect(
+            _on_canvas(paths, *common, shapes, problems, window),
+            shape,
+            scratch if math.prod(shape) > limit * 1e6 else None,
+        )
         found = _common(shapes.values(), *wanted) if shapes else common
         for i in [i for i, s in shapes.items() if s[2] != found[1]]:
-            problems.append(f'{paths[i]} has {shapes.pop(i)[2]} channel(s) where {found[1]} is expected; convert it, or leave it out with --skip-bad')
-        if problems and not skip_bad: raise InputError(problems[0] + (f' ({len(problems) - 1} more bad files)' if len(problems) > 1 else ''))
-        if not shapes: raise InputError(f'no usable image among {len(paths)}: {problems[0]}')
-        if found == common: return pixels, shapes, problems, found[0]
+            problems.append(
+                f"{paths[i]} has {shapes.pop(i)[2]} channel(s) where {found[1]} is expected; convert it, or"
+                " leave it out with --skip-bad"
+            )
+        if problems and not skip_bad:
+            raise InputError(
+                problems[0] + (f" ({len(problems) - 1} more bad files)" if len(problems) > 1 else "")
+            )
+        if not shapes:
+            raise InputError(f"no usable image among {len(paths)}: {problems[0]}")
+        if found == common:
+            return pixels, shapes, problems, found[0]
         common = found
 
 # %% ../nbs/02_data.ipynb #af7842e1
 def find_images(
-    folder,             # as for `load_images`
-    axis:str='axial',
-    skip_bad:bool=False,# leave bad volumes out instead of failing
-)->tuple:               # id -> path or `Slice`, id -> split, sentences about bad volumes
+    folder,  # as for `load_images`
+    axis: str = "axial",
+    skip_bad: bool = False,  # leave bad volumes out instead of failing
+) -> tuple:  # id -> path or `Slice`, id -> split, sentences about bad volumes
     "The images of one or several folders, not opened. Raises `InputError`."
-    folders, paths, splits, problems = [folder] if isinstance(folder, (str, Path)) else list(folder), {}, {}, []
+    folders, paths, splits, problems = (
+        [folder] if isinstance(folder, (str, Path)) else list(folder),
+        {},
+        {},
+        [],
+    )
     for f in folders:
         found = image_paths(f, axis, problems if skip_bad else None)
-        if both := set(found) & set(paths): raise InputError(f'{f} and another folder both hold the id {min(both)!r}; rename one of them')
-        paths.update(found); splits.update(read_splits(f, found))
+        if both := set(found) & set(paths):
+            raise InputError(f"{f} and another folder both hold the id {min(both)!r}; rename one of them")
+        paths.update(found)
+        splits.update(read_splits(f, found))
     return paths, splits, problems
 
+
 def read_images(
-    paths:dict,         # id -> path or `Slice`
-    splits:dict,        # id -> split
-    skipped=(),         # sentences to keep
-    size:int=128, canvas=None, channels:int=None, skip_bad:bool=False, limit:float=math.inf, scratch='.', window=(),
-)->Images:
+    paths: dict,  # id -> path or `Slice`
+    splits: dict,  # id -> split
+    skipped=(),  # sentences to keep
+    size: int = 128,
+    canvas=None,
+    channels: int = None,
+    skip_bad: bool = False,
+    limit: float = math.inf,
+    scratch=".",
+    window=(),
+) -> Images:
     "Read images that were found. Raises `InputError`."
-    pixels, shapes, problems, placed = _read_all(paths, skip_bad, limit, scratch, (canvas and tuple(canvas), channels, size), window)
-    return Images(tuple(shapes), pixels, tuple(place(s[:2], placed) for s in shapes.values()), tuple(splits[i] for i in shapes), (*skipped, *problems))
+    pixels, shapes, problems, placed = _read_all(
+        paths, skip_bad, limit, scratch, (canvas and tuple(canvas), channels, size), window
+    )
+    return Images(
+        tuple(shapes),
+        pixels,
+        tuple(place(s[:2], placed) for s in shapes.values()),
+        tuple(splits[i] for i in shapes),
+        (*skipped, *problems),
+    )
+
 
 def load_images(
-    folder,             # a data-set folder, a folder of images, or a list of such (then ids must differ)
-    size:int=128,       # long side of the canvas
-    canvas=None,        # (height, width) instead, as a trained network expects it
-    channels:int=None,  # 1 or 3 where a trained network expects it
-    skip_bad:bool=False,# leave bad files out instead of failing
-    only=None,          # ids to read; None reads all
-    limit:float=math.inf,# MB; pixels that need more stay in a file
-    scratch='.',        # folder for that file
-    axis:str='axial',   # of the slices of volumes
-    window=(),          # see `apply_window`
-)->Images:
+    folder,  # a data-set folder, a folder of images, or a list of such (then ids must differ)
+    size: int = 128,  # long side of the canvas
+    canvas=None,  # (height, width) instead, as a trained network expects it
+    channels: int = None,  # 1 or 3 where a trained network expects it
+    skip_bad: bool = False,  # leave bad files out instead of failing
+    only=None,  # ids to read; None reads all
+    limit: float = math.inf,  # MB; pixels that need more stay in a file
+    scratch=".",  # folder for that file
+    axis: str = "axial",  # of the slices of volumes
+    window=(),  # see `apply_window`
+) -> Images:
     "Read the images of one or several folders onto one canvas. Raises `InputError`; true masks are never opened."
     paths, splits, problems = find_images(folder, axis, skip_bad)
-    if only is not None: paths = {i: paths[i] for i in only}
+    if only is not None:
+        paths = {i: paths[i] for i in only}
     return read_images(paths, splits, problems, size, canvas, channels, skip_bad, limit, scratch, window)
-
 
 # %% ../nbs/02_data.ipynb #5b1f7a2b
 def read_patients(
-    folder,         # a data-set folder
-    sources:dict,   # id -> path or `Slice`
-    pattern='',     # regular expression whose first group in an id is the patient, such as '^([0-9]+)_'
-)->dict:            # id -> patient, of those that are known
+    folder,  # a data-set folder
+    sources: dict,  # id -> path or `Slice`
+    pattern="",  # regular expression whose first group in an id is the patient, such as '^([0-9]+)_'
+) -> dict:  # id -> patient, of those that are known
     "Who is known to be on which image. Raises `InputError` for a bad pattern or file."
     import re
-    try: expression = re.compile(pattern)
-    except re.error as e: raise InputError(f'the pattern {pattern!r} is not a regular expression ({e}); write one such as "^([0-9]+)_"') from None
-    if pattern and expression.groups != 1: raise InputError(f'the pattern {pattern!r} must have one group in parentheses, the patient, such as "^([0-9]+)_"')
+
+    try:
+        expression = re.compile(pattern)
+    except re.error as e:
+        raise InputError(
+            f'the pattern {pattern!r} is not a regular expression ({e}); write one such as "^([0-9]+)_"'
+        ) from None
+    if pattern and expression.groups != 1:
+        raise InputError(
+            f'the pattern {pattern!r} must have one group in parentheses, the patient, such as "^([0-9]+)_"'
+        )
     given = {}
-    for path in (Path(folder)/'splits.csv', Path(folder)/'patients.csv'):
-        given.update({r.get('id'): r['patient'].strip() for r in (_csv_rows(path) if path.exists() else ()) if (r.get('patient') or '').strip()})
+    for path in (Path(folder) / "splits.csv", Path(folder) / "patients.csv"):
+        given.update(
+            {
+                r.get("id"): r["patient"].strip()
+                for r in (_csv_rows(path) if path.exists() else ())
+                if (r.get("patient") or "").strip()
+            }
+        )
     known = {}
     for i, source in sources.items():
         found = given.get(i) or isinstance(source, Slice) and given.get(source.volume)
-        if not found and pattern and (m := expression.search(i)): found = m[1]
-        try: found = found or patient_id(source)
-        except InputError: found = None         # the file is bad, which is reported where it is read
-        if found: known[i] = found
+        if not found and pattern and (m := expression.search(i)):
+            found = m[1]
+        try:
+            found = found or patient_id(source)
+        except InputError:
+            found = None  # the file is bad, which is reported where it is read
+        if found:
+            known[i] = found
     return known
 
 # %% ../nbs/02_data.ipynb #fd1bfc9a
 def read_mask(
-    path,           # an image file with the values 0 and 255, or 0 and 1
-)->np.ndarray:      # (H, W) bool
+    path,  # an image file with the values 0 and 255, or 0 and 1
+) -> np.ndarray:  # (H, W) bool
     "Read a mask. Raises `InputError` naming the file and the values where it is not binary."
     array = read_image(path)
     if array.ndim == 3:
-        if (array != array[..., :1]).any(): raise InputError(f'{path} is a colour image, not a mask; save it with one channel of 0 and 255')
+        if (array != array[..., :1]).any():
+            raise InputError(f"{path} is a colour image, not a mask; save it with one channel of 0 and 255")
         array = array[..., 0]
     values = np.unique(array)
     if not (set(values.tolist()) <= {0, 1} or set(values.tolist()) <= {0, 255}):
-        raise InputError(f'{path} is not a binary mask: it holds {len(values)} values, among them {values[len(values) // 2]}; threshold it to 0 and 255')
+        raise InputError(
+            f"{path} is not a binary mask: it holds {len(values)} values, among them"
+            f" {values[len(values) // 2]}; threshold it to 0 and 255"
+        )
     return array > 0
 
 # %% ../nbs/02_data.ipynb #8f7d4c1c
 def generator_for(
-    seed:int,   # of the experiment
-    stage:str,  # such as 'gan'
-    step:int,
-)->torch.Generator:
+    seed: int,  # of the experiment
+    stage: str,  # such as 'gan'
+    step: int,
+) -> torch.Generator:
     "The random generator of one step."
     import hashlib
-    return torch.Generator().manual_seed(int.from_bytes(hashlib.sha256(f'{seed}/{stage}/{step}'.encode()).digest()[:7], 'big'))
+
+    return torch.Generator().manual_seed(
+        int.from_bytes(hashlib.sha256(f"{seed}/{stage}/{step}".encode()).digest()[:7], "big")
+    )
 
 # %% ../nbs/02_data.ipynb #c6b1f09a
 def send(
-    t:torch.Tensor,     # on the CPU, or already there
-    to,                 # a device, or a tensor whose device and type it takes on
-)->torch.Tensor:
+    t: torch.Tensor,  # on the CPU, or already there
+    to,  # a device, or a tensor whose device and type it takes on
+) -> torch.Tensor:
     "Move a tensor without waiting for the device."
     device = to.device if isinstance(to, torch.Tensor) else torch.device(to)
-    if device.type == 'cuda' and t.device.type == 'cpu': t = t.pin_memory()
-    return t.to(to, non_blocking=device.type not in ('cpu', 'mps'))     # on MPS, PyTorch's non-blocking copies are not safe
+    if device.type == "cuda" and t.device.type == "cpu":
+        t = t.pin_memory()
+    return t.to(
+        to, non_blocking=device.type not in ("cpu", "mps")
+    )  # on MPS, PyTorch's non-blocking copies are not safe
 
 # %% ../nbs/02_data.ipynb #55eeb4c4
-FLIPS = dict(fetal_head=True, optic_disc=True, lung=False, liver=False, other=False)  # left-right flips that give a possible image
+FLIPS = dict(
+    fetal_head=True, optic_disc=True, lung=False, liver=False, other=False
+)  # left-right flips that give a possible image
+
 
 def may_flip(
-    config,     # task and flips decide
-)->bool:
+    config,  # task and flips decide
+) -> bool:
     "Whether training images are flipped."
-    return FLIPS[config.task] if config.flips == 'task' else config.flips == 'left_right'
+    return FLIPS[config.task] if config.flips == "task" else config.flips == "left_right"
+
 
 def random_affine(
-    n:int,                  # how many maps
-    canvas,                 # (height, width)
-    generator:torch.Generator,
-    rotation:float=10.,     # at most, degrees
-    scale:float=.1,         # at most, fraction
-    shift:float=.05,        # at most, fraction of the canvas
-    flip:bool=False,        # flip left-right half of the time
-)->torch.Tensor:            # (n, 2, 3)
+    n: int,  # how many maps
+    canvas,  # (height, width)
+    generator: torch.Generator,
+    rotation: float = 10.0,  # at most, degrees
+    scale: float = 0.1,  # at most, fraction
+    shift: float = 0.05,  # at most, fraction of the canvas
+    flip: bool = False,  # flip left-right half of the time
+) -> torch.Tensor:  # (n, 2, 3)
     "Random affine maps."
     u = lambda: torch.rand(n, generator=generator) * 2 - 1
-    angle, size, dx, dy = u() * rotation * math.pi / 180, 1 / (1 + u() * scale), u() * shift * 2, u() * shift * 2
-    side = torch.where(u() < 0, -1., 1.) if flip else torch.ones(n)
+    angle, size, dx, dy = (
+        u() * rotation * math.pi / 180,
+        1 / (1 + u() * scale),
+        u() * shift * 2,
+        u() * shift * 2,
+    )
+    side = torch.where(u() < 0, -1.0, 1.0) if flip else torch.ones(n)
     aspect = canvas[0] / canvas[1]
     cos, sin = angle.cos() * size, angle.sin() * size
-    return torch.stack([torch.stack([cos * side, -sin * aspect, dx], 1), torch.stack([sin * side / aspect, cos, dy], 1)], 1)
+    return torch.stack(
+        [torch.stack([cos * side, -sin * aspect, dx], 1), torch.stack([sin * side / aspect, cos, dy], 1)], 1
+    )
+
 
 def warp(
-    x:torch.Tensor,         # (N, C, H, W), zero outside
-    maps:torch.Tensor,      # (N, 2, 3)
-)->torch.Tensor:            # (N, C, H, W)
+    x: torch.Tensor,  # (N, C, H, W), zero outside
+    maps: torch.Tensor,  # (N, 2, 3)
+) -> torch.Tensor:  # (N, C, H, W)
     "Apply affine maps, bilinear, with zeros from outside."
     grid = F.affine_grid(send(maps, x), x.shape, align_corners=False)
     return F.grid_sample(x, grid, align_corners=False)
 
 # %% ../nbs/02_data.ipynb #42c41112
 def training_batch(
-    images:Images,
-    n:int,                      # images in the batch
-    generator:torch.Generator,
-    flip:bool=False,            # where anatomy allows
-)->torch.Tensor:                # (n, C, H, W) float in [-1, 1]
+    images: Images,
+    n: int,  # images in the batch
+    generator: torch.Generator,
+    flip: bool = False,  # where anatomy allows
+) -> torch.Tensor:  # (n, C, H, W) float in [-1, 1]
     "A random batch, augmented by a small affine map and a change of brightness, contrast and gamma."
     x = images.pixels[torch.randint(len(images), (n,), generator=generator)].float() / 255
     x = warp(x, random_affine(n, images.canvas, generator, flip=flip))
     u = lambda a: 1 + (torch.rand(n, 1, 1, 1, generator=generator) * 2 - 1) * a
-    return (x.clamp(0, 1) ** u(.2) * u(.1) + (u(.05) - 1) * (x > 0)).clamp(0, 1) * 2 - 1
+    return (x.clamp(0, 1) ** u(0.2) * u(0.1) + (u(0.05) - 1) * (x > 0)).clamp(0, 1) * 2 - 1
+
 
 def normalise(
-    pixels:torch.Tensor,    # (N, C, H, W) uint8
-)->torch.Tensor:            # float in [-1, 1]
+    pixels: torch.Tensor,  # (N, C, H, W) uint8
+) -> torch.Tensor:  # float in [-1, 1]
     "What networks see of stored pixels."
     return pixels.float() / 127.5 - 1

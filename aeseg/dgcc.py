@@ -13,18 +13,26 @@ from .networks import MaskGenerator
 # %% ../nbs/06_dgcc.ipynb #99032e59
 class ChannelCalibration(nn.Module):
     "Feedback (N, F) -> gates (N, C, 1, 1) in (0, 2)."
-    def __init__(self, feedback:int, channels:int, reduction:int=4):
+
+    def __init__(self, feedback: int, channels: int, reduction: int = 4):
         super().__init__()
-        self.squeeze, self.expand = nn.Linear(feedback, channels // reduction), nn.Linear(channels // reduction, channels)
-        nn.init.zeros_(self.expand.weight); nn.init.zeros_(self.expand.bias)
-    def forward(self, f): return 2 * torch.sigmoid(self.expand(torch.relu(self.squeeze(f))))[..., None, None]
+        self.squeeze, self.expand = nn.Linear(feedback, channels // reduction), nn.Linear(
+            channels // reduction, channels
+        )
+        nn.init.zeros_(self.expand.weight)
+        nn.init.zeros_(self.expand.bias)
+
+    def forward(self, f):
+        return 2 * torch.sigmoid(self.expand(torch.relu(self.squeeze(f))))[..., None, None]
 
 # %% ../nbs/06_dgcc.ipynb #25d16af8
 class Feedback:
     "Masks (N, 1, H, W) -> what DGCC listens to (N, F), without gradient."
-    def __init__(self,
-        discriminator,      # D_z
-        vae=None,           # adds the VAE's mean code
+
+    def __init__(
+        self,
+        discriminator,  # D_z
+        vae=None,  # adds the VAE's mean code
     ):
         self.discriminator, self.vae = discriminator, vae
         self.channels = discriminator.feature_channels + (vae.mean.out_features if vae else 0)
@@ -37,27 +45,35 @@ class Feedback:
 # %% ../nbs/06_dgcc.ipynb #bb0d3cb9
 class CalibratedMaskGenerator(MaskGenerator):
     "E with discriminator-guided channel calibration."
-    def __init__(self,
-        image_channels:int,
-        feedback_channels:int,      # `Feedback.channels`
-        layer:str='bottleneck',     # or 'decoder': after the first upsampling
-        passes:int=2,               # 2: feedback on a draft of this image; 1: running mean
-        **shape                     # of the `Generator`
+
+    def __init__(
+        self,
+        image_channels: int,
+        feedback_channels: int,  # `Feedback.channels`
+        layer: str = "bottleneck",  # or 'decoder': after the first upsampling
+        passes: int = 2,  # 2: feedback on a draft of this image; 1: running mean
+        **shape,  # of the `Generator`
     ):
         super().__init__(image_channels, **shape)
         self.layer, self.passes = layer, passes
-        self.calibration = ChannelCalibration(feedback_channels, self.bottleneck_channels // (2 if layer == 'decoder' else 1))
-        if passes == 1: self.register_buffer('running', torch.zeros(feedback_channels))
+        self.calibration = ChannelCalibration(
+            feedback_channels, self.bottleneck_channels // (2 if layer == "decoder" else 1)
+        )
+        if passes == 1:
+            self.register_buffer("running", torch.zeros(feedback_channels))
 
     def decode_calibrated(self, h, gates):
         "The decoder with gates at the chosen layer."
-        return self.decode(h * gates) if self.layer == 'bottleneck' else self.decode(h, gates)
+        return self.decode(h * gates) if self.layer == "bottleneck" else self.decode(h, gates)
 
     def forward(self, x, feedback):
         h = self.encoder(x)
         if self.passes == 2:
-            with torch.no_grad(): heard = feedback(self.squash(self.decode(h)))
-        else: heard = self.running.clone().expand(len(x), -1)      # a copy: the backward pass needs it as it was
+            with torch.no_grad():
+                heard = feedback(self.squash(self.decode(h)))
+        else:
+            heard = self.running.clone().expand(len(x), -1)  # a copy: the backward pass needs it as it was
         z = self.squash(self.decode_calibrated(h, self.calibration(heard)))
-        if self.passes == 1 and self.training: self.running.lerp_(feedback(z).mean(0), .05)
+        if self.passes == 1 and self.training:
+            self.running.lerp_(feedback(z).mean(0), 0.05)
         return z

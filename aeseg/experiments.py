@@ -27,411 +27,838 @@ from .runs import provenance
 from .units import PACKAGE, Source, Store, Unit, address, folder_digest, jobs_of, labels_unit, run_units
 
 # %% ../nbs/28_experiments.ipynb #654662e3
-SOURCES = dict(     # task -> folders of images and of auxiliary masks, and patterns of ids
-    fetal_head=dict(images=['hc18']),
-    optic_disc=dict(images=['drishti_gs_roi', 'ichallenge_pm_roi'], ids=['N*', 'drishti*']),
-    lung=dict(images=['jsrt'], aux_masks=['montgomery_masks', 'shenzhen_masks']),
-    liver=dict(images=['lits'], aux_masks=['ircad_masks']))
+SOURCES = dict(  # task -> folders of images and of auxiliary masks, and patterns of ids
+    fetal_head=dict(images=["hc18"]),
+    optic_disc=dict(images=["drishti_gs_roi", "ichallenge_pm_roi"], ids=["N*", "drishti*"]),
+    lung=dict(images=["jsrt"], aux_masks=["montgomery_masks", "shenzhen_masks"]),
+    liver=dict(images=["lits"], aux_masks=["ircad_masks"]),
+)
+
 
 def real_source(
-    task:str,
-    data_root,      # folder that holds the data sets
-)->Source:
+    task: str,
+    data_root,  # folder that holds the data sets
+) -> Source:
     "The data sets of a task. Raises `InputError` for one that is missing."
+
     def place(name):
-        folder = Path(data_root)/name
-        if not folder.is_dir(): raise InputError(f'{folder}: no such folder; data_root={str(data_root)!r} must hold the data sets of {task} ({", ".join(sum(lists, []))}), or leave the task out')
+        folder = Path(data_root) / name
+        if not folder.is_dir():
+            raise InputError(
+                f"{folder}: no such folder; data_root={str(data_root)!r} must hold the data sets of {task}"
+                f' ({", ".join(sum(lists, []))}), or leave the task out'
+            )
         return str(folder)
-    lists = [SOURCES[task].get(k, []) for k in ('images', 'aux_masks')]
-    return Source(*[tuple(place(name) for name in names) for names in lists], tuple(SOURCES[task].get('ids', ())))
+
+    lists = [SOURCES[task].get(k, []) for k in ("images", "aux_masks")]
+    return Source(
+        *[tuple(place(name) for name in names) for names in lists], tuple(SOURCES[task].get("ids", ()))
+    )
+
 
 def phantom_source(
-    task:str,
-    folder,         # for the phantoms; what is there is taken
-    count:int,      # of which a quarter is the validation split
-)->Source:
+    task: str,
+    folder,  # for the phantoms; what is there is taken
+    count: int,  # of which a quarter is the validation split
+) -> Source:
     "Phantoms instead."
-    images, masks = Path(folder)/f'{task}_{count}', Path(folder)/f'{task}_auxiliary'
-    if not (images/'splits.csv').exists(): write_phantoms(images, task, count, count // 4)       # splits.csv is written last
-    drawn = 'aux_masks' in SOURCES[task]
+    images, masks = Path(folder) / f"{task}_{count}", Path(folder) / f"{task}_auxiliary"
+    if not (images / "splits.csv").exists():
+        write_phantoms(images, task, count, count // 4)  # splits.csv is written last
+    drawn = "aux_masks" in SOURCES[task]
     if drawn and not masks.exists():
-        with replacing(masks) as temporary: write_phantom_masks(temporary, task, 40)
+        with replacing(masks) as temporary:
+            write_phantom_masks(temporary, task, 40)
     return Source((str(images),), (str(masks),) if drawn else ())
 
 # %% ../nbs/28_experiments.ipynb #9140b147
 @dataclass(frozen=True)
 class Grid:
     "What an experiment is run on. Build it with `make_grid`, which also validates."
+
     experiment: str
     tasks: tuple
     seeds: tuple
-    preset: str = 'smoke'
-    data_root: str = ''     # folder of data sets; empty: phantoms
-    out: str = ''           # folder of the results
-    workers: int = 2        # processes, with one CPU thread each
-    scheduler: str = ''     # address of a Dask cluster instead
-    phantoms: int = 12      # how many a task, without `data_root`
+    preset: str = "smoke"
+    data_root: str = ""  # folder of data sets; empty: phantoms
+    out: str = ""  # folder of the results
+    workers: int = 2  # processes, with one CPU thread each
+    scheduler: str = ""  # address of a Dask cluster instead
+    phantoms: int = 12  # how many a task, without `data_root`
     any_code: bool = False  # numbers of older code count as finished
-    kinds: tuple = ('dilation', 'erosion', 'warp', 'missing')   # of noise,
-    rates: tuple = (.5,)                                        # in this part of the masks,
-    strengths: tuple = (.1, .2, .4)                             # of this strength in organ sizes
-    counts: tuple = (10, 30, 100)                               # of auxiliary masks
-    values: tuple = ()      # (field, value) pairs of `Config`
+    kinds: tuple = ("dilation", "erosion", "warp", "missing")  # of noise,
+    rates: tuple = (0.5,)  # in this part of the masks,
+    strengths: tuple = (0.1, 0.2, 0.4)  # of this strength in organ sizes
+    counts: tuple = (10, 30, 100)  # of auxiliary masks
+    values: tuple = ()  # (field, value) pairs of `Config`
 
     @property
-    def store(self): return Store(Path(self.out).parent/'units', self.any_code)
-    def source(self, task): return real_source(task, self.data_root) if self.data_root else phantom_source(task, Path(self.out).parent/'phantoms', self.phantoms)
+    def store(self):
+        return Store(Path(self.out).parent / "units", self.any_code)
+
+    def source(self, task):
+        return (
+            real_source(task, self.data_root)
+            if self.data_root
+            else phantom_source(task, Path(self.out).parent / "phantoms", self.phantoms)
+        )
+
 
 def as_list(
-    value,      # a list, or text such as '[lung, liver]', 'lung,liver' or '0'
-)->list:
+    value,  # a list, or text such as '[lung, liver]', 'lung,liver' or '0'
+) -> list:
     "Parameters come as lists from a notebook and as text from a command line."
     if isinstance(value, str):
-        try: value = yaml.safe_load(value if value.strip().startswith('[') else f'[{value}]')
-        except yaml.YAMLError: raise InputError(f'{value!r} is not a list; write one such as [lung, liver]') from None
+        try:
+            value = yaml.safe_load(value if value.strip().startswith("[") else f"[{value}]")
+        except yaml.YAMLError:
+            raise InputError(f"{value!r} is not a list; write one such as [lung, liver]") from None
     return list(dict.fromkeys(value if isinstance(value, (list, tuple)) else [value]))
 
 # %% ../nbs/28_experiments.ipynb #eab1d218
-def make_grid(
-    experiment:str,     # a key of `EXPERIMENTS`
-    **given             # fields of `Grid` and of `Config`
-)->Grid:
+def make_grid(experiment: str, **given) -> Grid:  # a key of `EXPERIMENTS`  # fields of `Grid` and of `Config`
     "Checked parameters. Raises `InputError`."
-    if experiment not in EXPERIMENTS: raise InputError(f'experiment {experiment!r} is unknown{nearest(experiment, EXPERIMENTS)}')
-    own, fields, rows = {f.name: f for f in dataclasses.fields(Grid)}, {f.name for f in dataclasses.fields(Config)}, EXPERIMENTS[experiment].rows
-    valid = [n for n in own if n not in ({'experiment', 'values', 'kinds', 'rates', 'strengths', 'counts'} - set(EXPERIMENTS[experiment].lists))] + sorted(fields - {'task', 'seed', 'variant', 'devices', *rows})
+    if experiment not in EXPERIMENTS:
+        raise InputError(f"experiment {experiment!r} is unknown{nearest(experiment, EXPERIMENTS)}")
+    own, fields, rows = (
+        {f.name: f for f in dataclasses.fields(Grid)},
+        {f.name for f in dataclasses.fields(Config)},
+        EXPERIMENTS[experiment].rows,
+    )
+    valid = [
+        n
+        for n in own
+        if n not in (
+            {"experiment", "values", "kinds", "rates", "strengths", "counts"}
+            - set(EXPERIMENTS[experiment].lists)
+        )
+    ] + sorted(fields - {"task", "seed", "variant", "devices", *rows})
     for key in given:
-        if key in rows: raise InputError(f'{key} is what the rows of {experiment} differ in; leave it out')
-        if key not in valid: raise InputError(f'unknown parameter {key!r}{nearest(key, valid)}')
-    tasks, seeds = as_list(given.get('tasks', list(SOURCES))), [check_value('seed', s) for s in as_list(given.get('seeds', [0]))]
+        if key in rows:
+            raise InputError(f"{key} is what the rows of {experiment} differ in; leave it out")
+        if key not in valid:
+            raise InputError(f"unknown parameter {key!r}{nearest(key, valid)}")
+    tasks, seeds = as_list(given.get("tasks", list(SOURCES))), [
+        check_value("seed", s) for s in as_list(given.get("seeds", [0]))
+    ]
     for task in tasks:
-        if task not in SOURCES: raise InputError(f'tasks={given["tasks"]!r}: {task!r} is unknown{nearest(task, SOURCES)}')
-    if not (tasks and seeds): raise InputError(f'tasks={tasks} and seeds={seeds} ask for no training; give at least one of each')
-    values = tuple((k, check_value(k, v)) for k, v in given.items() if k in fields and k != 'preset')
-    lists = {k: tuple(_typed(k, n, type(own[k].default[0])) for n in as_list(v)) for k, v in given.items() if k in ('kinds', 'rates', 'strengths', 'counts')}
-    mine = {k: _typed(k, v, own[k].type) for k, v in given.items() if k in own and k not in ('tasks', 'seeds', *lists)} | lists
-    for kind in mine.get('kinds', ()):
-        if kind not in NOISE_KINDS: raise InputError(f'kinds: {kind!r} is unknown{nearest(kind, NOISE_KINDS)}')
-    grid = Grid(experiment, tuple(tasks), tuple(seeds), **{'out': f'results/{experiment}', **mine}, values=values)
-    for task in tasks: make_config(**{'task': task, 'preset': grid.preset, **dict(values)}); grid.data_root and real_source(task, grid.data_root)
+        if task not in SOURCES:
+            raise InputError(f'tasks={given["tasks"]!r}: {task!r} is unknown{nearest(task, SOURCES)}')
+    if not (tasks and seeds):
+        raise InputError(f"tasks={tasks} and seeds={seeds} ask for no training; give at least one of each")
+    values = tuple((k, check_value(k, v)) for k, v in given.items() if k in fields and k != "preset")
+    lists = {
+        k: tuple(_typed(k, n, type(own[k].default[0])) for n in as_list(v))
+        for k, v in given.items()
+        if k in ("kinds", "rates", "strengths", "counts")
+    }
+    mine = {
+        k: _typed(k, v, own[k].type)
+        for k, v in given.items()
+        if k in own and k not in ("tasks", "seeds", *lists)
+    } | lists
+    for kind in mine.get("kinds", ()):
+        if kind not in NOISE_KINDS:
+            raise InputError(f"kinds: {kind!r} is unknown{nearest(kind, NOISE_KINDS)}")
+    grid = Grid(
+        experiment, tuple(tasks), tuple(seeds), **{"out": f"results/{experiment}", **mine}, values=values
+    )
+    for task in tasks:
+        make_config(**{"task": task, "preset": grid.preset, **dict(values)})
+        grid.data_root and real_source(task, grid.data_root)
     return grid
+
 
 def _typed(key, value, kind):
     "A field of `Grid` in its type."
-    if isinstance(value, str) and kind is not str: value = yaml.safe_load(value)
-    if kind is float and type(value) is int: value = float(value)
-    if type(value) is not kind: raise InputError(f'{key}={value!r} is {type(value).__name__}, but {key} takes {kind.__name__}')
-    if kind is int and value < 1: raise InputError(f'{key}={value!r} must be a whole number above zero')
+    if isinstance(value, str) and kind is not str:
+        value = yaml.safe_load(value)
+    if kind is float and type(value) is int:
+        value = float(value)
+    if type(value) is not kind:
+        raise InputError(f"{key}={value!r} is {type(value).__name__}, but {key} takes {kind.__name__}")
+    if kind is int and value < 1:
+        raise InputError(f"{key}={value!r} must be a whole number above zero")
     return value
 
 # %% ../nbs/28_experiments.ipynb #596a3f9a
 def notebook_parameters(
-    cells:list,         # `In` of a notebook whose cell of parameters starts with "# Parameters of this notebook"
-    namespace:dict,     # its `globals()`
-)->dict:                # name -> value
+    cells: list,  # `In` of a notebook whose cell of parameters starts with "# Parameters of this notebook"
+    namespace: dict,  # its `globals()`
+) -> dict:  # name -> value
     "What the cell of parameters, and the one that papermill writes after it, assign."
-    cells = [cell for cell in cells if cell.startswith('# Parameters')]
-    cells = cells[max(k for k, cell in enumerate(cells) if cell.startswith('# Parameters of this')):]       # the latest, where cells ran twice
-    return {n.id: namespace[n.id] for cell in cells for n in ast.walk(ast.parse(cell)) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)}
+    cells = [cell for cell in cells if cell.startswith("# Parameters")]
+    cells = cells[
+        max(k for k, cell in enumerate(cells) if cell.startswith("# Parameters of this")) :
+    ]  # the latest, where cells ran twice
+    return {
+        n.id: namespace[n.id]
+        for cell in cells
+        for n in ast.walk(ast.parse(cell))
+        if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)
+    }
 
 # %% ../nbs/28_experiments.ipynb #634d4202
-VARIANT_NAMES = dict(cyclegan='CycleGAN', vae='+ VAE discriminator', dgcc='+ DGCC', full='+ both (full)')
+VARIANT_NAMES = dict(cyclegan="CycleGAN", vae="+ VAE discriminator", dgcc="+ DGCC", full="+ both (full)")
 
-ONCE = dict(rounds=1, selection=False, segmentation_loss='dice')
-LEARNING = {        # row of table 2 -> values of the configuration
-    'plain Dice on raw labels': ONCE,
-    '+ selection (LQSS)': dict(ONCE, selection=True),
-    '+ noise weights': dict(ONCE, selection=True, segmentation_loss='noise_weighted_dice'),
-    '+ iterations': {},
-    '+ iterations, area free': dict(keep_area=False),
-    'cross entropy': dict(ONCE, segmentation_loss='cross_entropy'),
-    'mean absolute error': dict(ONCE, segmentation_loss='mean_absolute_error'),
-    'generalised cross entropy': dict(ONCE, segmentation_loss='generalised_cross_entropy'),
-    'noise-robust Dice': dict(ONCE, segmentation_loss='noise_robust_dice'),
-    'co-teaching': dict(ONCE, segmentation_loss='co_teaching'),
+ONCE = dict(rounds=1, selection=False, segmentation_loss="dice")
+LEARNING = {  # row of table 2 -> values of the configuration
+    "plain Dice on raw labels": ONCE,
+    "+ selection (LQSS)": dict(ONCE, selection=True),
+    "+ noise weights": dict(ONCE, selection=True, segmentation_loss="noise_weighted_dice"),
+    "+ iterations": {},
+    "+ iterations, area free": dict(keep_area=False),
+    "cross entropy": dict(ONCE, segmentation_loss="cross_entropy"),
+    "mean absolute error": dict(ONCE, segmentation_loss="mean_absolute_error"),
+    "generalised cross entropy": dict(ONCE, segmentation_loss="generalised_cross_entropy"),
+    "noise-robust Dice": dict(ONCE, segmentation_loss="noise_robust_dice"),
+    "co-teaching": dict(ONCE, segmentation_loss="co_teaching"),
 }
-FRACTIONS = (.05, .1, .2, .5, 1.)
+FRACTIONS = (0.05, 0.1, 0.2, 0.5, 1.0)
+
 
 def unit_of(
-    grid:Grid,
-    kind:str,
-    task:str,
-    seed:int,
-    fraction:float=1.,
-    noise:tuple=(),
-    source:Source=None, # another one than the task's
-    **values        # of the row
-)->Unit:
+    grid: Grid,
+    kind: str,
+    task: str,
+    seed: int,
+    fraction: float = 1.0,
+    noise: tuple = (),
+    source: Source = None,  # another one than the task's
+    **values,  # of the row
+) -> Unit:
     "A unit of a plan."
-    source, threads = source or grid.source(task), dict(grid.values).get('threads', 1)
-    config = make_config(**{'preset': grid.preset, 'shape': 'masks' if source.aux_masks else 'ellipse', **dict(grid.values), 'threads': threads, **values, 'task': task, 'seed': seed})
-    return labels_unit(config, source) if kind == 'labels' else Unit(kind, config, source, fraction, noise)
+    source, threads = source or grid.source(task), dict(grid.values).get("threads", 1)
+    config = make_config(
+        **{
+            "preset": grid.preset,
+            "shape": "masks" if source.aux_masks else "ellipse",
+            **dict(grid.values),
+            "threads": threads,
+            **values,
+            "task": task,
+            "seed": seed,
+        }
+    )
+    return labels_unit(config, source) if kind == "labels" else Unit(kind, config, source, fraction, noise)
 
-def table1(grid): return {(task, name, seed): unit_of(grid, 'labels', task, seed, variant=variant) for seed in grid.seeds for task in grid.tasks for variant, name in VARIANT_NAMES.items()}
+
+def table1(grid):
+    return {
+        (task, name, seed): unit_of(grid, "labels", task, seed, variant=variant)
+        for seed in grid.seeds
+        for task in grid.tasks
+        for variant, name in VARIANT_NAMES.items()
+    }
+
 
 def table2(grid):
-    config = make_config(**{'preset': grid.preset, **dict(grid.values)})
-    steps = lambda values: dict(segmentation_steps=config.segmentation_steps * config.rounds) if 'rounds' in values else {}
-    return {(task, name, seed): unit_of(grid, 'network', task, seed, **values, **steps(values)) for seed in grid.seeds for task in grid.tasks for name, values in LEARNING.items()}
+    config = make_config(**{"preset": grid.preset, **dict(grid.values)})
+    steps = lambda values: (
+        dict(segmentation_steps=config.segmentation_steps * config.rounds) if "rounds" in values else {}
+    )
+    return {
+        (task, name, seed): unit_of(grid, "network", task, seed, **values, **steps(values))
+        for seed in grid.seeds
+        for task in grid.tasks
+        for name, values in LEARNING.items()
+    }
+
 
 def table3(grid):
-    ours = {'ours (full), no mask': 'full', 'ours (plus), no mask': 'plus'}
-    return {(task, name, seed): unit for seed in grid.seeds for task in grid.tasks for name, unit in
-            [*[(name, unit_of(grid, 'network', task, seed, variant=variant)) for name, variant in ours.items()], *[(f'{100 * f:.0f} % of the masks', unit_of(grid, 'supervised', task, seed, f)) for f in FRACTIONS]]}
+    ours = {"ours (full), no mask": "full", "ours (plus), no mask": "plus"}
+    return {
+        (task, name, seed): unit
+        for seed in grid.seeds
+        for task in grid.tasks
+        for name, unit in [
+            *[
+                (name, unit_of(grid, "network", task, seed, variant=variant))
+                for name, variant in ours.items()
+            ],
+            *[
+                (f"{100 * f:.0f} % of the masks", unit_of(grid, "supervised", task, seed, f))
+                for f in FRACTIONS
+            ],
+        ]
+    }
 
 # %% ../nbs/28_experiments.ipynb #39e9158e
-NOISE_METHODS = ('plain Dice on raw labels', '+ noise weights', '+ iterations', 'generalised cross entropy', 'noise-robust Dice', 'co-teaching')
+NOISE_METHODS = (
+    "plain Dice on raw labels",
+    "+ noise weights",
+    "+ iterations",
+    "generalised cross entropy",
+    "noise-robust Dice",
+    "co-teaching",
+)
+
 
 def controlled_noise(grid):
-    config = make_config(**{'preset': grid.preset, **dict(grid.values)})
-    steps = lambda values: dict(segmentation_steps=config.segmentation_steps * config.rounds) if 'rounds' in values else {}
-    return {(task, f'{name} / {kind} / {rate:g} / {strength:g}', seed): unit_of(grid, 'spoilt', task, seed, noise=(kind, rate, strength), **LEARNING[name], **steps(LEARNING[name]))
-            for seed in grid.seeds for task in grid.tasks for kind in grid.kinds for rate in grid.rates for strength in grid.strengths for name in NOISE_METHODS}
+    config = make_config(**{"preset": grid.preset, **dict(grid.values)})
+    steps = lambda values: (
+        dict(segmentation_steps=config.segmentation_steps * config.rounds) if "rounds" in values else {}
+    )
+    return {
+        (task, f"{name} / {kind} / {rate:g} / {strength:g}", seed): unit_of(
+            grid,
+            "spoilt",
+            task,
+            seed,
+            noise=(kind, rate, strength),
+            **LEARNING[name],
+            **steps(LEARNING[name]),
+        )
+        for seed in grid.seeds
+        for task in grid.tasks
+        for kind in grid.kinds
+        for rate in grid.rates
+        for strength in grid.strengths
+        for name in NOISE_METHODS
+    }
+
 
 def altered(
-    task:str,       # with an ellipse prior
-)->dict:            # row -> values of the configuration
+    task: str,  # with an ellipse prior
+) -> dict:  # row -> values of the configuration
     "Ellipse ranges that are wrong in one way."
     r = ELLIPSES[task]
-    scaled, shifted = lambda a, b, pair: [pair[0] * a, pair[1] * b], lambda by, pair: [pair[0] + by, pair[1] + by]
-    return {'as given': {}, 'sizes from 0.7 to 1.4 times': dict(ellipse_semi_major=scaled(.7, 1.4, r.semi_major)), '0.75 times the size': dict(ellipse_semi_major=scaled(.75, .75, r.semi_major)),
-            '1.33 times the size': dict(ellipse_semi_major=scaled(1.33, 1.33, r.semi_major)), 'a tenth of the width to the right': dict(ellipse_center_x=shifted(.1, r.center_x)), 'any angle': dict(ellipse_angle=[-90., 90.])}
+    scaled, shifted = lambda a, b, pair: [pair[0] * a, pair[1] * b], lambda by, pair: [
+        pair[0] + by,
+        pair[1] + by,
+    ]
+    return {
+        "as given": {},
+        "sizes from 0.7 to 1.4 times": dict(ellipse_semi_major=scaled(0.7, 1.4, r.semi_major)),
+        "0.75 times the size": dict(ellipse_semi_major=scaled(0.75, 0.75, r.semi_major)),
+        "1.33 times the size": dict(ellipse_semi_major=scaled(1.33, 1.33, r.semi_major)),
+        "a tenth of the width to the right": dict(ellipse_center_x=shifted(0.1, r.center_x)),
+        "any angle": dict(ellipse_angle=[-90.0, 90.0]),
+    }
+
 
 def fewer_masks(
-    source:Source,
-    count:int,
-    seed:int,
-    folder,         # for the copies
-)->Source:
+    source: Source,
+    count: int,
+    seed: int,
+    folder,  # for the copies
+) -> Source:
     "The source with so many of its auxiliary masks, drawn at random. Raises `InputError` where there are fewer."
-    paths = [p for f in source.aux_masks for p in image_paths(Path(f)/'masks' if (Path(f)/'masks').is_dir() else f).values()]
-    if count > len(paths): raise InputError(f'counts: {count} auxiliary masks are asked for, but {", ".join(source.aux_masks)} hold {len(paths)}; ask for fewer')
-    place = Path(folder)/f'{"_".join(Path(f).name for f in source.aux_masks)}_{count}_seed{seed}'
+    paths = [
+        p
+        for f in source.aux_masks
+        for p in image_paths(Path(f) / "masks" if (Path(f) / "masks").is_dir() else f).values()
+    ]
+    if count > len(paths):
+        raise InputError(
+            f'counts: {count} auxiliary masks are asked for, but {", ".join(source.aux_masks)} hold'
+            f" {len(paths)}; ask for fewer"
+        )
+    place = Path(folder) / f'{"_".join(Path(f).name for f in source.aux_masks)}_{count}_seed{seed}'
     if not place.exists():
-        order = torch.randperm(len(paths), generator=generator_for(seed, 'fewer', 0))[:count]
+        order = torch.randperm(len(paths), generator=generator_for(seed, "fewer", 0))[:count]
         with replacing(place) as temporary:
             temporary.mkdir()
-            for k in order.tolist(): shutil.copyfile(paths[k], temporary/f'{k:05}{paths[k].suffix}')
+            for k in order.tolist():
+                shutil.copyfile(paths[k], temporary / f"{k:05}{paths[k].suffix}")
     return dataclasses.replace(source, aux_masks=(str(place),))
+
 
 def shape_prior(grid):
     plan = {}
     for seed in grid.seeds:
         for task in grid.tasks:
-            if task in ELLIPSES: plan |= {(task, name, seed): unit_of(grid, 'labels', task, seed, **values) for name, values in altered(task).items()}
-            else: plan |= {(task, f'{n} masks', seed): unit_of(grid, 'labels', task, seed, source=fewer_masks(grid.source(task), n, seed, Path(grid.out).parent/'fewer')) for n in grid.counts}
+            if task in ELLIPSES:
+                plan |= {
+                    (task, name, seed): unit_of(grid, "labels", task, seed, **values)
+                    for name, values in altered(task).items()
+                }
+            else:
+                plan |= {
+                    (task, f"{n} masks", seed): unit_of(
+                        grid,
+                        "labels",
+                        task,
+                        seed,
+                        source=fewer_masks(grid.source(task), n, seed, Path(grid.out).parent / "fewer"),
+                    )
+                    for n in grid.counts
+                }
     return plan
+
 
 @dataclass(frozen=True)
 class Experiment:
     "A notebook in nbs/experiments, and what it needs."
+
     title: str
-    plan: object        # Grid -> {(task, method, seed): Unit}
-    rows: tuple = ()    # fields of `Config` that its rows differ in
-    lists: tuple = ()   # lists of `Grid` that it uses beside tasks and seeds
+    plan: object  # Grid -> {(task, method, seed): Unit}
+    rows: tuple = ()  # fields of `Config` that its rows differ in
+    lists: tuple = ()  # lists of `Grid` that it uses beside tasks and seeds
+
 
 EXPERIMENTS = dict(
-    table1_pseudo_labels=Experiment('Pseudo labels: what the VAE discriminator and DGCC add', table1, ('rounds',)),
-    table2_noise_robust=Experiment('Learning from noisy pseudo labels', table2, ('selection', 'segmentation_loss', 'keep_area')),
-    table3_annotation_efficiency=Experiment('How many annotations it is worth', table3, ()),
-    fig_controlled_noise=Experiment('Noise that is known: what finds it, and what withstands it', controlled_noise, ('selection', 'segmentation_loss'), ('kinds', 'rates', 'strengths')),
-    fig_shape_prior=Experiment('How wrong may the auxiliary masks be?', shape_prior, ('rounds', *[f'ellipse_{n}' for n in ('semi_major', 'center_x', 'angle')]), ('counts',)))
+    table1_pseudo_labels=Experiment(
+        "Pseudo labels: what the VAE discriminator and DGCC add", table1, ("rounds",)
+    ),
+    table2_noise_robust=Experiment(
+        "Learning from noisy pseudo labels", table2, ("selection", "segmentation_loss", "keep_area")
+    ),
+    table3_annotation_efficiency=Experiment("How many annotations it is worth", table3, ()),
+    fig_controlled_noise=Experiment(
+        "Noise that is known: what finds it, and what withstands it",
+        controlled_noise,
+        ("selection", "segmentation_loss"),
+        ("kinds", "rates", "strengths"),
+    ),
+    fig_shape_prior=Experiment(
+        "How wrong may the auxiliary masks be?",
+        shape_prior,
+        ("rounds", *[f"ellipse_{n}" for n in ("semi_major", "center_x", "angle")]),
+        ("counts",),
+    ),
+)
 
 # %% ../nbs/28_experiments.ipynb #1d42ec55
 def run_plan(
-    grid:Grid,
-    plan:dict,          # (task, method, seed) -> unit
-    quiet:bool=False,   # no progress bar
-    command=None,       # list of words for the provenance of the units
-)->dict:                # (task, method, seed) -> what went wrong, or an empty text
+    grid: Grid,
+    plan: dict,  # (task, method, seed) -> unit
+    quiet: bool = False,  # no progress bar
+    command=None,  # list of words for the provenance of the units
+) -> dict:  # (task, method, seed) -> what went wrong, or an empty text
     "Run what is not finished."
-    said = {key: f'{key[0]}, {key[1]}, seed {key[2]}' for key in plan}
-    wrong = run_units({said[key]: unit for key, unit in plan.items()}, grid.store, grid.workers, grid.scheduler or None, command, quiet)
+    said = {key: f"{key[0]}, {key[1]}, seed {key[2]}" for key in plan}
+    wrong = run_units(
+        {said[key]: unit for key, unit in plan.items()},
+        grid.store,
+        grid.workers,
+        grid.scheduler or None,
+        command,
+        quiet,
+    )
     return {key: wrong[said[key]] for key in plan}
 
+
 def gather(
-    grid:Grid,
-    plan:dict,
-)->pd.DataFrame:        # task, method, seed, and the columns of `unit_rows`
+    grid: Grid,
+    plan: dict,
+) -> pd.DataFrame:  # task, method, seed, and the columns of `unit_rows`
     "A row for each unit, stage and image."
-    frames = [store.rows(unit).assign(task=task, method=method, seed=seed) for store in [grid.store] for (task, method, seed), unit in plan.items() if store.path(unit)]
-    if not frames: raise InputError(f'no unit of {grid.experiment} is finished; see the messages above')
+    frames = [
+        store.rows(unit).assign(task=task, method=method, seed=seed)
+        for store in [grid.store]
+        for (task, method, seed), unit in plan.items()
+        if store.path(unit)
+    ]
+    if not frames:
+        raise InputError(f"no unit of {grid.experiment} is finished; see the messages above")
     frame = pd.concat(frames, ignore_index=True)
-    return frame[['task', 'method', 'seed', *[c for c in frame if c not in ('task', 'method', 'seed')]]]
+    return frame[["task", "method", "seed", *[c for c in frame if c not in ("task", "method", "seed")]]]
+
 
 def gather_facts(
-    grid:Grid,
-    plan:dict,
-)->pd.DataFrame:        # task, method, seed, minutes, commit, alarms, restarts, checkpoints
+    grid: Grid,
+    plan: dict,
+) -> pd.DataFrame:  # task, method, seed, minutes, commit, alarms, restarts, checkpoints
     "A row for each finished unit."
     rows = []
     for (task, method, seed), unit in plan.items():
-        if not grid.store.path(unit): continue
-        f, count = grid.store.facts(unit), lambda kind, f: sum(e['kind'] == kind for e in f['events'])
-        rows.append(dict(task=task, method=method, seed=seed, minutes=f['minutes'], commit=(f['commit'] or 'none')[:10] + ' with changes' * bool(f['uncommitted_changes']), alarms=count('alarm', f), restarts=count('restart', f),
-                         address=grid.store.path(unit).stem, human_masks=f['human_masks'], checkpoints=f['checkpoints']))
+        if not grid.store.path(unit):
+            continue
+        f, count = grid.store.facts(unit), lambda kind, f: sum(e["kind"] == kind for e in f["events"])
+        rows.append(
+            dict(
+                task=task,
+                method=method,
+                seed=seed,
+                minutes=f["minutes"],
+                commit=(f["commit"] or "none")[:10] + " with changes" * bool(f["uncommitted_changes"]),
+                alarms=count("alarm", f),
+                restarts=count("restart", f),
+                address=grid.store.path(unit).stem,
+                human_masks=f["human_masks"],
+                checkpoints=f["checkpoints"],
+            )
+        )
     return pd.DataFrame(rows)
 
 # %% ../nbs/28_experiments.ipynb #1d42ec57
-COUNTED = ('size', 'rounds', 'vae_steps', 'vae_batch', 'vae_channels', 'vae_latent', 'gan_steps', 'gan_batch', 'generator_channels', 'generator_depth', 'mask_generator_dilations', 'image_generator_dilations',
-           'discriminator_channels', 'discriminator_layers', 'segmentation_steps', 'segmentation_batch', 'segmentation_channels')   # fields that the amount of arithmetic depends on; variants and organs differ little
+COUNTED = (
+    "size",
+    "rounds",
+    "vae_steps",
+    "vae_batch",
+    "vae_channels",
+    "vae_latent",
+    "gan_steps",
+    "gan_batch",
+    "generator_channels",
+    "generator_depth",
+    "mask_generator_dilations",
+    "image_generator_dilations",
+    "discriminator_channels",
+    "discriminator_layers",
+    "segmentation_steps",
+    "segmentation_batch",
+    "segmentation_channels",
+)  # fields that the amount of arithmetic depends on; variants and organs differ little
+
 
 @lru_cache(maxsize=None)
 def _counted_work(kind, values):
-    config = make_config(**json.loads(values)); work = training_work(config)
-    return work['labels'] if kind == 'labels' else work['round'] * max(config.rounds, 1)
+    config = make_config(**json.loads(values))
+    work = training_work(config)
+    return work["labels"] if kind == "labels" else work["round"] * max(config.rounds, 1)
+
 
 def unit_work(
-    kind:str,       # of a unit
-    values:dict,    # its configuration
-)->float:           # floating-point operations
+    kind: str,  # of a unit
+    values: dict,  # its configuration
+) -> float:  # floating-point operations
     "About how much arithmetic a unit is."
     return _counted_work(kind, json.dumps({k: values[k] for k in COUNTED if k in values}))
 
+
 def outlook(
-    grid:Grid,
-    plan:dict,      # (task, method, seed) -> unit
-)->dict:            # kind -> count: units to run; work: operations of each; minutes: of each, None where nothing like it is finished; finished: how many tell so; times: what their minutes were multiplied by
+    grid: Grid,
+    plan: dict,  # (task, method, seed) -> unit
+) -> (
+    dict
+):  # kind -> count: units to run; work: operations of each; minutes: of each, None where nothing like it is finished; finished: how many tell so; times: what their minutes were multiplied by
     "What a run of the plan would do. Labels that others start from count as well, where their run folders are gone."
     jobs, _ = jobs_of({str(key): unit for key, unit in plan.items()}, grid.store)
     units, rows = [unit for _, unit in jobs.values()], {}
-    past = [json.loads(path.read_text(encoding='utf-8')) for path in sorted(grid.store.folder.glob('*.json'))]
+    past = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(grid.store.folder.glob("*.json"))]
     for kind in dict.fromkeys(u.kind for u in units):
-        works = [unit_work(kind, dataclasses.asdict(u.config)) for u in units if u.kind == kind]; mean = statistics.mean(works)
-        known = [(unit_work(kind, f['config']), f['minutes']) for f in past if f['kind'] == kind and f['minutes']]
+        works = [unit_work(kind, dataclasses.asdict(u.config)) for u in units if u.kind == kind]
+        mean = statistics.mean(works)
+        known = [
+            (unit_work(kind, f["config"]), f["minutes"]) for f in past if f["kind"] == kind and f["minutes"]
+        ]
         near = min((work for work, _ in known), key=lambda work: abs(math.log(work / mean)), default=None)
         minutes = [m for work, m in known if work == near]
-        rows[kind] = dict(count=len(works), work=mean, minutes=statistics.median(minutes) * mean / near if minutes else None, finished=len(minutes), times=mean / near if minutes else None)
+        rows[kind] = dict(
+            count=len(works),
+            work=mean,
+            minutes=statistics.median(minutes) * mean / near if minutes else None,
+            finished=len(minutes),
+            times=mean / near if minutes else None,
+        )
     return rows
 
-def two_digits(value:float)->str: return f'{float(f"{value:.2g}"):,.10g}'
 
-def duration(minutes:float)->str:
+def two_digits(value: float) -> str:
+    return f'{float(f"{value:.2g}"):,.10g}'
+
+
+def duration(minutes: float) -> str:
     "In a unit that people can imagine."
-    amount, unit = next((minutes / size, unit) for size, unit in ((1440, 'days'), (60, 'hours'), (1, 'minutes')) if minutes >= 1.5 * size or size == 1)
-    return f'{two_digits(amount)} {unit}'
+    amount, unit = next(
+        (minutes / size, unit)
+        for size, unit in ((1440, "days"), (60, "hours"), (1, "minutes"))
+        if minutes >= 1.5 * size or size == 1
+    )
+    return f"{two_digits(amount)} {unit}"
+
 
 def outlook_lines(
-    grid:Grid,
-    plan:dict,
-)->list:            # sentences
+    grid: Grid,
+    plan: dict,
+) -> list:  # sentences
     "`outlook` in words."
     rows = outlook(grid, plan)
-    lines = [f'{grid.experiment}: {len({address(u) for u in plan.values()})} trainings, {len({address(u) for u in plan.values() if grid.store.path(u)})} of them finished']
+    lines = [
+        f"{grid.experiment}: {len({address(u) for u in plan.values()})} trainings,"
+        f" {len({address(u) for u in plan.values() if grid.store.path(u)})} of them finished"
+    ]
     for kind, r in rows.items():
         lead = f'{kind}: {r["count"]} to run, {two_digits(r["work"] / 1e12)} TFLOP each'
-        if r['minutes'] is None: lines.append(f'{lead}; none like it is finished in {grid.store.folder}, so their time is unknown: run one seed of one task first')
-        else: lines.append(f'{lead}, about {duration(r["minutes"])} each (the median of {r["finished"]} finished ones' + (f', times {two_digits(r["times"])} for their arithmetic)' if abs(r['times'] - 1) > .01 else ')'))
-    if rows and all(r['minutes'] is not None for r in rows.values()): lines.append(f'about {duration(sum(r["count"] * r["minutes"] for r in rows.values()) / grid.workers)} with {grid.workers} workers, on a machine like the one of the finished trainings')
+        if r["minutes"] is None:
+            lines.append(
+                f"{lead}; none like it is finished in {grid.store.folder}, so their time is unknown: run one"
+                " seed of one task first"
+            )
+        else:
+            lines.append(
+                f'{lead}, about {duration(r["minutes"])} each (the median of {r["finished"]} finished ones'
+                + (
+                    f', times {two_digits(r["times"])} for their arithmetic)'
+                    if abs(r["times"] - 1) > 0.01
+                    else ")"
+                )
+            )
+    if rows and all(r["minutes"] is not None for r in rows.values()):
+        lines.append(
+            f'about {duration(sum(r["count"] * r["minutes"] for r in rows.values()) / grid.workers)} with'
+            f" {grid.workers} workers, on a machine like the one of the finished trainings"
+        )
     return lines
 
 # %% ../nbs/28_experiments.ipynb #3ad55b82
 def command_of(
-    grid:Grid,
-)->str:
+    grid: Grid,
+) -> str:
     "The command that repeats an experiment."
-    given = {k: getattr(grid, k) for k in ('tasks', 'seeds', *EXPERIMENTS[grid.experiment].lists)} | dict(grid.values) | ({} if grid.data_root else dict(phantoms=grid.phantoms))
-    write = lambda v: '[' + ', '.join(map(str, v)) + ']' if isinstance(v, (tuple, list)) else str(v)
-    words = ['aeseg', 'experiment', 'run', grid.experiment, *[w for k, v in given.items() for w in ('-p', f'{k}={write(v)}')], '--preset', grid.preset, *(['--data-root', 'DATA'] if grid.data_root else []),
-             '--workers', str(grid.workers), '--out', f'results/{Path(grid.out).name}', *['--any-code'] * grid.any_code]
+    given = (
+        {k: getattr(grid, k) for k in ("tasks", "seeds", *EXPERIMENTS[grid.experiment].lists)}
+        | dict(grid.values)
+        | ({} if grid.data_root else dict(phantoms=grid.phantoms))
+    )
+    write = lambda v: "[" + ", ".join(map(str, v)) + "]" if isinstance(v, (tuple, list)) else str(v)
+    words = [
+        "aeseg",
+        "experiment",
+        "run",
+        grid.experiment,
+        *[w for k, v in given.items() for w in ("-p", f"{k}={write(v)}")],
+        "--preset",
+        grid.preset,
+        *(["--data-root", "DATA"] if grid.data_root else []),
+        "--workers",
+        str(grid.workers),
+        "--out",
+        f"results/{Path(grid.out).name}",
+        *["--any-code"] * grid.any_code,
+    ]
     return shlex.join(words)
 
+
 def facts_of(
-    grid:Grid,
-    plan:dict,
-    wrong:dict,     # of `run_plan`
-)->dict:            # title -> text
+    grid: Grid,
+    plan: dict,
+    wrong: dict,  # of `run_plan`
+) -> dict:  # title -> text
     "How numbers were made."
     facts, machine = gather_facts(grid, plan), provenance()
-    each = lambda values: ', '.join(dict.fromkeys(str(v) for v in values)) or 'none'
+    each = lambda values: ", ".join(dict.fromkeys(str(v) for v in values)) or "none"
     sources = {task: grid.source(task) for task in grid.tasks}
-    return dict(command=command_of(grid), commit=each(facts['commit']), preset=grid.preset, seeds=each(grid.seeds),
-                data='; '.join(f'{task}: {each(Path(f).name for f in s.images)}{" (" + each(s.ids) + ")" if s.ids else ""}, auxiliary masks: {each(Path(f).name for f in s.aux_masks) if s.aux_masks else "ellipses"}' for task, s in sources.items()),
-                units=f'{len({address(u) for u in plan.values()})}, of which finished: {len(facts)}', budget=f'{facts["minutes"].sum():.0f} minutes of one process in all, {facts["minutes"].mean():.1f} a unit, its labels not counted where it starts from another unit',
-                machine=f'{machine["cores"]} CPU cores, GPU: {machine["gpu"] or "none"}, {grid.workers} processes of one thread', failures='; '.join(f'{", ".join(map(str, k))}: {v}' for k, v in wrong.items() if v) or 'none',
-                alarms=f'{facts["alarms"].sum()} about final labels, {facts["restarts"].sum()} restarts of a GAN')
+    return dict(
+        command=command_of(grid),
+        commit=each(facts["commit"]),
+        preset=grid.preset,
+        seeds=each(grid.seeds),
+        data="; ".join(
+            f'{task}: {each(Path(f).name for f in s.images)}{" (" + each(s.ids) + ")" if s.ids else ""},'
+            f' auxiliary masks: {each(Path(f).name for f in s.aux_masks) if s.aux_masks else "ellipses"}'
+            for task, s in sources.items()
+        ),
+        units=f"{len({address(u) for u in plan.values()})}, of which finished: {len(facts)}",
+        budget=(
+            f'{facts["minutes"].sum():.0f} minutes of one process in all, {facts["minutes"].mean():.1f} a'
+            " unit, its labels not counted where it starts from another unit"
+        ),
+        machine=(
+            f'{machine["cores"]} CPU cores, GPU: {machine["gpu"] or "none"}, {grid.workers} processes of one'
+            " thread"
+        ),
+        failures="; ".join(f'{", ".join(map(str, k))}: {v}' for k, v in wrong.items() if v) or "none",
+        alarms=f'{facts["alarms"].sum()} about final labels, {facts["restarts"].sum()} restarts of a GAN',
+    )
 
 # %% ../nbs/28_experiments.ipynb #062360d2
 def _cells(markdown):
     "Head and rows of a Markdown table, and the text after it."
-    lines = markdown.splitlines(); body = [l for l in lines if l.startswith('|')]
-    cells = [[c.strip() for c in l.strip('|').split('|')] for l in body]
-    return cells[0], cells[2:], ' '.join(l for l in lines if l and not l.startswith('|'))
+    lines = markdown.splitlines()
+    body = [l for l in lines if l.startswith("|")]
+    cells = [[c.strip() for c in l.strip("|").split("|")] for l in body]
+    return cells[0], cells[2:], " ".join(l for l in lines if l and not l.startswith("|"))
+
 
 def write_results(
-    grid:Grid,
-    plan:dict,
-    wrong:dict,         # of `run_plan`
-    tables:dict,        # title -> Markdown
-    verdicts:list,      # sentences
-    figures:dict,       # name -> matplotlib figure, without images of patients
-    numbers:pd.DataFrame=None,      # of `table`: what the tables round, with intervals and tests
+    grid: Grid,
+    plan: dict,
+    wrong: dict,  # of `run_plan`
+    tables: dict,  # title -> Markdown
+    verdicts: list,  # sentences
+    figures: dict,  # name -> matplotlib figure, without images of patients
+    numbers: pd.DataFrame = None,  # of `table`: what the tables round, with intervals and tests
 ):
     "results.md, results.json, a CSV a table, statistics.csv, units.parquet, provenance.json and the figures as PNG and SVG."
-    out, changed = Path(grid.out), ', '.join(f'{k}={v}' for k, v in grid.values if k not in MACHINE); out.mkdir(parents=True, exist_ok=True)
-    title = EXPERIMENTS[grid.experiment].title + (f' ({changed})' if changed else '')
+    out, changed = Path(grid.out), ", ".join(f"{k}={v}" for k, v in grid.values if k not in MACHINE)
+    out.mkdir(parents=True, exist_ok=True)
+    title = EXPERIMENTS[grid.experiment].title + (f" ({changed})" if changed else "")
     facts, rows = facts_of(grid, plan, wrong), gather(grid, plan)
     for name, figure in figures.items():
-        with matplotlib.rc_context({'svg.hashsalt': name}):         # else ids in the SVG are different every time
-            for suffix in ('png', 'svg'): figure.savefig(out/f'{name}.{suffix}', dpi=110, metadata={'Date': None} if suffix == 'svg' else None)
-    words = f'# {title}{"" if grid.data_root else " (phantoms)"}\n\n' + '\n\n'.join(f'## {name}\n\n{table}' for name, table in tables.items()) + '\n\n## Verdicts\n\n' + '\n'.join(f'* {v}' for v in verdicts)
-    made = '\n'.join(f'* {k}: `{v}`' if k == 'command' else f'* {k}: {v}' for k, v in facts.items())
-    with replacing(out/'results.md') as temporary: temporary.write_text(f'{words}\n\n## How this was made\n\n{made}\n', encoding='utf-8')
-    with replacing(out/'results.json') as temporary: temporary.write_text(json.dumps(dict(title=title, experiment=grid.experiment, tables=tables, verdicts=verdicts, figures=list(figures), facts=facts), indent=1), encoding='utf-8')
+        with matplotlib.rc_context({"svg.hashsalt": name}):  # else ids in the SVG are different every time
+            for suffix in ("png", "svg"):
+                figure.savefig(
+                    out / f"{name}.{suffix}", dpi=110, metadata={"Date": None} if suffix == "svg" else None
+                )
+    words = (
+        f'# {title}{"" if grid.data_root else " (phantoms)"}\n\n'
+        + "\n\n".join(f"## {name}\n\n{table}" for name, table in tables.items())
+        + "\n\n## Verdicts\n\n"
+        + "\n".join(f"* {v}" for v in verdicts)
+    )
+    made = "\n".join(f"* {k}: `{v}`" if k == "command" else f"* {k}: {v}" for k, v in facts.items())
+    with replacing(out / "results.md") as temporary:
+        temporary.write_text(f"{words}\n\n## How this was made\n\n{made}\n", encoding="utf-8")
+    with replacing(out / "results.json") as temporary:
+        temporary.write_text(
+            json.dumps(
+                dict(
+                    title=title,
+                    experiment=grid.experiment,
+                    tables=tables,
+                    verdicts=verdicts,
+                    figures=list(figures),
+                    facts=facts,
+                ),
+                indent=1,
+            ),
+            encoding="utf-8",
+        )
     for name, markdown in tables.items():
         head, cells, _ = _cells(markdown)
-        with replacing(out/f'{re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_")}.csv') as temporary: pd.DataFrame(cells, columns=head).to_csv(temporary, index=False)
+        with replacing(out / f'{re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_")}.csv') as temporary:
+            pd.DataFrame(cells, columns=head).to_csv(temporary, index=False)
     if numbers is not None:
-        with replacing(out/'statistics.csv') as temporary: numbers.to_csv(temporary, index=False, float_format='%.6g')
-    with replacing(out/'units.parquet') as temporary:          # the bytes of floats, split by place, halve the file
-        floats = list(rows.select_dtypes('float32'))
-        rows.to_parquet(temporary, index=False, compression='zstd', use_byte_stream_split=floats, use_dictionary=[c for c in rows if c not in floats])
-    digests = {Path(f).name: folder_digest(str(f)) for task in grid.tasks for s in [grid.source(task)] for f in (*s.images, *s.aux_masks)}
-    places = {'data_root': 'DATA' if grid.data_root else '', 'out': f'results/{out.name}'}        # results are shared, the folders of this machine are not
-    with replacing(out/'provenance.json') as temporary: temporary.write_text(json.dumps({**provenance(), 'command': facts['command'], 'grid': {**dataclasses.asdict(grid), **places}, 'data': digests, 'units': gather_facts(grid, plan).drop(columns='checkpoints').to_dict('records')}, indent=1), encoding='utf-8')
+        with replacing(out / "statistics.csv") as temporary:
+            numbers.to_csv(temporary, index=False, float_format="%.6g")
+    with replacing(out / "units.parquet") as temporary:  # the bytes of floats, split by place, halve the file
+        floats = list(rows.select_dtypes("float32"))
+        rows.to_parquet(
+            temporary,
+            index=False,
+            compression="zstd",
+            use_byte_stream_split=floats,
+            use_dictionary=[c for c in rows if c not in floats],
+        )
+    digests = {
+        Path(f).name: folder_digest(str(f))
+        for task in grid.tasks
+        for s in [grid.source(task)]
+        for f in (*s.images, *s.aux_masks)
+    }
+    places = {
+        "data_root": "DATA" if grid.data_root else "",
+        "out": f"results/{out.name}",
+    }  # results are shared, the folders of this machine are not
+    with replacing(out / "provenance.json") as temporary:
+        temporary.write_text(
+            json.dumps(
+                {
+                    **provenance(),
+                    "command": facts["command"],
+                    "grid": {**dataclasses.asdict(grid), **places},
+                    "data": digests,
+                    "units": gather_facts(grid, plan).drop(columns="checkpoints").to_dict("records"),
+                },
+                indent=1,
+            ),
+            encoding="utf-8",
+        )
 
 # %% ../nbs/28_experiments.ipynb #60e2024c
 def _section(folder):
     "One experiment as HTML."
-    r = json.loads((folder/'results.json').read_text(encoding='utf-8'))
+    r = json.loads((folder / "results.json").read_text(encoding="utf-8"))
     parts = []
-    for name, markdown in r['tables'].items(): head, rows, caption = _cells(markdown); parts += [f'<h3>{text(name)}</h3>', html_table(head, [[text(c) for c in r] for r in rows], 'numbers'), f'<p class="quiet">{text(caption)}</p>']
-    parts.append('<h3>Verdicts</h3><ul>' + ''.join(f'<li>{text(v)}</li>' for v in r['verdicts']) + '</ul>' if r['verdicts'] else '')
-    for name in r['figures']:
-        data = base64.b64encode((folder/f'{name}.png').read_bytes()).decode()
-        parts.append(f'<figure class="chart"><img src="data:image/png;base64,{data}" alt="{text(name.replace("_", " "))}"></figure>')
-    links = ' · '.join(f'<a href="{folder.name}/{f}">{f}</a>' for f in (f'{r["experiment"]}.ipynb', 'results.md', *sorted(p.name for p in folder.glob('*.csv')), 'units.parquet', 'provenance.json') if (folder/f).exists())
-    facts = html_table(['fact', 'value'], [[text(k), f'<code>{text(v)}</code>' if k == 'command' else text(v)] for k, v in r['facts'].items()])
-    return section(folder.name, text(r['title']), f'<p>{links}</p>', *parts, f'<details><summary>how this was made</summary>{facts}</details>'), f'<a href="#{folder.name}">{text(r["title"])}</a>'
+    for name, markdown in r["tables"].items():
+        head, rows, caption = _cells(markdown)
+        parts += [
+            f"<h3>{text(name)}</h3>",
+            html_table(head, [[text(c) for c in r] for r in rows], "numbers"),
+            f'<p class="quiet">{text(caption)}</p>',
+        ]
+    parts.append(
+        "<h3>Verdicts</h3><ul>" + "".join(f"<li>{text(v)}</li>" for v in r["verdicts"]) + "</ul>"
+        if r["verdicts"]
+        else ""
+    )
+    for name in r["figures"]:
+        data = base64.b64encode((folder / f"{name}.png").read_bytes()).decode()
+        parts.append(
+            f'<figure class="chart"><img src="data:image/png;base64,{data}"'
+            f' alt="{text(name.replace("_", " "))}"></figure>'
+        )
+    links = " · ".join(
+        f'<a href="{folder.name}/{f}">{f}</a>'
+        for f in (
+            f'{r["experiment"]}.ipynb',
+            "results.md",
+            *sorted(p.name for p in folder.glob("*.csv")),
+            "units.parquet",
+            "provenance.json",
+        )
+        if (folder / f).exists()
+    )
+    facts = html_table(
+        ["fact", "value"],
+        [[text(k), f"<code>{text(v)}</code>" if k == "command" else text(v)] for k, v in r["facts"].items()],
+    )
+    return (
+        section(
+            folder.name,
+            text(r["title"]),
+            f"<p>{links}</p>",
+            *parts,
+            f"<details><summary>how this was made</summary>{facts}</details>",
+        ),
+        f'<a href="#{folder.name}">{text(r["title"])}</a>',
+    )
+
 
 def write_index(
-    results,        # folder of experiments
-)->Path:            # index.html in it
+    results,  # folder of experiments
+) -> Path:  # index.html in it
     "One page over all experiments of a folder. Raises `InputError` where there is none."
-    found = [p.parent for p in sorted(Path(results).glob('*/results.json'))]
-    if not found: raise InputError(f'{results} holds no finished experiment; run one with aeseg experiment run NAME --out {results}/NAME')
-    parts = [_section(f) for f in found]; path = Path(results)/'index.html'
-    body = '<h1>aeseg experiments</h1><nav>' + ''.join(link for _, link in parts) + '</nav>' + ''.join(s for s, _ in parts)
-    with replacing(path) as temporary: temporary.write_text(page('aeseg experiments', body), encoding='utf-8')
+    found = [p.parent for p in sorted(Path(results).glob("*/results.json"))]
+    if not found:
+        raise InputError(
+            f"{results} holds no finished experiment; run one with aeseg experiment run NAME --out"
+            f" {results}/NAME"
+        )
+    parts = [_section(f) for f in found]
+    path = Path(results) / "index.html"
+    body = (
+        "<h1>aeseg experiments</h1><nav>"
+        + "".join(link for _, link in parts)
+        + "</nav>"
+        + "".join(s for s, _ in parts)
+    )
+    with replacing(path) as temporary:
+        temporary.write_text(page("aeseg experiments", body), encoding="utf-8")
     return path
 
 # %% ../nbs/28_experiments.ipynb #ece288cd
-NOTEBOOKS = PACKAGE.parent/'nbs/experiments'
+NOTEBOOKS = PACKAGE.parent / "nbs/experiments"
+
 
 def run_experiment(
-    experiment:str,     # a key of `EXPERIMENTS`
-    quiet:bool=False,   # no progress bars
-    **given             # see `make_grid`
-):                      # index.html over all results beside this one, and (task, method, seed) -> what went wrong
+    experiment: str,  # a key of `EXPERIMENTS`
+    quiet: bool = False,  # no progress bars
+    **given,  # see `make_grid`
+):  # index.html over all results beside this one, and (task, method, seed) -> what went wrong
     "Run the units, execute the notebook into the results, and write the page over all. Raises `InputError`."
     grid = make_grid(experiment, **given)
-    notebook = NOTEBOOKS/f'{experiment}.ipynb'
-    if not notebook.exists(): raise InputError(f'{notebook} is not there; experiments are run from a checkout of aeseg, installed with pip install -e')
+    notebook = NOTEBOOKS / f"{experiment}.ipynb"
+    if not notebook.exists():
+        raise InputError(
+            f"{notebook} is not there; experiments are run from a checkout of aeseg, installed with pip"
+            " install -e"
+        )
     wrong = run_plan(grid, EXPERIMENTS[experiment].plan(grid), quiet)
-    if all(wrong.values()): raise InputError(f'no unit of {experiment} finished; the first one: {next(iter(wrong.values()))}')
+    if all(wrong.values()):
+        raise InputError(f"no unit of {experiment} finished; the first one: {next(iter(wrong.values()))}")
     import papermill
-    out = Path(grid.out); out.mkdir(parents=True, exist_ok=True)
-    always, asked = ('tasks', 'seeds', 'preset', 'data_root', 'out', 'workers', 'phantoms', *EXPERIMENTS[experiment].lists), [f for f in ('scheduler', 'any_code') if getattr(grid, f)]
-    values = {k: list(v) if isinstance(v, tuple) else v for k, v in {**{f: getattr(grid, f) for f in (*always, *asked)}, **dict(grid.values)}.items()}
-    with replacing(out/notebook.name) as temporary: papermill.execute_notebook(notebook, temporary, values, kernel_name='python3', progress_bar=False)
+
+    out = Path(grid.out)
+    out.mkdir(parents=True, exist_ok=True)
+    always, asked = (
+        "tasks",
+        "seeds",
+        "preset",
+        "data_root",
+        "out",
+        "workers",
+        "phantoms",
+        *EXPERIMENTS[experiment].lists,
+    ), [f for f in ("scheduler", "any_code") if getattr(grid, f)]
+    values = {
+        k: list(v) if isinstance(v, tuple) else v
+        for k, v in {**{f: getattr(grid, f) for f in (*always, *asked)}, **dict(grid.values)}.items()
+    }
+    with replacing(out / notebook.name) as temporary:
+        papermill.execute_notebook(notebook, temporary, values, kernel_name="python3", progress_bar=False)
     return write_index(out.parent), wrong

@@ -20,35 +20,42 @@ from .runs import make_fabric
 
 # %% ../nbs/27_export.ipynb #6e34dada
 def resize_weights(
-    before:int,     # pixels
-    after:int,      # pixels
-    box:bool,       # average over pixels; otherwise linear interpolation
-)->Tensor:          # (after, before) float64, rows sum to 1
+    before: int,  # pixels
+    after: int,  # pixels
+    box: bool,  # average over pixels; otherwise linear interpolation
+) -> Tensor:  # (after, before) float64, rows sum to 1
     "Pillow's weights along one axis."
     scale = before / after
-    wide = max(scale, 1.)
-    centre = (torch.arange(after, dtype=torch.float64) + .5) * scale
-    x = (torch.arange(before, dtype=torch.float64).unsqueeze(0) + .5 - centre.unsqueeze(1)) / wide
-    w = ((x > -.5) & (x <= .5)).double() if box else (1 - x.abs()).clamp(min=0)
+    wide = max(scale, 1.0)
+    centre = (torch.arange(after, dtype=torch.float64) + 0.5) * scale
+    x = (torch.arange(before, dtype=torch.float64).unsqueeze(0) + 0.5 - centre.unsqueeze(1)) / wide
+    w = ((x > -0.5) & (x <= 0.5)).double() if box else (1 - x.abs()).clamp(min=0)
     return w / w.sum(1, keepdim=True)
 
+
 def resize_bytes(
-    image:Tensor,   # (C, H, W) float64, whole numbers from 0 to 255
-    height:int, width:int, box:bool,
-)->Tensor:          # (C, height, width), likewise
+    image: Tensor,  # (C, H, W) float64, whole numbers from 0 to 255
+    height: int,
+    width: int,
+    box: bool,
+) -> Tensor:  # (C, height, width), likewise
     "Pillow's resizing of bytes."
     columns_first = image.shape[1] > 2 * image.shape[2] and height < image.shape[1]
     for axis in [1, 0] if columns_first else [0, 1]:
         after, before = (height, image.shape[1]) if axis else (width, image.shape[2])
         if after != before:
-            w = torch.floor(resize_weights(before, after, box) * 4194304. + .5)
-            image = torch.floor(((w @ image if axis else image @ w.t()) + 2097152.) / 4194304.).clamp(0., 255.)
+            w = torch.floor(resize_weights(before, after, box) * 4194304.0 + 0.5)
+            image = torch.floor(((w @ image if axis else image @ w.t()) + 2097152.0) / 4194304.0).clamp(
+                0.0, 255.0
+            )
     return image
 
+
 def resize_numbers(
-    image:Tensor,   # (H, W) float32
-    height:int, width:int,
-)->Tensor:          # (height, width) float32
+    image: Tensor,  # (H, W) float32
+    height: int,
+    width: int,
+) -> Tensor:  # (height, width) float32
     "Pillow's linear resizing of floating-point numbers."
     for axis in range(2):
         after, before = (height, image.shape[0]) if axis else (width, image.shape[1])
@@ -59,96 +66,145 @@ def resize_numbers(
 
 # %% ../nbs/27_export.ipynb #bc0fea7d
 def percentile(
-    ordered:Tensor,     # (n,) float32, sorted
-    part:float,         # from 0 to 1
-)->Tensor:              # scalar, float64
+    ordered: Tensor,  # (n,) float32, sorted
+    part: float,  # from 0 to 1
+) -> Tensor:  # scalar, float64
     "Linear interpolation between neighbours, in numpy's order of rounding."
     at = part * (ordered.shape[0] - 1)
     k = min(int(at), ordered.shape[0] - 2)
     a, b, t = ordered[k], ordered[k + 1], at - k
     step = (b - a).double()
-    return b.double() - step * (1 - t) if t >= .5 else a.double() + step * t
+    return b.double() - step * (1 - t) if t >= 0.5 else a.double() + step * t
+
 
 def gray_to_bytes(
-    image:Tensor,       # (C, H, W) float32, the numbers of the file
-    window:List[float], # (low, high), or empty
-)->Tensor:              # (C, H, W) float64, whole numbers from 0 to 255
+    image: Tensor,  # (C, H, W) float32, the numbers of the file
+    window: List[float],  # (low, high), or empty
+) -> Tensor:  # (C, H, W) float64, whole numbers from 0 to 255
     "`apply_window` of 02_data."
-    if len(window) == 2 and image.shape[0] == 1: return torch.round(((image - window[0]) / (window[1] - window[0])).clamp(0, 1) * 255).double()
+    if len(window) == 2 and image.shape[0] == 1:
+        return torch.round(((image - window[0]) / (window[1] - window[0])).clamp(0, 1) * 255).double()
     ordered = image.flatten().sort()[0]
-    low, high = percentile(ordered, .005), percentile(ordered, .995)
+    low, high = percentile(ordered, 0.005), percentile(ordered, 0.995)
     if bool(high <= low):
         least, most = ordered[0], ordered[-1]
-        return torch.round(((image - least) / torch.clamp(most - least, min=1e-12)).clamp(0, 1) * 255).double()
+        return torch.round(
+            ((image - least) / torch.clamp(most - least, min=1e-12)).clamp(0, 1) * 255
+        ).double()
     return torch.round(((image.double() - low) / torch.clamp(high - low, min=1e-12)).clamp(0, 1) * 255)
 
 # %% ../nbs/27_export.ipynb #cb9ed58e
 class OnCanvas(nn.Module):
     "The network of a run on its canvas."
+
     def __init__(self, model, config):
         super().__init__()
         self.model, self.gan = model, not config.rounds
-        if self.gan: self.feedback = make_feedback(config, model['D_z'], model['vae'])
+        if self.gan:
+            self.feedback = make_feedback(config, model["D_z"], model["vae"])
 
-    def forward(self, x:Tensor):    # (1, C, height, width) in [-1, 1] -> probabilities (1, 1, height, width)
-        return self.model['E'](x, self.feedback).clamp(1e-4, 1 - 1e-4) if self.gan else torch.sigmoid(self.model(x))
+    def forward(self, x: Tensor):  # (1, C, height, width) in [-1, 1] -> probabilities (1, 1, height, width)
+        return (
+            self.model["E"](x, self.feedback).clamp(1e-4, 1 - 1e-4)
+            if self.gan
+            else torch.sigmoid(self.model(x))
+        )
+
 
 class Standalone(nn.Module):
     "Numbers of an image, (H, W) or (H, W, 3) -> probabilities (H, W) float32. Raises where the channels are not those of the training images."
-    window: List[float]     # TorchScript asks for the type of a list that may be empty
-    def __init__(self,
-        network:nn.Module,      # traced `OnCanvas`
-        canvas,                 # (height, width)
-        channels:int,
-        window,                 # of the configuration
+
+    window: List[float]  # TorchScript asks for the type of a list that may be empty
+
+    def __init__(
+        self,
+        network: nn.Module,  # traced `OnCanvas`
+        canvas,  # (height, width)
+        channels: int,
+        window,  # of the configuration
     ):
         super().__init__()
-        self.network, self.height, self.width, self.channels = network, int(canvas[0]), int(canvas[1]), int(channels)
+        self.network, self.height, self.width, self.channels = (
+            network,
+            int(canvas[0]),
+            int(canvas[1]),
+            int(channels),
+        )
         self.window = [float(v) for v in window]
 
-    def forward(self, image:Tensor)->Tensor:
+    def forward(self, image: Tensor) -> Tensor:
         planes = image.unsqueeze(0) if image.dim() == 2 else image.permute(2, 0, 1)
-        if planes.shape[0] != self.channels: raise ValueError('an image of another number of channels than the training images')
+        if planes.shape[0] != self.channels:
+            raise ValueError("an image of another number of channels than the training images")
         h, w = planes.shape[1], planes.shape[2]
         scale = min(self.height / h, self.width / w)
-        inner = [max(1, int(torch.round(torch.tensor(v * scale, dtype=torch.float64)).item())) for v in (h, w)]       # halves to even, as in Python
+        inner = [
+            max(1, int(torch.round(torch.tensor(v * scale, dtype=torch.float64)).item())) for v in (h, w)
+        ]  # halves to even, as in Python
         top, left = (self.height - inner[0]) // 2, (self.width - inner[1]) // 2
         small = resize_bytes(gray_to_bytes(planes.float(), self.window), inner[0], inner[1], inner[1] <= w)
         canvas = torch.zeros(1, self.channels, self.height, self.width)
-        canvas[0, :, top:top + inner[0], left:left + inner[1]] = small.float()
+        canvas[0, :, top : top + inner[0], left : left + inner[1]] = small.float()
         answer = self.network(canvas / 127.5 - 1)[0, 0].float()
-        answer = torch.ceil(answer * 255 - .5).clamp(0, 255) / 255              # `predict` holds bytes in between
-        return resize_numbers(answer[top:top + inner[0], left:left + inner[1]], h, w)
+        answer = torch.ceil(answer * 255 - 0.5).clamp(0, 255) / 255  # `predict` holds bytes in between
+        return resize_numbers(answer[top : top + inner[0], left : left + inner[1]], h, w)
 
 # %% ../nbs/27_export.ipynb #84173a06
 def export(
-    run,            # folder of a finished run
-    out,            # file to write, such as model.pt
-)->Path:            # `out`
+    run,  # folder of a finished run
+    out,  # file to write, such as model.pt
+) -> Path:  # `out`
     "Write the model of a run with all that stands around it as TorchScript, and compare the two. Raises `InputError`."
     run, out = find_run(run), Path(out)
-    if out.suffix != '.pt': raise InputError(f'{out} is written as TorchScript; choose a name that ends in .pt')
-    config = dataclasses.replace(run.config, accelerator='cpu', devices=1, precision='32-true'); fabric = make_fabric(config)
+    if out.suffix != ".pt":
+        raise InputError(f"{out} is written as TorchScript; choose a name that ends in .pt")
+    config = dataclasses.replace(run.config, accelerator="cpu", devices=1, precision="32-true")
+    fabric = make_fabric(config)
     model, canvas, channels = load_model(run, fabric)
     network = OnCanvas(model, config).eval().requires_grad_(False)
     with warnings.catch_warnings():
-        warnings.simplefilter('ignore')         # that TorchScript is deprecated, and that a trace holds for one size of canvas
+        warnings.simplefilter(
+            "ignore"
+        )  # that TorchScript is deprecated, and that a trace holds for one size of canvas
         traced = torch.jit.trace(network, torch.zeros(1, channels, *canvas), check_trace=False)
         whole = torch.jit.script(Standalone(traced, canvas, channels, config.window))
-        about = dict(task=config.task, canvas=list(canvas), channels=channels, window=list(config.window), commit=run.provenance['commit'], data=run.provenance['data'], human_decisions=len(run.provenance.get('reviews', [])))
+        about = dict(
+            task=config.task,
+            canvas=list(canvas),
+            channels=channels,
+            window=list(config.window),
+            commit=run.provenance["commit"],
+            data=run.provenance["data"],
+            human_decisions=len(run.provenance.get("reviews", [])),
+        )
         with replacing(out) as temporary:
-            torch.jit.save(whole, str(temporary), _extra_files={'aeseg.json': json.dumps(about)})
+            torch.jit.save(whole, str(temporary), _extra_files={"aeseg.json": json.dumps(about)})
             far = difference(torch.jit.load(str(temporary)), model, config, canvas, channels, fabric)
-            if far > 1e-4: raise InputError(f'the exported model would differ from the run by {far:.1g}; please report this with the version of torch, {torch.__version__}')
+            if far > 1e-4:
+                raise InputError(
+                    f"the exported model would differ from the run by {far:.1g}; please report this with the"
+                    f" version of torch, {torch.__version__}"
+                )
     return out
 
-def difference(written, model, config, canvas, channels, fabric)->float:
+
+def difference(written, model, config, canvas, channels, fabric) -> float:
     "The greatest difference of probabilities on random images, one larger and one smaller than the canvas."
-    worst = 0.
+    worst = 0.0
     for k, shape in enumerate(((canvas[0] * 2 + 7, canvas[1] * 3), (canvas[0] // 2 + 3, canvas[1] // 2))):
-        image = (torch.rand(*shape, channels, generator=generator_for(0, 'export', k)) * 255).byte().numpy().squeeze()
+        image = (
+            (torch.rand(*shape, channels, generator=generator_for(0, "export", k)) * 255)
+            .byte()
+            .numpy()
+            .squeeze()
+        )
         where = place(shape, canvas)
-        pixels = torch.from_numpy(to_canvas(apply_window(image, config.window), where, canvas).reshape(1, *canvas, -1).transpose(0, 3, 1, 2).copy())
+        pixels = torch.from_numpy(
+            to_canvas(apply_window(image, config.window), where, canvas)
+            .reshape(1, *canvas, -1)
+            .transpose(0, 3, 1, 2)
+            .copy()
+        )
         expected = at_own_size(probability(apply_model(model, config, pixels, fabric)[0])[0].numpy(), where)
         worst = max(worst, float(np.abs(written(torch.from_numpy(image)).numpy() - expected).max()))
     return worst

@@ -18,174 +18,306 @@ import numpy as np
 from .config import InputError
 
 # %% ../nbs/01a_formats.ipynb #864ac13c
-DICOM_SUFFIXES = ('.dcm', '.dicom', '.ima')
-NIFTI_SUFFIXES = ('.nii', '.nii.gz')
+DICOM_SUFFIXES = (".dcm", ".dicom", ".ima")
+NIFTI_SUFFIXES = (".nii", ".nii.gz")
 
-def is_dicom(path)->bool:
+
+def is_dicom(path) -> bool:
     "Whether a file is DICOM, by its suffix or, where it has none that is a word, by its first bytes."
     suffix = Path(path).suffix.lower()
-    if suffix in DICOM_SUFFIXES: return True
-    if suffix and not suffix[1:].isdigit(): return False
+    if suffix in DICOM_SUFFIXES:
+        return True
+    if suffix and not suffix[1:].isdigit():
+        return False
     try:
-        with open(path, 'rb') as f: return f.read(132)[128:] == b'DICM'
-    except OSError: return False
+        with open(path, "rb") as f:
+            return f.read(132)[128:] == b"DICM"
+    except OSError:
+        return False
 
-def is_nifti(path)->bool: return str(path).lower().endswith(NIFTI_SUFFIXES)
 
-def is_series(path)->bool:
+def is_nifti(path) -> bool:
+    return str(path).lower().endswith(NIFTI_SUFFIXES)
+
+
+def is_series(path) -> bool:
     "Whether a path is a folder of DICOM files, which is one volume."
     path = Path(path)
-    return path.is_dir() and not path.name.startswith('.') and any(is_dicom(p) for p in path.iterdir() if p.is_file())
+    return (
+        path.is_dir()
+        and not path.name.startswith(".")
+        and any(is_dicom(p) for p in path.iterdir() if p.is_file())
+    )
 
-def file_id(path)->str:
+
+def file_id(path) -> str:
     "The id of a file: its name without the suffix."
-    path = Path(path); name = path.name
-    if is_nifti(path): return name[:-7] if name.lower().endswith('.gz') else name[:-4]
+    path = Path(path)
+    name = path.name
+    if is_nifti(path):
+        return name[:-7] if name.lower().endswith(".gz") else name[:-4]
     return name if path.is_dir() or path.suffix[1:].isdigit() else path.stem
 
 # %% ../nbs/01a_formats.ipynb #f5db4afb
-DEFLATED = b'1.2.840.10008.1.2.1.99'     # a transfer syntax
-MOST_PIXELS = 100_000_000       # of one image; more is taken for a damaged or hostile file
+DEFLATED = b"1.2.840.10008.1.2.1.99"  # a transfer syntax
+MOST_PIXELS = 100_000_000  # of one image; more is taken for a damaged or hostile file
+
 
 def check_size(
     path,
-    shape,      # numbers of pixels along each axis, from a header
+    shape,  # numbers of pixels along each axis, from a header
 ):
     "Raise `InputError` where a header announces no pixel or absurdly many."
     count = np.prod([float(s) for s in shape])
-    if not 0 < count <= MOST_PIXELS: raise InputError(f'{path} announces {" x ".join(str(int(s)) for s in shape)} pixels, and an image may have up to {MOST_PIXELS:,}; replace the file, or make it smaller')
+    if not 0 < count <= MOST_PIXELS:
+        raise InputError(
+            f'{path} announces {" x ".join(str(int(s)) for s in shape)} pixels, and an image may have up to'
+            f" {MOST_PIXELS:,}; replace the file, or make it smaller"
+        )
+
 
 @contextmanager
 def silent():
     "Keep back what libraries say about damaged files; who reads them says it in one sentence."
-    loggers = [logging.getLogger(n) for n in ('pydicom', 'tifffile', 'nibabel.global', 'PIL', 'monai')]; levels = [l.level for l in loggers]
-    for l in loggers: l.setLevel(logging.CRITICAL + 1)
+    loggers = [logging.getLogger(n) for n in ("pydicom", "tifffile", "nibabel.global", "PIL", "monai")]
+    levels = [l.level for l in loggers]
+    for l in loggers:
+        l.setLevel(logging.CRITICAL + 1)
     try:
-        with warnings.catch_warnings(): warnings.simplefilter('ignore'); yield
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
     finally:
-        for l, level in zip(loggers, levels): l.setLevel(level)
+        for l, level in zip(loggers, levels):
+            l.setLevel(level)
+
 
 def _dicom(path, **kw):
     "A data set of pydicom. Raises `InputError`."
     import pydicom
+
     try:
-        with open(path, 'rb') as f: deflated = DEFLATED in f.read(4096)
+        with open(path, "rb") as f:
+            deflated = DEFLATED in f.read(4096)
         if not deflated:
-            with silent(): return pydicom.dcmread(path, **kw)
-    except FileNotFoundError: raise InputError(f'{path}: no such file') from None
-    except Exception as e: raise InputError(f'{path} cannot be read as DICOM ({type(e).__name__}); replace the file, or leave it out with --skip-bad') from None
-    raise InputError(f'{path} is a deflated DICOM file, which may unpack to any size; save it in another transfer syntax')
+            with silent():
+                return pydicom.dcmread(path, **kw)
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file") from None
+    except Exception as e:
+        raise InputError(
+            f"{path} cannot be read as DICOM ({type(e).__name__}); replace the file, or leave it out with"
+            " --skip-bad"
+        ) from None
+    raise InputError(
+        f"{path} is a deflated DICOM file, which may unpack to any size; save it in another transfer syntax"
+    )
+
 
 def _number(path, data, key, default):
     "A number of a header. Raises `InputError`."
     value = data.get(key)
-    try: number = float(default if value is None or value == '' else value)
-    except (TypeError, ValueError): number = np.nan
-    if not np.isfinite(number): raise InputError(f'{path} has {key}={value!r}, which is no number; repair the header')
+    try:
+        number = float(default if value is None or value == "" else value)
+    except (TypeError, ValueError):
+        number = np.nan
+    if not np.isfinite(number):
+        raise InputError(f"{path} has {key}={value!r}, which is no number; repair the header")
     return number
 
 # %% ../nbs/01a_formats.ipynb #f02b1e6e
 def _pixels(path, data):
     "The stored pixels of a data set, colours as RGB. Raises `InputError`."
     from pydicom.pixels import apply_color_lut, pixel_array
-    frames = _number(path, data, 'NumberOfFrames', 1)
-    if frames > 1: raise InputError(f'{path} holds {frames:.0f} frames; export each frame, or each slice of the volume, as a file of its own')
-    check_size(path, [_number(path, data, k, 0) for k in ('Rows', 'Columns')])
+
+    frames = _number(path, data, "NumberOfFrames", 1)
+    if frames > 1:
+        raise InputError(
+            f"{path} holds {frames:.0f} frames; export each frame, or each slice of the volume, as a file of"
+            " its own"
+        )
+    check_size(path, [_number(path, data, k, 0) for k in ("Rows", "Columns")])
     try:
-        with silent(): array = pixel_array(data)
-        return apply_color_lut(array, data) if data.get('PhotometricInterpretation') == 'PALETTE COLOR' else array
+        with silent():
+            array = pixel_array(data)
+        return (
+            apply_color_lut(array, data)
+            if data.get("PhotometricInterpretation") == "PALETTE COLOR"
+            else array
+        )
     except Exception as e:
-        kind = getattr(data.file_meta.get('TransferSyntaxUID'), 'name', 'an unknown transfer syntax') if hasattr(data, 'file_meta') else 'an unknown transfer syntax'
-        if 'decompress' in str(e) or 'decoder' in str(e) or 'plugin' in str(e):
-            raise InputError(f"{path} is stored as {kind}, for which no decoder is installed or which is damaged; pip install 'aeseg[dicom]' has more decoders, or save the file uncompressed") from None
-        raise InputError(f'{path} has pixels that cannot be read ({type(e).__name__}, {kind}); replace the file, or leave it out with --skip-bad') from None
+        kind = (
+            getattr(data.file_meta.get("TransferSyntaxUID"), "name", "an unknown transfer syntax")
+            if hasattr(data, "file_meta")
+            else "an unknown transfer syntax"
+        )
+        if "decompress" in str(e) or "decoder" in str(e) or "plugin" in str(e):
+            raise InputError(
+                f"{path} is stored as {kind}, for which no decoder is installed or which is damaged; pip"
+                " install 'aeseg[dicom]' has more decoders, or save the file uncompressed"
+            ) from None
+        raise InputError(
+            f"{path} has pixels that cannot be read ({type(e).__name__}, {kind}); replace the file, or leave"
+            " it out with --skip-bad"
+        ) from None
+
 
 def _tight(array):
     "Whole numbers in the smallest of the usual types, other ones as float32."
-    if array.dtype.kind == 'f': return array.astype(np.float32)
-    return next((array.astype(t) for t in (np.uint8, np.int16, np.uint16) if np.iinfo(t).min <= array.min() and array.max() <= np.iinfo(t).max), array)
+    if array.dtype.kind == "f":
+        return array.astype(np.float32)
+    return next(
+        (
+            array.astype(t)
+            for t in (np.uint8, np.int16, np.uint16)
+            if np.iinfo(t).min <= array.min() and array.max() <= np.iinfo(t).max
+        ),
+        array,
+    )
 
 # %% ../nbs/01a_formats.ipynb #22ffe04c
 def _physical(path, data, array):
     "Stored pixels as physical values, by the slope and intercept or the table of the header."
-    if 'ModalityLUTSequence' in data:
+    if "ModalityLUTSequence" in data:
         from pydicom.pixels import apply_modality_lut
+
         return _tight(apply_modality_lut(array, data))
-    slope, intercept = _number(path, data, 'RescaleSlope', 1), _number(path, data, 'RescaleIntercept', 0)
-    if slope.is_integer() and intercept.is_integer() and abs(slope) + abs(intercept) < 2**31: return _tight(array.astype(np.int64) * int(slope) + int(intercept))
+    slope, intercept = _number(path, data, "RescaleSlope", 1), _number(path, data, "RescaleIntercept", 0)
+    if slope.is_integer() and intercept.is_integer() and abs(slope) + abs(intercept) < 2**31:
+        return _tight(array.astype(np.int64) * int(slope) + int(intercept))
     return _tight(array * slope + intercept)
+
 
 def read_dicom(
     path,
-    window=(),      # (low, high); decides about what MONOCHROME1 is turned over, and cuts nothing
-)->np.ndarray:      # (H, W) physical values or (H, W, 3)
+    window=(),  # (low, high); decides about what MONOCHROME1 is turned over, and cuts nothing
+) -> np.ndarray:  # (H, W) physical values or (H, W, 3)
     "Read a DICOM image. Raises `InputError`."
     data = _dicom(path)
-    if not any(k in data for k in ('PixelData', 'FloatPixelData', 'DoubleFloatPixelData')): raise InputError(f'{path} is a DICOM file without pixels; remove it, or leave it out with --skip-bad')
+    if not any(k in data for k in ("PixelData", "FloatPixelData", "DoubleFloatPixelData")):
+        raise InputError(f"{path} is a DICOM file without pixels; remove it, or leave it out with --skip-bad")
     array = _pixels(path, data)
-    if array.ndim == 3: return array
+    if array.ndim == 3:
+        return array
     array = _physical(path, data, array)
-    if data.get('PhotometricInterpretation') != 'MONOCHROME1': return array
-    bits, signed = int(_number(path, data, 'BitsStored', 8)), int(_number(path, data, 'PixelRepresentation', 0))
+    if data.get("PhotometricInterpretation") != "MONOCHROME1":
+        return array
+    bits, signed = int(_number(path, data, "BitsStored", 8)), int(
+        _number(path, data, "PixelRepresentation", 0)
+    )
     ends = np.array([-(1 << bits - 1), (1 << bits - 1) - 1] if signed else [0, (1 << bits) - 1])
-    return _tight(int(sum(window or _physical(path, data, ends).tolist())) - (array if array.dtype.kind == 'f' else array.astype(np.int64)))
+    return _tight(
+        int(sum(window or _physical(path, data, ends).tolist()))
+        - (array if array.dtype.kind == "f" else array.astype(np.int64))
+    )
 
 # %% ../nbs/01a_formats.ipynb #1ab702e2
 def write_dicom(
     path,
-    pixels:np.ndarray,      # (H, W) or (H, W, 3), uint8, uint16 or int16
-    **tags                  # more elements, such as RescaleSlope=1, PatientID='7'
+    pixels: np.ndarray,  # (H, W) or (H, W, 3), uint8, uint16 or int16
+    **tags,  # more elements, such as RescaleSlope=1, PatientID='7'
 ):
     "Write a plain DICOM image, as the tests need it."
     from pydicom.dataset import FileDataset, FileMetaDataset
     from pydicom.uid import ExplicitVRLittleEndian, SecondaryCaptureImageStorage, generate_uid
-    meta = FileMetaDataset(); meta.TransferSyntaxUID, meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID = ExplicitVRLittleEndian, SecondaryCaptureImageStorage, generate_uid()
-    data, bits, colour = FileDataset(str(path), {}, file_meta=meta, preamble=b'\0' * 128), pixels.dtype.itemsize * 8, pixels.ndim == 3
-    patient = dict.fromkeys(('PatientID', 'PatientName', 'PatientBirthDate', 'PatientSex', 'StudyID', 'StudyDate', 'StudyTime', 'AccessionNumber', 'ReferringPhysicianName'), '')
-    uids = dict(SOPClassUID=meta.MediaStorageSOPClassUID, SOPInstanceUID=meta.MediaStorageSOPInstanceUID, StudyInstanceUID=generate_uid(), SeriesInstanceUID=generate_uid())
-    picture = dict(Modality='OT', Rows=pixels.shape[0], Columns=pixels.shape[1], BitsAllocated=bits, BitsStored=bits, HighBit=bits - 1, PixelRepresentation=int(pixels.dtype.kind == 'i'),
-                   SamplesPerPixel=3 if colour else 1, PhotometricInterpretation='RGB' if colour else 'MONOCHROME2', **(dict(PlanarConfiguration=0) if colour else {}))
-    for key, value in {**patient, **uids, **picture, **tags}.items(): setattr(data, key, value)
+
+    meta = FileMetaDataset()
+    meta.TransferSyntaxUID, meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID = (
+        ExplicitVRLittleEndian,
+        SecondaryCaptureImageStorage,
+        generate_uid(),
+    )
+    data, bits, colour = (
+        FileDataset(str(path), {}, file_meta=meta, preamble=b"\0" * 128),
+        pixels.dtype.itemsize * 8,
+        pixels.ndim == 3,
+    )
+    patient = dict.fromkeys(
+        (
+            "PatientID",
+            "PatientName",
+            "PatientBirthDate",
+            "PatientSex",
+            "StudyID",
+            "StudyDate",
+            "StudyTime",
+            "AccessionNumber",
+            "ReferringPhysicianName",
+        ),
+        "",
+    )
+    uids = dict(
+        SOPClassUID=meta.MediaStorageSOPClassUID,
+        SOPInstanceUID=meta.MediaStorageSOPInstanceUID,
+        StudyInstanceUID=generate_uid(),
+        SeriesInstanceUID=generate_uid(),
+    )
+    picture = dict(
+        Modality="OT",
+        Rows=pixels.shape[0],
+        Columns=pixels.shape[1],
+        BitsAllocated=bits,
+        BitsStored=bits,
+        HighBit=bits - 1,
+        PixelRepresentation=int(pixels.dtype.kind == "i"),
+        SamplesPerPixel=3 if colour else 1,
+        PhotometricInterpretation="RGB" if colour else "MONOCHROME2",
+        **(dict(PlanarConfiguration=0) if colour else {}),
+    )
+    for key, value in {**patient, **uids, **picture, **tags}.items():
+        setattr(data, key, value)
     data.PixelData = np.ascontiguousarray(pixels).tobytes()
     data.save_as(path, enforce_file_format=True)
 
 # %% ../nbs/01a_formats.ipynb #eca605fe
-MOST_BYTES = 16_000_000_000         # of one volume
+MOST_BYTES = 16_000_000_000  # of one volume
+
 
 class Volume(NamedTuple):
     "Where the voxels of a volume are, and how they lie in the patient."
-    file: object        # a path, or an open file
-    dtype: np.dtype     # of the stored numbers
-    offset: int         # of the first voxel, bytes
-    shape: tuple        # voxels along the three axes of the file; the first one runs fastest
+
+    file: object  # a path, or an open file
+    dtype: np.dtype  # of the stored numbers
+    offset: int  # of the first voxel, bytes
+    shape: tuple  # voxels along the three axes of the file; the first one runs fastest
     slope: float
     intercept: float
     affine: np.ndarray  # (4, 4), voxel numbers to mm
 
     def view(self, axis):
         "The stored numbers as (slices, rows, columns), mapped from the file, see `oriented`."
-        return oriented(np.memmap(self.file, self.dtype, 'r', self.offset, self.shape, order='F'), self.affine, axis)
-    def read(self, axis, index)->np.ndarray:    # (H, W)
+        return oriented(
+            np.memmap(self.file, self.dtype, "r", self.offset, self.shape, order="F"), self.affine, axis
+        )
+
+    def read(self, axis, index) -> np.ndarray:  # (H, W)
         "One slice as physical values."
         array = np.array(self.view(axis)[index])
-        array = array.astype(array.dtype.newbyteorder('='))
-        return _tight(array if (self.slope, self.intercept) == (1, 0) else array * self.slope + self.intercept)
+        array = array.astype(array.dtype.newbyteorder("="))
+        return _tight(
+            array if (self.slope, self.intercept) == (1, 0) else array * self.slope + self.intercept
+        )
 
 # %% ../nbs/01a_formats.ipynb #3ab166f7
-AXES = dict(axial=(2, 1, 0), coronal=(1, 2, 0), sagittal=(0, 2, 1))     # which patient axis runs through the slices, along their rows, along their columns
+AXES = dict(
+    axial=(2, 1, 0), coronal=(1, 2, 0), sagittal=(0, 2, 1)
+)  # which patient axis runs through the slices, along their rows, along their columns
+
 
 def _order(affine, axis):
     "For each axis of the view, the axis of the file and whether it runs backwards."
     import nibabel
+
     found = nibabel.io_orientation(affine)
     files = [int(np.flatnonzero(found[:, 0] == world)[0]) for world in AXES[axis]]
     return files, [found[f, 1] < 0 if k == 0 else found[f, 1] > 0 for k, f in enumerate(files)]
 
+
 def oriented(
-    array:np.ndarray,   # (I, J, K) in the order of the file
-    affine:np.ndarray,  # (4, 4)
-    axis:str,           # 'axial', 'coronal' or 'sagittal'
-)->np.ndarray:          # (slices, rows, columns), a view of `array`
+    array: np.ndarray,  # (I, J, K) in the order of the file
+    affine: np.ndarray,  # (4, 4)
+    axis: str,  # 'axial', 'coronal' or 'sagittal'
+) -> np.ndarray:  # (slices, rows, columns), a view of `array`
     "A volume in the orientation in which slices are shown."
     files, backwards = _order(affine, axis)
     return array.transpose(files)[tuple(slice(None, None, -1 if b else 1) for b in backwards)]
@@ -194,201 +326,377 @@ def oriented(
 def _nifti_header(path):
     "Type, offset, shape, slope, intercept and affine of a NIfTI file. Raises `InputError`."
     import nibabel
+
     try:
-        with (gzip.open(path) if str(path).lower().endswith('.gz') else open(path, 'rb')) as f: start = f.read(540)
-        kind = nibabel.Nifti2Header if start[:4] in (b'\x1c\x02\0\0', b'\0\0\x02\x1c') else nibabel.Nifti1Header
-        with silent(): header = kind(start[:540 if kind is nibabel.Nifti2Header else 348])
-        shape, dtype, affine = tuple(int(s) for s in header.get_data_shape()), header.get_data_dtype(), header.get_best_affine()
-        slope, intercept = header.get_slope_inter(); offset = int(header.get_data_offset())
-    except FileNotFoundError: raise InputError(f'{path}: no such file') from None
-    except Exception as e: raise InputError(f'{path} cannot be read as NIfTI ({type(e).__name__}); replace the file, or leave it out') from None
-    while len(shape) > 3 and shape[-1] == 1: shape = shape[:-1]
-    if len(shape) != 3 or dtype.kind not in 'iuf' or min(shape) < 1: raise InputError(f'{path} holds {dtype} values of the shape {shape}, not one volume of three axes; save one volume of numbers')
-    if np.prod([float(s) for s in shape]) * dtype.itemsize > MOST_BYTES: raise InputError(f'{path} announces {shape[0]} x {shape[1]} x {shape[2]} voxels, more than {MOST_BYTES / 1e9:g} GB; replace the file, or make it smaller')
-    return dtype, max(offset, 0), shape, 1. if slope is None else float(slope), 0. if intercept is None else float(intercept), _sound(path, affine)
+        with gzip.open(path) if str(path).lower().endswith(".gz") else open(path, "rb") as f:
+            start = f.read(540)
+        kind = (
+            nibabel.Nifti2Header if start[:4] in (b"\x1c\x02\0\0", b"\0\0\x02\x1c") else nibabel.Nifti1Header
+        )
+        with silent():
+            header = kind(start[: 540 if kind is nibabel.Nifti2Header else 348])
+        shape, dtype, affine = (
+            tuple(int(s) for s in header.get_data_shape()),
+            header.get_data_dtype(),
+            header.get_best_affine(),
+        )
+        slope, intercept = header.get_slope_inter()
+        offset = int(header.get_data_offset())
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file") from None
+    except Exception as e:
+        raise InputError(
+            f"{path} cannot be read as NIfTI ({type(e).__name__}); replace the file, or leave it out"
+        ) from None
+    while len(shape) > 3 and shape[-1] == 1:
+        shape = shape[:-1]
+    if len(shape) != 3 or dtype.kind not in "iuf" or min(shape) < 1:
+        raise InputError(
+            f"{path} holds {dtype} values of the shape {shape}, not one volume of three axes; save one volume"
+            " of numbers"
+        )
+    if np.prod([float(s) for s in shape]) * dtype.itemsize > MOST_BYTES:
+        raise InputError(
+            f"{path} announces {shape[0]} x {shape[1]} x {shape[2]} voxels, more than {MOST_BYTES / 1e9:g}"
+            " GB; replace the file, or make it smaller"
+        )
+    return (
+        dtype,
+        max(offset, 0),
+        shape,
+        1.0 if slope is None else float(slope),
+        0.0 if intercept is None else float(intercept),
+        _sound(path, affine),
+    )
+
 
 def _sound(path, affine):
     "An affine that can be inverted. Raises `InputError`."
     affine = np.asarray(affine, float)
-    if not (np.isfinite(affine).all() and abs(np.linalg.det(affine[:3, :3])) > 1e-9): raise InputError(f'{path} does not say how its voxels lie in the patient (its affine cannot be inverted); repair the header')
+    if not (np.isfinite(affine).all() and abs(np.linalg.det(affine[:3, :3])) > 1e-9):
+        raise InputError(
+            f"{path} does not say how its voxels lie in the patient (its affine cannot be inverted); repair"
+            " the header"
+        )
     return affine
+
 
 def _open_nifti(path):
     "A NIfTI file as `Volume`; a compressed one is unpacked into a nameless file. Raises `InputError`."
     dtype, offset, shape, *rest = _nifti_header(path)
     need, file = offset + int(np.prod(shape)) * dtype.itemsize, Path(path)
-    if str(path).lower().endswith('.gz'):
-        file = tempfile.TemporaryFile(prefix='aeseg')
+    if str(path).lower().endswith(".gz"):
+        file = tempfile.TemporaryFile(prefix="aeseg")
         try:
             with gzip.open(path) as packed:
-                while (left := need - file.tell()) > 0 and (piece := packed.read(min(left, 1 << 22))): file.write(piece)
-        except (EOFError, gzip.BadGzipFile, struct.error, ValueError) as e: raise InputError(f'{path} is damaged ({type(e).__name__}); replace the file') from None
-        except Exception as e: raise InputError(f'{path} cannot be unpacked ({getattr(e, "strerror", None) or type(e).__name__}); make sure that the file is whole and {tempfile.gettempdir()} has {need / 1e9:.1f} GB of room') from None
+                while (left := need - file.tell()) > 0 and (piece := packed.read(min(left, 1 << 22))):
+                    file.write(piece)
+        except (EOFError, gzip.BadGzipFile, struct.error, ValueError) as e:
+            raise InputError(f"{path} is damaged ({type(e).__name__}); replace the file") from None
+        except Exception as e:
+            raise InputError(
+                f'{path} cannot be unpacked ({getattr(e, "strerror", None) or type(e).__name__}); make sure'
+                f" that the file is whole and {tempfile.gettempdir()} has {need / 1e9:.1f} GB of room"
+            ) from None
         file.flush()
-    if (os.fstat(file.fileno()) if hasattr(file, 'fileno') else file.stat()).st_size < need: raise InputError(f'{path} ends before its last voxel; replace the file')
+    if (os.fstat(file.fileno()) if hasattr(file, "fileno") else file.stat()).st_size < need:
+        raise InputError(f"{path} ends before its last voxel; replace the file")
     return Volume(file, dtype, offset, shape, *rest)
 
 # %% ../nbs/01a_formats.ipynb #0ef547fe
-_PLACE = ['Rows', 'Columns', 'ImagePositionPatient', 'ImageOrientationPatient', 'PixelSpacing', 'ImagerPixelSpacing', 'SliceThickness', 'SpacingBetweenSlices', 'InstanceNumber', 'SeriesInstanceUID', 'PatientID', 'NumberOfFrames',
-          'RescaleSlope', 'RescaleIntercept', 'BitsStored', 'PixelRepresentation', 'SamplesPerPixel', 'SequenceOfUltrasoundRegions']
+_PLACE = [
+    "Rows",
+    "Columns",
+    "ImagePositionPatient",
+    "ImageOrientationPatient",
+    "PixelSpacing",
+    "ImagerPixelSpacing",
+    "SliceThickness",
+    "SpacingBetweenSlices",
+    "InstanceNumber",
+    "SeriesInstanceUID",
+    "PatientID",
+    "NumberOfFrames",
+    "RescaleSlope",
+    "RescaleIntercept",
+    "BitsStored",
+    "PixelRepresentation",
+    "SamplesPerPixel",
+    "SequenceOfUltrasoundRegions",
+]
+
 
 def _numbers(path, data, key, count):
     "So many numbers of a header, or None. Raises `InputError`."
     value = data.get(key)
-    if value is None or value == '': return None
-    try: numbers = np.array([float(v) for v in value])
-    except (TypeError, ValueError): numbers = np.array([np.nan])
-    if len(numbers) != count or not np.isfinite(numbers).all(): raise InputError(f'{path} has {key}={value!r}, which is not {count} numbers; repair the header')
+    if value is None or value == "":
+        return None
+    try:
+        numbers = np.array([float(v) for v in value])
+    except (TypeError, ValueError):
+        numbers = np.array([np.nan])
+    if len(numbers) != count or not np.isfinite(numbers).all():
+        raise InputError(f"{path} has {key}={value!r}, which is not {count} numbers; repair the header")
     return numbers
 
-def series_files(folder)->list: # paths
-    return sorted(p for p in Path(folder).iterdir() if p.is_file() and not p.name.startswith('.') and is_dicom(p))
+
+def series_files(folder) -> list:  # paths
+    return sorted(
+        p for p in Path(folder).iterdir() if p.is_file() and not p.name.startswith(".") and is_dicom(p)
+    )
+
 
 def _orientation(path, data):
     "The directions of a row and of a column."
-    found = _numbers(path, data, 'ImageOrientationPatient', 6)
-    return (np.array([1., 0, 0]), np.array([0., 1, 0])) if found is None else (found[:3], found[3:])
+    found = _numbers(path, data, "ImageOrientationPatient", 6)
+    return (np.array([1.0, 0, 0]), np.array([0.0, 1, 0])) if found is None else (found[:3], found[3:])
+
 
 @lru_cache(8)
 def _series(folder, stamp):
     "The files of a series in order with their headers, and its affine. Raises `InputError`."
     heads = [(p, _dicom(p, stop_before_pixels=True, specific_tags=_PLACE)) for p in series_files(folder)]
     first, (row, column) = heads[0][1], _orientation(*heads[0])
-    if len({h.get('SeriesInstanceUID') for _, h in heads}) > 1: raise InputError(f'{folder} holds more than one DICOM series; put each into a folder of its own')
+    if len({h.get("SeriesInstanceUID") for _, h in heads}) > 1:
+        raise InputError(f"{folder} holds more than one DICOM series; put each into a folder of its own")
     for p, h in heads:
-        if (h.get('Rows'), h.get('Columns')) != (first.get('Rows'), first.get('Columns')) or not np.allclose(_orientation(p, h), (row, column), atol=1e-3): raise InputError(f'{p} differs from {heads[0][0].name} in size or orientation; keep slices of one series in a folder')
-    spots = [_numbers(p, h, 'ImagePositionPatient', 3) for p, h in heads]
+        if (h.get("Rows"), h.get("Columns")) != (first.get("Rows"), first.get("Columns")) or not np.allclose(
+            _orientation(p, h), (row, column), atol=1e-3
+        ):
+            raise InputError(
+                f"{p} differs from {heads[0][0].name} in size or orientation; keep slices of one series in a"
+                " folder"
+            )
+    spots = [_numbers(p, h, "ImagePositionPatient", 3) for p, h in heads]
     placed = all(s is not None for s in spots)
-    keys = [float(np.cross(row, column) @ s) for s in spots] if placed else [_number(p, h, 'InstanceNumber', k) for k, (p, h) in enumerate(heads)]
-    order = np.argsort(keys, kind='stable'); heads = [heads[k] for k in order]
-    step = _step(folder, heads, [keys[k] for k in order]) if placed and len(heads) > 1 else _number(*heads[0], 'SpacingBetweenSlices', 0) or _number(*heads[0], 'SliceThickness', 0) or 1.
-    spacing = _numbers(*heads[0], 'PixelSpacing', 2); spacing = np.ones(2) if spacing is None else spacing
+    keys = (
+        [float(np.cross(row, column) @ s) for s in spots]
+        if placed
+        else [_number(p, h, "InstanceNumber", k) for k, (p, h) in enumerate(heads)]
+    )
+    order = np.argsort(keys, kind="stable")
+    heads = [heads[k] for k in order]
+    step = (
+        _step(folder, heads, [keys[k] for k in order])
+        if placed and len(heads) > 1
+        else _number(*heads[0], "SpacingBetweenSlices", 0) or _number(*heads[0], "SliceThickness", 0) or 1.0
+    )
+    spacing = _numbers(*heads[0], "PixelSpacing", 2)
+    spacing = np.ones(2) if spacing is None else spacing
     affine = np.eye(4)
-    affine[:3] = np.stack([row * spacing[1], column * spacing[0], np.cross(row, column) * step, spots[order[0]] if placed else np.zeros(3)], 1)
-    return heads, _sound(folder, np.diag([-1., -1, 1, 1]) @ affine)      # DICOM counts x to the left and y to the back
+    affine[:3] = np.stack(
+        [
+            row * spacing[1],
+            column * spacing[0],
+            np.cross(row, column) * step,
+            spots[order[0]] if placed else np.zeros(3),
+        ],
+        1,
+    )
+    return heads, _sound(
+        folder, np.diag([-1.0, -1, 1, 1]) @ affine
+    )  # DICOM counts x to the left and y to the back
+
 
 def _step(folder, heads, keys):
     "The distance of slices. Raises `InputError` where it is not the same everywhere."
-    gaps = np.diff(keys); usual = float(np.median(gaps)); odd = np.flatnonzero(abs(gaps - usual) > .2 * usual + 1e-3)
-    if usual <= 0 or len(odd): k = int(odd[0]) if len(odd) else 0; raise InputError(f'{folder}: slices are missing or there twice between {heads[k][0].name} and {heads[k + 1][0].name} ({gaps[k]:g} mm apart, where {usual:g} mm is usual); export the whole series, and one series only')
+    gaps = np.diff(keys)
+    usual = float(np.median(gaps))
+    odd = np.flatnonzero(abs(gaps - usual) > 0.2 * usual + 1e-3)
+    if usual <= 0 or len(odd):
+        k = int(odd[0]) if len(odd) else 0
+        raise InputError(
+            f"{folder}: slices are missing or there twice between {heads[k][0].name} and"
+            f" {heads[k + 1][0].name} ({gaps[k]:g} mm apart, where {usual:g} mm is usual); export the whole"
+            " series, and one series only"
+        )
     return usual
 
 # %% ../nbs/01a_formats.ipynb #935d041f
 def _open_series(folder):
     "A series as `Volume` in a nameless file, written slice by slice. Raises `InputError`."
     heads, affine = _series(str(folder), Path(folder).stat().st_mtime_ns)
-    ends = [(_number(p, h, 'RescaleSlope', 1), _number(p, h, 'RescaleIntercept', 0), int(_number(p, h, 'BitsStored', 16))) for p, h in heads]
+    ends = [
+        (
+            _number(p, h, "RescaleSlope", 1),
+            _number(p, h, "RescaleIntercept", 0),
+            int(_number(p, h, "BitsStored", 16)),
+        )
+        for p, h in heads
+    ]
     whole = all(s.is_integer() and i.is_integer() and abs(s) * (1 << b) + abs(i) < 2**31 for s, i, b in ends)
     small = whole and all(abs(s) * (1 << b) + abs(i) < 2**15 for s, i, b in ends)
-    dtype, file = np.dtype(np.int16 if small else np.int32 if whole else np.float32), tempfile.TemporaryFile(prefix='aeseg')
+    dtype, file = np.dtype(np.int16 if small else np.int32 if whole else np.float32), tempfile.TemporaryFile(
+        prefix="aeseg"
+    )
     for p, h in heads:
         array = read_dicom(p)
-        if array.shape != (int(h.Rows), int(h.Columns)): raise InputError(f'{p} is not a gray image; a volume is made of gray slices')
+        if array.shape != (int(h.Rows), int(h.Columns)):
+            raise InputError(f"{p} is not a gray image; a volume is made of gray slices")
         file.write(np.ascontiguousarray(array, dtype).tobytes())
     file.flush()
-    return Volume(file, dtype, 0, (int(heads[0][1].Columns), int(heads[0][1].Rows), len(heads)), 1., 0., affine)
+    return Volume(
+        file, dtype, 0, (int(heads[0][1].Columns), int(heads[0][1].Rows), len(heads)), 1.0, 0.0, affine
+    )
 
 # %% ../nbs/01a_formats.ipynb #8b6fb5b3
 @lru_cache(2)
-def _opened(path, stamp): return _open_series(path) if Path(path).is_dir() else _open_nifti(path)
+def _opened(path, stamp):
+    return _open_series(path) if Path(path).is_dir() else _open_nifti(path)
 
-def open_volume(path)->Volume:
+
+def open_volume(path) -> Volume:
     "A volume, ready to read slices of it; the last two stay open. Raises `InputError`."
-    if not Path(path).exists(): raise InputError(f'{path}: no such file')
+    if not Path(path).exists():
+        raise InputError(f"{path}: no such file")
     return _opened(str(path), Path(path).stat().st_mtime_ns)
 
-def volume_header(
-    path,       # NIfTI file, or folder of a series
-)->tuple:       # shape along the axes of the file, affine (4, 4)
-    "The size and place of a volume by its headers alone. Raises `InputError`."
-    if not Path(path).is_dir(): return _nifti_header(path)[2], _nifti_header(path)[5]
-    if not series_files(path): raise InputError(f'{path} holds no DICOM file; put the files of one series there')
-    heads, affine = _series(str(path), Path(path).stat().st_mtime_ns)
-    return (*(int(_number(*heads[0], k, 0)) for k in ('Columns', 'Rows')), len(heads)), affine
 
-def scan_files(folder)->list: # paths
+def volume_header(
+    path,  # NIfTI file, or folder of a series
+) -> tuple:  # shape along the axes of the file, affine (4, 4)
+    "The size and place of a volume by its headers alone. Raises `InputError`."
+    if not Path(path).is_dir():
+        return _nifti_header(path)[2], _nifti_header(path)[5]
+    if not series_files(path):
+        raise InputError(f"{path} holds no DICOM file; put the files of one series there")
+    heads, affine = _series(str(path), Path(path).stat().st_mtime_ns)
+    return (*(int(_number(*heads[0], k, 0)) for k in ("Columns", "Rows")), len(heads)), affine
+
+
+def scan_files(folder) -> list:  # paths
     "The files of a series in the order of its voxels. Raises `InputError`."
     return [p for p, _ in _series(str(folder), Path(folder).stat().st_mtime_ns)[0]]
 
+
 def volume_shape(
     path,
-    axis:str,
-)->tuple:       # slices, rows, columns
+    axis: str,
+) -> tuple:  # slices, rows, columns
     "The size of a volume as its slices are shown. Raises `InputError`."
     shape, affine = volume_header(path)
     found = tuple(shape[f] for f in _order(affine, axis)[0])
     check_size(path, found[1:])
     return found
 
+
 def volume_spacing(
     path,
-    axis:str,
-)->tuple:       # mm between slices, rows, columns
+    axis: str,
+) -> tuple:  # mm between slices, rows, columns
     "The spacing of a volume as its slices are shown. Raises `InputError`."
-    _, affine = volume_header(path); zooms = np.sqrt((affine[:3, :3] ** 2).sum(0))
+    _, affine = volume_header(path)
+    zooms = np.sqrt((affine[:3, :3] ** 2).sum(0))
     return tuple(float(zooms[f]) for f in _order(affine, axis)[0])
 
 # %% ../nbs/01a_formats.ipynb #484ffbdf
 class Slice(NamedTuple):
     "One slice of a volume, in the place of the path of an image file."
-    path: Path      # of the volume
+
+    path: Path  # of the volume
     axis: str
     index: int
     digits: int = 3
 
-    def __str__(self): return f'{self.path} ({self.axis} slice {self.index})'
-    @property
-    def volume(self): return file_id(self.path)
-    @property
-    def stem(self): return f'{self.volume}_{self.index:0{self.digits}}'
-    @property
-    def name(self): return f'{self.path.name} ({self.axis} slice {self.index})'
-    @property
-    def suffix(self): return '.nii' if is_nifti(self.path) else '.dcm'
-    @property
-    def parent(self): return self.path.parent
-    def relative_to(self, folder): return self._replace(path=self.path.relative_to(folder))
-    def read(self): return open_volume(self.path).read(self.axis, self.index)
+    def __str__(self):
+        return f"{self.path} ({self.axis} slice {self.index})"
 
-def volume_slices(path, axis:str='axial')->list:    # of `Slice`
+    @property
+    def volume(self):
+        return file_id(self.path)
+
+    @property
+    def stem(self):
+        return f"{self.volume}_{self.index:0{self.digits}}"
+
+    @property
+    def name(self):
+        return f"{self.path.name} ({self.axis} slice {self.index})"
+
+    @property
+    def suffix(self):
+        return ".nii" if is_nifti(self.path) else ".dcm"
+
+    @property
+    def parent(self):
+        return self.path.parent
+
+    def relative_to(self, folder):
+        return self._replace(path=self.path.relative_to(folder))
+
+    def read(self):
+        return open_volume(self.path).read(self.axis, self.index)
+
+
+def volume_slices(path, axis: str = "axial") -> list:  # of `Slice`
     "All slices of a volume, by its header alone. Raises `InputError`."
     n = volume_shape(path, axis)[0]
     return [Slice(Path(path), axis, k, max(3, len(str(n - 1)))) for k in range(n)]
 
-def source_id(source)->str: return source.stem if isinstance(source, Slice) else file_id(source)
+
+def source_id(source) -> str:
+    return source.stem if isinstance(source, Slice) else file_id(source)
 
 # %% ../nbs/01a_formats.ipynb #55781988
 def write_series(
     folder,
-    volume:np.ndarray,      # (slices, H, W), uint8, uint16 or int16, from the feet to the head
-    spacing=(1., 1., 1.),   # mm between slices, rows, columns
-    **tags                  # more elements of each file
+    volume: np.ndarray,  # (slices, H, W), uint8, uint16 or int16, from the feet to the head
+    spacing=(1.0, 1.0, 1.0),  # mm between slices, rows, columns
+    **tags,  # more elements of each file
 ):
     "Write a plain axial DICOM series, as the tests need it."
     from pydicom.uid import generate_uid
-    Path(folder).mkdir(parents=True); uids = dict(SeriesInstanceUID=generate_uid(), StudyInstanceUID=generate_uid(), FrameOfReferenceUID=generate_uid())
+
+    Path(folder).mkdir(parents=True)
+    uids = dict(
+        SeriesInstanceUID=generate_uid(), StudyInstanceUID=generate_uid(), FrameOfReferenceUID=generate_uid()
+    )
     for k, pixels in enumerate(volume):
-        write_dicom(Path(folder)/f'IM{len(volume) - k:04}.dcm', pixels, **{**uids, 'InstanceNumber': len(volume) - k, 'ImageOrientationPatient': [1, 0, 0, 0, 1, 0], 'ImagePositionPatient': [0, 0, round(k * spacing[0], 4)],
-                                                                           'PixelSpacing': list(spacing[1:]), 'SliceThickness': spacing[0], **tags})
+        write_dicom(
+            Path(folder) / f"IM{len(volume) - k:04}.dcm",
+            pixels,
+            **{
+                **uids,
+                "InstanceNumber": len(volume) - k,
+                "ImageOrientationPatient": [1, 0, 0, 0, 1, 0],
+                "ImagePositionPatient": [0, 0, round(k * spacing[0], 4)],
+                "PixelSpacing": list(spacing[1:]),
+                "SliceThickness": spacing[0],
+                **tags,
+            },
+        )
 
 # %% ../nbs/01a_formats.ipynb #accf5a8d
 def pixel_spacing(
-    source,         # path or `Slice`
-):                  # (row, column) in mm, or None where the file does not say
+    source,  # path or `Slice`
+):  # (row, column) in mm, or None where the file does not say
     "The spacing of the pixels of an image, by its header. Raises `InputError`."
-    if isinstance(source, Slice): return volume_spacing(source.path, source.axis)[1:]
-    if Path(source).is_dir() or not is_dicom(source): return None
+    if isinstance(source, Slice):
+        return volume_spacing(source.path, source.axis)[1:]
+    if Path(source).is_dir() or not is_dicom(source):
+        return None
     data = _dicom(source, stop_before_pixels=True, specific_tags=_PLACE)
-    for key in ('PixelSpacing', 'ImagerPixelSpacing'):
-        if (found := _numbers(source, data, key, 2)) is not None and (found > 0).all(): return tuple(found.tolist())
-    for region in data.get('SequenceOfUltrasoundRegions') or ():     # in cm
-        if region.get('PhysicalUnitsXDirection') == region.get('PhysicalUnitsYDirection') == 3: return abs(float(region.PhysicalDeltaY)) * 10, abs(float(region.PhysicalDeltaX)) * 10
+    for key in ("PixelSpacing", "ImagerPixelSpacing"):
+        if (found := _numbers(source, data, key, 2)) is not None and (found > 0).all():
+            return tuple(found.tolist())
+    for region in data.get("SequenceOfUltrasoundRegions") or ():  # in cm
+        if region.get("PhysicalUnitsXDirection") == region.get("PhysicalUnitsYDirection") == 3:
+            return abs(float(region.PhysicalDeltaY)) * 10, abs(float(region.PhysicalDeltaX)) * 10
+
 
 def patient_id(
-    source,         # path or `Slice`
-):                  # text, or None where nothing is known
+    source,  # path or `Slice`
+):  # text, or None where nothing is known
     "The patient of an image: the tag of DICOM; otherwise slices of a volume belong together. Raises `InputError`."
     path = source.path if isinstance(source, Slice) else Path(source)
-    if path.is_dir(): return str(_series(str(path), path.stat().st_mtime_ns)[0][0][1].get('PatientID') or '') or source.volume
-    if isinstance(source, Slice): return source.volume
-    return str(_dicom(path, stop_before_pixels=True, specific_tags=['PatientID']).get('PatientID') or '') or None if is_dicom(path) else None
+    if path.is_dir():
+        return (
+            str(_series(str(path), path.stat().st_mtime_ns)[0][0][1].get("PatientID") or "") or source.volume
+        )
+    if isinstance(source, Slice):
+        return source.volume
+    return (
+        str(_dicom(path, stop_before_pixels=True, specific_tags=["PatientID"]).get("PatientID") or "") or None
+        if is_dicom(path)
+        else None
+    )

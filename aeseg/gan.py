@@ -12,300 +12,476 @@ import copy
 import torch
 from torch import nn
 from .config import Config
-from .data import Images, collect, generator_for, may_flip, normalise, probability, random_affine, send, to_bytes, training_batch, warp
+from aeseg.data import (
+    Images,
+    collect,
+    generator_for,
+    may_flip,
+    normalise,
+    probability,
+    random_affine,
+    send,
+    to_bytes,
+    training_batch,
+    warp,
+)
 from .dgcc import CalibratedMaskGenerator, Feedback
-from .networks import ImageGenerator, ImagePool, MaskGenerator, PatchDiscriminator, discriminator_loss, squared_error
+from aeseg.networks import (
+    ImageGenerator,
+    ImagePool,
+    MaskGenerator,
+    PatchDiscriminator,
+    discriminator_loss,
+    squared_error,
+)
 from .runs import average, descend, gather, make_optimizer, part, prepare, shared_draws
-from .vae import LatentDiscriminator, MaskVAE, latent_code, make_vae, reconstruction_loss, shape_loss, vae_loss, vae_step
+from aeseg.vae import (
+    LatentDiscriminator,
+    MaskVAE,
+    latent_code,
+    make_vae,
+    reconstruction_loss,
+    shape_loss,
+    vae_loss,
+    vae_step,
+)
 
 # %% ../nbs/08_gan.ipynb #0845b9cb
 class VAEStage:
     "Trains the mask VAE on auxiliary masks."
-    name = 'vae'
-    def __init__(self, config:Config, canvas, masks, fabric):
+
+    name = "vae"
+
+    def __init__(self, config: Config, canvas, masks, fabric):
         torch.manual_seed(config.seed)
         self.config, self.masks, self.fabric = config, masks, fabric
         self.vae = prepare(fabric, make_vae(config, canvas))
-        self.optimizer = make_optimizer(fabric, torch.optim.Adam, self.vae.parameters(), config.vae_learning_rate)
+        self.optimizer = make_optimizer(
+            fabric, torch.optim.Adam, self.vae.parameters(), config.vae_learning_rate
+        )
+
     def step(self, k):
-        with shared_draws(self.fabric), self.fabric.autocast(): return dict(vae=vae_step(self.vae, self.optimizer, self.masks, self.config, k, self.fabric.device, lambda o, loss: descend(self.fabric, o, loss)))
-    def state_dict(self): return dict(vae=self.vae.state_dict(), optimizer=self.optimizer.state_dict())
-    def load_state_dict(self, state): self.vae.load_state_dict(state['vae']); self.optimizer.load_state_dict(state['optimizer'])
+        with shared_draws(self.fabric), self.fabric.autocast():
+            return dict(
+                vae=vae_step(
+                    self.vae,
+                    self.optimizer,
+                    self.masks,
+                    self.config,
+                    k,
+                    self.fabric.device,
+                    lambda o, loss: descend(self.fabric, o, loss),
+                )
+            )
+
+    def state_dict(self):
+        return dict(vae=self.vae.state_dict(), optimizer=self.optimizer.state_dict())
+
+    def load_state_dict(self, state):
+        self.vae.load_state_dict(state["vae"])
+        self.optimizer.load_state_dict(state["optimizer"])
 
 # %% ../nbs/08_gan.ipynb #15a96685
 def disturb(
-    x:torch.Tensor,                 # (N, C, H, W) in [-1, 1]
-    strength:float,                 # standard deviation of the strongest noise; 0 leaves x as it is
-    generator:torch.Generator,
-)->torch.Tensor:                    # (N, C, H, W)
+    x: torch.Tensor,  # (N, C, H, W) in [-1, 1]
+    strength: float,  # standard deviation of the strongest noise; 0 leaves x as it is
+    generator: torch.Generator,
+) -> torch.Tensor:  # (N, C, H, W)
     "Change contrast and brightness and add noise, differently for each sample."
-    if not strength: return x
+    if not strength:
+        return x
     u = lambda: send(torch.rand(len(x), 1, 1, 1, generator=generator), x)
     noise = send(torch.randn(x.shape, generator=generator), x)
-    return (x + 1) * (.75 + .5 * u()) - 1.1 + .2 * u() + noise * strength * u()
+    return (x + 1) * (0.75 + 0.5 * u()) - 1.1 + 0.2 * u() + noise * strength * u()
 
 # %% ../nbs/08_gan.ipynb #fb802ef4
 def mask_distance(
-    back:torch.Tensor,      # (N, 1, H, W) in [0, 1], the mask after its cycle
-    z:torch.Tensor,         # (N, 1, H, W) in [0, 1], the auxiliary mask
-    kind:str,               # 'cross_entropy' or 'l1'
-)->torch.Tensor:            # scalar
+    back: torch.Tensor,  # (N, 1, H, W) in [0, 1], the mask after its cycle
+    z: torch.Tensor,  # (N, 1, H, W) in [0, 1], the auxiliary mask
+    kind: str,  # 'cross_entropy' or 'l1'
+) -> torch.Tensor:  # scalar
     "How far a mask came back from its cycle; cross-entropy never loses interest in a pixel that is wrong with certainty."
-    if kind == 'l1': return (back - z).abs().mean()
-    back = back.clamp(1e-4, 1 - 1e-4)           # written out, because torch refuses its own under CUDA's autocast
+    if kind == "l1":
+        return (back - z).abs().mean()
+    back = back.clamp(1e-4, 1 - 1e-4)  # written out, because torch refuses its own under CUDA's autocast
     return -(z * back.log() + (1 - z) * (1 - back).log()).mean()
 
 # %% ../nbs/08_gan.ipynb #a9ee65cc
 def gradient_magnitude(
-    x:torch.Tensor,     # (N, C, H, W)
-)->torch.Tensor:        # (N, 1, H, W)
+    x: torch.Tensor,  # (N, C, H, W)
+) -> torch.Tensor:  # (N, 1, H, W)
     "Length of the intensity gradient by Sobel filters, summed over channels."
-    across = torch.tensor([[-1., 0, 1], [-2, 0, 2], [-1, 0, 1]]) / 8
+    across = torch.tensor([[-1.0, 0, 1], [-2, 0, 2], [-1, 0, 1]]) / 8
     filters = send(torch.stack([across, across.T])[:, None], x.device)
-    flat = nn.functional.pad(x.float().flatten(0, 1)[:, None], (1, 1, 1, 1), mode='replicate')
-    return (nn.functional.conv2d(flat, filters).square().sum(1) + 1e-6).sqrt().view(x.shape).sum(1, keepdim=True)
+    flat = nn.functional.pad(x.float().flatten(0, 1)[:, None], (1, 1, 1, 1), mode="replicate")
+    return (
+        (nn.functional.conv2d(flat, filters).square().sum(1) + 1e-6).sqrt().view(x.shape).sum(1, keepdim=True)
+    )
+
 
 def widen(
-    masks:torch.Tensor,     # (N, C, H, W)
-    reach:int,              # pixels
-)->torch.Tensor:            # (N, C, H, W)
+    masks: torch.Tensor,  # (N, C, H, W)
+    reach: int,  # pixels
+) -> torch.Tensor:  # (N, C, H, W)
     "The maximum over a square around each pixel; over rows, then columns, in less time."
     pool, size = nn.functional.max_pool2d, 2 * reach + 1
     return pool(pool(masks, (size, 1), 1, (reach, 0)), (1, size), 1, (0, reach))
 
+
 def edge_agreement(
-    x:torch.Tensor,         # (N, C, H, W) images
-    z:torch.Tensor,         # (N, 1, H, W) masks in [0, 1]
-    reach:int=8,            # half width of the band around the outline, pixels
-)->torch.Tensor:            # (N,) in [-1, 1]; 0 for a mask without an outline
+    x: torch.Tensor,  # (N, C, H, W) images
+    z: torch.Tensor,  # (N, 1, H, W) masks in [0, 1]
+    reach: int = 8,  # half width of the band around the outline, pixels
+) -> torch.Tensor:  # (N,) in [-1, 1]; 0 for a mask without an outline
     "The correlation of the edges of image and mask in a band around the outline (ours)."
     band = widen(z, reach) + widen(-z, reach)
-    a, b = gradient_magnitude(nn.functional.avg_pool2d(x, 3, 1, 1)), gradient_magnitude(nn.functional.avg_pool2d(z, 3, 1, 1))
+    a, b = gradient_magnitude(nn.functional.avg_pool2d(x, 3, 1, 1)), gradient_magnitude(
+        nn.functional.avg_pool2d(z, 3, 1, 1)
+    )
     mean = lambda t: (t * band).sum((1, 2, 3), keepdim=True) / band.sum((1, 2, 3), keepdim=True).clamp(min=1)
     a, b = a - mean(a), b - mean(b)
     return (mean(a * b) / ((mean(a * a) * mean(b * b)).clamp(min=1e-8)).sqrt()).flatten()
 
+
 def edge_tie(
-    painted:torch.Tensor,   # (N, C, H, W) by G, with gradient
-    z:torch.Tensor,         # (N, 1, H, W) the masks that they were painted from
-)->torch.Tensor:            # scalar in [0, 2]
+    painted: torch.Tensor,  # (N, C, H, W) by G, with gradient
+    z: torch.Tensor,  # (N, 1, H, W) the masks that they were painted from
+) -> torch.Tensor:  # scalar in [0, 2]
     "What G pays for edges beside the outline (ours)."
     return (1 - edge_agreement(painted, z)).mean()
 
 # %% ../nbs/08_gan.ipynb #a7c3e902
 @torch.no_grad()
 def location_log_odds(
-    masks,                  # auxiliary masks: anything with sample(n, generator)
-    seed:int=0,
-    count:int=400,
-)->torch.Tensor:            # (1, 1, H, W), from -4.6 to 0
+    masks,  # auxiliary masks: anything with sample(n, generator)
+    seed: int = 0,
+    count: int = 400,
+) -> torch.Tensor:  # (1, 1, H, W), from -4.6 to 0
     "Log-odds of the organ's place, from auxiliary masks (ours)."
-    mean = sum(masks.sample(40, generator_for(seed, 'location', k)).mean(0, keepdim=True) for k in range(count // 40)) / (count // 40)
+    mean = sum(
+        masks.sample(40, generator_for(seed, "location", k)).mean(0, keepdim=True) for k in range(count // 40)
+    ) / (count // 40)
     reach = round(max(mean.shape[2:]) / 20)
-    blurred = nn.functional.avg_pool2d(nn.functional.pad(mean, [reach] * 4, mode='replicate'), 2 * reach + 1, 1)
-    return torch.logit(blurred.clamp(.01, .5))
+    blurred = nn.functional.avg_pool2d(
+        nn.functional.pad(mean, [reach] * 4, mode="replicate"), 2 * reach + 1, 1
+    )
+    return torch.logit(blurred.clamp(0.01, 0.5))
 
 # %% ../nbs/08_gan.ipynb #eac8184c
-CALIBRATED = ('dgcc', 'full', 'plus')           # the variants with DGCC,
-SHAPE_CONSTRAINED = ('vae', 'full', 'plus')     # and those with the VAE-based discriminator
+CALIBRATED = ("dgcc", "full", "plus")  # the variants with DGCC,
+SHAPE_CONSTRAINED = ("vae", "full", "plus")  # and those with the VAE-based discriminator
+
 
 def make_feedback(
-    config:Config,
+    config: Config,
     D_z,
-    vae:MaskVAE,            # used for dgcc_feedback='discriminator+vae'
-)->Feedback:
+    vae: MaskVAE,  # used for dgcc_feedback='discriminator+vae'
+) -> Feedback:
     "What calibrates the channels of E."
-    return Feedback(D_z, vae if config.dgcc_feedback == 'discriminator+vae' else None)
+    return Feedback(D_z, vae if config.dgcc_feedback == "discriminator+vae" else None)
+
 
 def build_networks(
-    config:Config,
-    image_channels:int,
-    vae:MaskVAE,            # gives the canvas, and part of the feedback for dgcc_feedback='discriminator+vae'; None for an E that knows no canvas
-):                          # {'E', 'G', 'D_x', 'D_z'[, 'D_vae']}, Feedback
+    config: Config,
+    image_channels: int,
+    vae: MaskVAE,  # gives the canvas, and part of the feedback for dgcc_feedback='discriminator+vae'; None for an E that knows no canvas
+):  # {'E', 'G', 'D_x', 'D_z'[, 'D_vae']}, Feedback
     "The networks that a configuration asks for, freshly initialised."
     c, shape = config, dict(channels=config.generator_channels, depth=config.generator_depth)
-    D_x, D_z = [PatchDiscriminator(n, c.discriminator_channels, c.discriminator_layers, scale) for n, scale in ((image_channels, 1), (1, 2))]
+    D_x, D_z = [
+        PatchDiscriminator(n, c.discriminator_channels, c.discriminator_layers, scale)
+        for n, scale in ((image_channels, 1), (1, 2))
+    ]
     feedback = make_feedback(c, D_z, vae)
-    wide = dict(shape, dilations=c.mask_generator_dilations, canvas=vae.canvas if vae and c.location_weight else None)
-    E = CalibratedMaskGenerator(image_channels, feedback.channels, c.dgcc_layer, c.dgcc_passes, **wide) if c.variant in CALIBRATED else MaskGenerator(image_channels, **wide)
+    wide = dict(
+        shape, dilations=c.mask_generator_dilations, canvas=vae.canvas if vae and c.location_weight else None
+    )
+    E = (
+        CalibratedMaskGenerator(image_channels, feedback.channels, c.dgcc_layer, c.dgcc_passes, **wide)
+        if c.variant in CALIBRATED
+        else MaskGenerator(image_channels, **wide)
+    )
     G = ImageGenerator(image_channels, c.noise_channels, dilations=c.image_generator_dilations, **shape)
     networks = dict(E=E, G=G, D_x=D_x, D_z=D_z)
-    if c.variant in SHAPE_CONSTRAINED and c.vae_loss == 'discriminator': networks['D_vae'] = LatentDiscriminator(c.vae_latent)
+    if c.variant in SHAPE_CONSTRAINED and c.vae_loss == "discriminator":
+        networks["D_vae"] = LatentDiscriminator(c.vae_latent)
     return networks, feedback
 
 # %% ../nbs/08_gan.ipynb #a5c83634
 class GAN:
     "The improved CycleGAN as a stage. `networks` names E, G, D_x, D_z and, with the shape constraint, D_vae; `average` is the moving average of E."
-    def __init__(self,
-        config:Config,
-        images:Images,      # without annotations
-        masks,              # auxiliary masks: anything with sample(n, generator)
-        vae:MaskVAE,        # trained; used for labels' quality even where the variant has no shape loss
+
+    def __init__(
+        self,
+        config: Config,
+        images: Images,  # without annotations
+        masks,  # auxiliary masks: anything with sample(n, generator)
+        vae: MaskVAE,  # trained; used for labels' quality even where the variant has no shape loss
         fabric,
-        attempt:int=0,      # 1, 2, ...: a new initialisation after an alarm
+        attempt: int = 0,  # 1, 2, ...: a new initialisation after an alarm
     ):
-        self.name = f'gan_{attempt + 1}' if attempt else 'gan'
-        torch.manual_seed(config.seed + 1_000_003 * attempt)    # of the weights; everything later draws from generator_for
+        self.name = f"gan_{attempt + 1}" if attempt else "gan"
+        torch.manual_seed(
+            config.seed + 1_000_003 * attempt
+        )  # of the weights; everything later draws from generator_for
         self.config, self.images, self.masks, self.fabric = config, images, masks, fabric
         self.with_shape = config.variant in SHAPE_CONSTRAINED
         self.vae = fabric.to_device(copy.deepcopy(vae))
         self.networks, self.feedback = build_networks(config, images.channels, self.vae)
-        if config.location_weight: self.networks['E'].location.copy_(config.location_weight * location_log_odds(masks, config.seed))
-        self.average = prepare(fabric, copy.deepcopy(self.networks['E']).eval().requires_grad_(False))
-        for network in self.networks.values(): prepare(fabric, network, config.compile)
-        generators, critics = [[p for n, net in self.networks.items() if (n[0] == 'D') == critic for p in net.parameters()] for critic in (False, True)]
+        if config.location_weight:
+            self.networks["E"].location.copy_(config.location_weight * location_log_odds(masks, config.seed))
+        self.average = prepare(fabric, copy.deepcopy(self.networks["E"]).eval().requires_grad_(False))
+        for network in self.networks.values():
+            prepare(fabric, network, config.compile)
+        generators, critics = [
+            [p for n, net in self.networks.items() if (n[0] == "D") == critic for p in net.parameters()]
+            for critic in (False, True)
+        ]
         self.along = self.with_shape and not config.vae_frozen
-        if self.along: critics += list(self.vae.parameters())
-        else: self.vae.requires_grad_(False)
-        self.optimizers = {n: make_optimizer(fabric, torch.optim.Adam, p, config.gan_learning_rate, betas=(.5, .999)) for n, p in (('generators', generators), ('discriminators', critics))}
+        if self.along:
+            critics += list(self.vae.parameters())
+        else:
+            self.vae.requires_grad_(False)
+        self.optimizers = {
+            n: make_optimizer(fabric, torch.optim.Adam, p, config.gan_learning_rate, betas=(0.5, 0.999))
+            for n, p in (("generators", generators), ("discriminators", critics))
+        }
         self.pools = dict(x=ImagePool(config.pool_size), z=ImagePool(config.pool_size))
         self.pictures = {}
 
     @property
     def parts(self):
         "Everything that has a state, by name."
-        return dict(self.networks, average=self.average, vae=self.vae, **self.optimizers, **{f'pool_{k}': p for k, p in self.pools.items()})
-    def state_dict(self): return {name: part.state_dict() for name, part in self.parts.items()}
+        return dict(
+            self.networks,
+            average=self.average,
+            vae=self.vae,
+            **self.optimizers,
+            **{f"pool_{k}": p for k, p in self.pools.items()},
+        )
+
+    def state_dict(self):
+        return {name: part.state_dict() for name, part in self.parts.items()}
+
     def load_state_dict(self, state):
         "All parts, or those that a state has."
-        for name, part in state.items(): self.parts[name].load_state_dict(self.fabric.to_device(part))
+        for name, part in state.items():
+            self.parts[name].load_state_dict(self.fabric.to_device(part))
+
     def writers(self):
         "The state of what writes and judges labels."
-        return {name: self.parts[name].state_dict() for name in ('average', 'D_z', 'vae')}
+        return {name: self.parts[name].state_dict() for name in ("average", "D_z", "vae")}
 
 # %% ../nbs/08_gan.ipynb #6555b707
 from fastcore.basics import patch
 
+
 @patch
-def generator_losses(self:GAN,
-    k,              # the step, from 0
-    x,              # (N, C, H, W) real images in [-1, 1]
-    z,              # (N, 1, H, W) auxiliary masks in [0, 1]
-    generator,      # torch.Generator of this step
-):                  # {name: weighted loss}, pseudo labels, painted images
+def generator_losses(
+    self: GAN,
+    k,  # the step, from 0
+    x,  # (N, C, H, W) real images in [-1, 1]
+    z,  # (N, 1, H, W) auxiliary masks in [0, 1]
+    generator,  # torch.Generator of this step
+):  # {name: weighted loss}, pseudo labels, painted images
     "Every term of E's and G's objective."
     c, nets, n = self.config, self.networks, len(x)
     noise = lambda: send(torch.randn(n, c.noise_channels, *z.shape[2:], generator=generator), x)
-    painted = nets['G'](z, noise())
-    maps = random_affine(n, z.shape[2:], generator, rotation=30., scale=.2, shift=.05, flip=True) if c.equivariance_weight else None
-    seen = [x, disturb(painted, c.disturbance, generator)] + ([warp(x + 1, maps) - 1] if c.equivariance_weight else [])
-    drawn = nets['E'](torch.cat(seen), self.feedback)
-    labels, back = drawn[:n], drawn[n:2 * n]
-    losses = dict(E_adv=squared_error(nets['D_z'](labels), 1), G_adv=squared_error(nets['D_x'](painted), 1),
-                  cycle_x=c.cycle_image_weight * (nets['G'](labels, noise()) - x).abs().mean(), cycle_z=c.cycle_mask_weight * mask_distance(back, z, c.cycle_mask_loss))
-    if c.edge_weight: losses['edges'] = c.edge_weight * edge_tie(painted, z)
+    painted = nets["G"](z, noise())
+    maps = (
+        random_affine(n, z.shape[2:], generator, rotation=30.0, scale=0.2, shift=0.05, flip=True)
+        if c.equivariance_weight
+        else None
+    )
+    seen = [x, disturb(painted, c.disturbance, generator)] + (
+        [warp(x + 1, maps) - 1] if c.equivariance_weight else []
+    )
+    drawn = nets["E"](torch.cat(seen), self.feedback)
+    labels, back = drawn[:n], drawn[n : 2 * n]
+    losses = dict(
+        E_adv=squared_error(nets["D_z"](labels), 1),
+        G_adv=squared_error(nets["D_x"](painted), 1),
+        cycle_x=c.cycle_image_weight * (nets["G"](labels, noise()) - x).abs().mean(),
+        cycle_z=c.cycle_mask_weight * mask_distance(back, z, c.cycle_mask_loss),
+    )
+    if c.edge_weight:
+        losses["edges"] = c.edge_weight * edge_tie(painted, z)
     if self.with_shape:
-        losses['shape'] = c.vae_weight * shape_loss(self.vae, nets.get('D_vae'), labels, c, generator)
+        losses["shape"] = c.vae_weight * shape_loss(self.vae, nets.get("D_vae"), labels, c, generator)
         # ramped in: at first labels are noise, and their reconstructions arbitrary shapes
-        losses['rebuilt'] = c.reconstruction_weight * min(1, k / c.reconstruction_ramp) * reconstruction_loss(self.vae, labels)
-    if c.equivariance_weight: losses['equivariance'] = c.equivariance_weight * (drawn[2 * n:] - warp(labels, maps)).abs().mean()
+        losses["rebuilt"] = (
+            c.reconstruction_weight
+            * min(1, k / c.reconstruction_ramp)
+            * reconstruction_loss(self.vae, labels)
+        )
+    if c.equivariance_weight:
+        losses["equivariance"] = c.equivariance_weight * (drawn[2 * n :] - warp(labels, maps)).abs().mean()
     return losses, labels, painted
 
+
 @patch
-def discriminator_losses(self:GAN,
-    x, z,               # real images and auxiliary masks
-    labels, painted,    # generated ones, detached, out of the pools
+def discriminator_losses(
+    self: GAN,
+    x,
+    z,  # real images and auxiliary masks
+    labels,
+    painted,  # generated ones, detached, out of the pools
     generator,
-):                      # {name: loss}
+):  # {name: loss}
     "Every critic's objective."
     nets = self.networks
-    losses = dict(D_x=discriminator_loss(nets['D_x'], x, painted), D_z=discriminator_loss(nets['D_z'], z, labels))
-    if 'D_vae' in nets:
-        with torch.no_grad(): codes = [latent_code(self.vae, m, self.config.vae_code, generator) for m in (z, labels)]
-        losses['D_vae'] = discriminator_loss(nets['D_vae'], *codes)
-    if self.along: losses['vae'] = vae_loss(self.vae, z, self.config.vae_beta, generator, self.config.vae_overlap)
+    losses = dict(
+        D_x=discriminator_loss(nets["D_x"], x, painted), D_z=discriminator_loss(nets["D_z"], z, labels)
+    )
+    if "D_vae" in nets:
+        with torch.no_grad():
+            codes = [latent_code(self.vae, m, self.config.vae_code, generator) for m in (z, labels)]
+        losses["D_vae"] = discriminator_loss(nets["D_vae"], *codes)
+    if self.along:
+        losses["vae"] = vae_loss(self.vae, z, self.config.vae_beta, generator, self.config.vae_overlap)
     return losses
 
 # %% ../nbs/08_gan.ipynb #56e460c0
 @patch
-def step(self:GAN, k:int):
+def step(self: GAN, k: int):
     "One training step; returns its named losses. Everything random comes from (seed, k); of several processes, each takes `gan_batch` samples."
     c, generator, device = self.config, generator_for(self.config.seed, self.name, k), self.fabric.device
     for o in self.optimizers.values():
-        for group in o.param_groups: group['lr'] = c.gan_learning_rate * min(1., 2 * (1 - k / c.gan_steps))
+        for group in o.param_groups:
+            group["lr"] = c.gan_learning_rate * min(1.0, 2 * (1 - k / c.gan_steps))
     with shared_draws(self.fabric):
         x = send(training_batch(self.images, c.gan_batch, generator, may_flip(c)), device)
         z = send(self.masks.sample(c.gan_batch, generator), device)
-    critics = [p for group in self.optimizers['discriminators'].param_groups for p in group['params']]
-    for p in critics: p.requires_grad_(False)
-    with shared_draws(self.fabric), self.fabric.autocast(): losses, labels, painted = self.generator_losses(k, x, z, generator)
-    self._descend('generators', losses)
-    average(self.fabric, self.networks['E'].buffers())      # a running mean is one over all processes, too
-    for p in critics: p.requires_grad_(True)
-    old = [part(self.fabric, self.pools[n](gather(self.fabric, new.detach()), generator)) for n, new in (('z', labels), ('x', painted))]
-    with shared_draws(self.fabric), self.fabric.autocast(): more = self.discriminator_losses(x, z, *old, generator)
-    self._descend('discriminators', more)
-    self._follow(min(c.average_decay, (1 + k) / (10 + k)) if c.average_decay else 0.)
+    critics = [p for group in self.optimizers["discriminators"].param_groups for p in group["params"]]
+    for p in critics:
+        p.requires_grad_(False)
+    with shared_draws(self.fabric), self.fabric.autocast():
+        losses, labels, painted = self.generator_losses(k, x, z, generator)
+    self._descend("generators", losses)
+    average(self.fabric, self.networks["E"].buffers())  # a running mean is one over all processes, too
+    for p in critics:
+        p.requires_grad_(True)
+    old = [
+        part(self.fabric, self.pools[n](gather(self.fabric, new.detach()), generator))
+        for n, new in (("z", labels), ("x", painted))
+    ]
+    with shared_draws(self.fabric), self.fabric.autocast():
+        more = self.discriminator_losses(x, z, *old, generator)
+    self._descend("discriminators", more)
+    self._follow(min(c.average_decay, (1 + k) / (10 + k)) if c.average_decay else 0.0)
     self.pictures = dict(image=x, pseudo_label=labels.detach(), auxiliary_mask=z, painted=painted.detach())
     return {n: l.detach() for n, l in {**losses, **more}.items()}
 
-@patch
-def ids(self:GAN, k:int):
-    "The images in the batch of a step."
-    with shared_draws(self.fabric): rows = torch.randint(len(self.images), (self.config.gan_batch,), generator=generator_for(self.config.seed, self.name, k))
-    return [self.images.ids[n] for n in rows.tolist()]
 
 @patch
-def _descend(self:GAN, which, losses):
+def ids(self: GAN, k: int):
+    "The images in the batch of a step."
+    with shared_draws(self.fabric):
+        rows = torch.randint(
+            len(self.images),
+            (self.config.gan_batch,),
+            generator=generator_for(self.config.seed, self.name, k),
+        )
+    return [self.images.ids[n] for n in rows.tolist()]
+
+
+@patch
+def _descend(self: GAN, which, losses):
     descend(self.fabric, self.optimizers[which], sum(losses.values()))
+
 
 @patch
 @torch.no_grad()
-def _follow(self:GAN, decay):
+def _follow(self: GAN, decay):
     "Move the average of E; early on it follows faster, or it would remember the random start."
-    mine, theirs = self.average.state_dict(), self.networks['E'].state_dict()
-    for name, value in mine.items(): value.lerp_(theirs[name], 1 - decay)
+    mine, theirs = self.average.state_dict(), self.networks["E"].state_dict()
+    for name, value in mine.items():
+        value.lerp_(theirs[name], 1 - decay)
 
 # %% ../nbs/08_gan.ipynb #38b5dc7a
 @patch
 @torch.no_grad()
-def draw(self:GAN,
-    pixels:torch.Tensor,    # (N, C, H, W) uint8, a batch
-)->torch.Tensor:            # (N, 1, H, W) probabilities as uint8
+def draw(
+    self: GAN,
+    pixels: torch.Tensor,  # (N, C, H, W) uint8, a batch
+) -> torch.Tensor:  # (N, 1, H, W) probabilities as uint8
     "Pseudo labels of a batch, by the average of E."
-    with self.fabric.autocast(): z = self.average(normalise(self.fabric.to_device(pixels)), self.feedback)
+    with self.fabric.autocast():
+        z = self.average(normalise(self.fabric.to_device(pixels)), self.feedback)
     return to_bytes(z).cpu()
 
+
 @patch
-def write_labels(self:GAN,
-    images:Images,
-    batch:int=16,
-    where=None,         # None: in memory; a folder or file, see `collect`
-):                      # (N, 1, H, W) probabilities as uint8
+def write_labels(
+    self: GAN,
+    images: Images,
+    batch: int = 16,
+    where=None,  # None: in memory; a folder or file, see `collect`
+):  # (N, 1, H, W) probabilities as uint8
     "Pseudo labels of images."
     return collect(map(self.draw, images.pixels.split(batch)), (len(images), 1, *images.canvas), where)
 
+
 @patch
 @torch.no_grad()
-def judge(self:GAN,
-    labels:torch.Tensor,    # (N, 1, H, W) in [0, 1]
-    batch:int=32,
-)->torch.Tensor:            # (N,)
+def judge(
+    self: GAN,
+    labels: torch.Tensor,  # (N, 1, H, W) in [0, 1]
+    batch: int = 32,
+) -> torch.Tensor:  # (N,)
     "D_z's mean score of each label: 1 looks like an auxiliary mask, 0 like a generated one."
-    return torch.cat([self.networks['D_z'](self.fabric.to_device(l.float())).mean((1, 2, 3)).cpu() for l in labels.split(batch)])
+    return torch.cat(
+        [
+            self.networks["D_z"](self.fabric.to_device(l.float())).mean((1, 2, 3)).cpu()
+            for l in labels.split(batch)
+        ]
+    )
 
 # %% ../nbs/08_gan.ipynb #fe858aaa
 def label_statistics(
-    labels,                 # (N, 1, H, W) in [0, 1] or uint8, N >= 2; may be `Stored`
-    batch:int=16,
-)->dict:                    # area, diversity: floats; mean: (H, W) tensor
+    labels,  # (N, 1, H, W) in [0, 1] or uint8, N >= 2; may be `Stored`
+    batch: int = 16,
+) -> dict:  # area, diversity: floats; mean: (H, W) tensor
     "What a set of masks looks like as a whole."
-    n = len(labels); inside, overlap = torch.zeros(labels.shape[2:]), torch.empty(n)      # filled in place: small tensors that stay between large ones would fragment the memory
-    cut = lambda rows: (probability(labels[rows])[:, 0] > .5).float()
+    n = len(labels)
+    inside, overlap = torch.zeros(labels.shape[2:]), torch.empty(
+        n
+    )  # filled in place: small tensors that stay between large ones would fragment the memory
+    cut = lambda rows: (probability(labels[rows])[:, 0] > 0.5).float()
     for rows in torch.arange(n).split(batch):
         m, other = cut(rows), cut((rows - n // 2) % n)
-        inside += m.sum(0); overlap[rows] = (2 * (m * other).sum((1, 2)) + 1) / (m.sum((1, 2)) + other.sum((1, 2)) + 1)
+        inside += m.sum(0)
+        overlap[rows] = (2 * (m * other).sum((1, 2)) + 1) / (m.sum((1, 2)) + other.sum((1, 2)) + 1)
     return dict(area=float((inside / n).mean()), diversity=float(1 - overlap.mean()), mean=inside / n)
 
+
 def label_alarms(
-    labels:dict,                # `label_statistics` of pseudo labels
-    auxiliary:dict,             # and of auxiliary masks
-)->list:                        # sentences; empty where nothing is wrong
+    labels: dict,  # `label_statistics` of pseudo labels
+    auxiliary: dict,  # and of auxiliary masks
+) -> list:  # sentences; empty where nothing is wrong
     "Compare pseudo labels with auxiliary masks and say what went wrong and what to try."
-    polarity = float(torch.corrcoef(torch.stack([labels['mean'].flatten(), auxiliary['mean'].flatten()]))[0, 1])
-    ratio, out = labels['area'] / max(auxiliary['area'], 1e-6), []
-    if ratio < .1: out.append(f'collapse: pseudo labels are nearly empty (area {labels["area"]:.3f}, auxiliary masks {auxiliary["area"]:.3f}); try another seed or a larger cycle_mask_weight')
-    elif polarity < -.2: out.append(f'inversion: pseudo labels lie where auxiliary masks do not (correlation {polarity:.2f}); try another seed')
-    elif not .5 < ratio < 2: out.append(f'size: pseudo labels cover {ratio:.2f} times the area of auxiliary masks; check the size prior (ellipse ranges, auxiliary_scale)')
-    if ratio >= .1 and labels['diversity'] < .25 * auxiliary['diversity']: out.append(f'no diversity: pseudo labels hardly differ between images ({labels["diversity"]:.2f}, auxiliary masks {auxiliary["diversity"]:.2f}); try another seed or a smaller vae_weight')
+    polarity = float(
+        torch.corrcoef(torch.stack([labels["mean"].flatten(), auxiliary["mean"].flatten()]))[0, 1]
+    )
+    ratio, out = labels["area"] / max(auxiliary["area"], 1e-6), []
+    if ratio < 0.1:
+        out.append(
+            f'collapse: pseudo labels are nearly empty (area {labels["area"]:.3f}, auxiliary masks'
+            f' {auxiliary["area"]:.3f}); try another seed or a larger cycle_mask_weight'
+        )
+    elif polarity < -0.2:
+        out.append(
+            f"inversion: pseudo labels lie where auxiliary masks do not (correlation {polarity:.2f}); try"
+            " another seed"
+        )
+    elif not 0.5 < ratio < 2:
+        out.append(
+            f"size: pseudo labels cover {ratio:.2f} times the area of auxiliary masks; check the size prior"
+            " (ellipse ranges, auxiliary_scale)"
+        )
+    if ratio >= 0.1 and labels["diversity"] < 0.25 * auxiliary["diversity"]:
+        out.append(
+            f'no diversity: pseudo labels hardly differ between images ({labels["diversity"]:.2f}, auxiliary'
+            f' masks {auxiliary["diversity"]:.2f}); try another seed or a smaller vae_weight'
+        )
     return out

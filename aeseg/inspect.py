@@ -19,24 +19,55 @@ from PIL import Image
 import aeseg
 from .config import InputError
 from .report import DROPPED, KEPT, OURS
-from .reviews import CORRECTIONS, FILTERS, SORTS, Beside, Cases, Reviews, contours, draw_ellipse, encode, fit_ellipse, outline, shown_shape, threshold_statistics
+from aeseg.reviews import (
+    CORRECTIONS,
+    FILTERS,
+    SORTS,
+    Beside,
+    Cases,
+    Reviews,
+    contours,
+    draw_ellipse,
+    encode,
+    fit_ellipse,
+    outline,
+    shown_shape,
+    threshold_statistics,
+)
 
 # %% ../nbs/26_inspect.ipynb #830cc6cb
 def overview(
-    cases:Cases,
-    count:int=8,        # labels in each row
-)->Figure:
+    cases: Cases,
+    count: int = 8,  # labels in each row
+) -> Figure:
     "The worst and the best labels, and the histogram of scores."
-    order = cases.order('score' if cases.table['score'].notna().any() else 'id')
+    order = cases.order("score" if cases.table["score"].notna().any() else "id")
     width = 1.15 * count + 2.6
     figure = Figure((width, 2.5), dpi=70)
-    tiles, h = figure.add_axes([.01, .02, 1 - 2.7 / width, .84]), figure.add_axes([1 - 2.4 / width, .16, 2.3 / width, .7])      # fixed places and one axis for all pictures: a layout takes seconds
+    tiles, h = figure.add_axes([0.01, 0.02, 1 - 2.7 / width, 0.84]), figure.add_axes(
+        [1 - 2.4 / width, 0.16, 2.3 / width, 0.7]
+    )  # fixed places and one axis for all pictures: a layout takes seconds
     _draw_tiles(tiles, cases, [order[:count], order[::-1][:count]], count)
-    scores, kept = cases.table['score'], cases.table['kept']
-    h.hist([scores[kept].dropna(), scores[~kept].dropna()], 20, stacked=True, color=[KEPT, DROPPED], label=['kept', 'dropped'])
-    h.set_xlabel('score', fontsize=8); h.tick_params(labelsize=7); h.set_yticks([]); h.spines[['top', 'right', 'left']].set_visible(False); h.legend(fontsize=7, frameon=False)
-    figure.suptitle(f'{cases.folder.name}: {len(cases)} pseudo labels; above those with the lowest score, below with the highest', fontsize=9)
+    scores, kept = cases.table["score"], cases.table["kept"]
+    h.hist(
+        [scores[kept].dropna(), scores[~kept].dropna()],
+        20,
+        stacked=True,
+        color=[KEPT, DROPPED],
+        label=["kept", "dropped"],
+    )
+    h.set_xlabel("score", fontsize=8)
+    h.tick_params(labelsize=7)
+    h.set_yticks([])
+    h.spines[["top", "right", "left"]].set_visible(False)
+    h.legend(fontsize=7, frameon=False)
+    figure.suptitle(
+        f"{cases.folder.name}: {len(cases)} pseudo labels; above those with the lowest score, below with the"
+        " highest",
+        fontsize=9,
+    )
     return figure
+
 
 def _draw_tiles(axis, cases, rows, count, side=72, gap=14):
     "Rows of images with the outlines of their labels, and above each its score."
@@ -48,190 +79,393 @@ def _draw_tiles(axis, cases, rows, count, side=72, gap=14):
             seen = image if image is not None else mask
             height, width = shown_shape(seen.shape, side) if seen is not None else (side, side)
             top, left = top + (side - height) // 2, left + (side - width) // 2
-            axis.text(left + width / 2, top - 2, f'{cases.table["score"][id]:.2f}', fontsize=7, ha='center')
-            if image is not None: sheet[top:top + height, left:left + width] = np.asarray(Image.fromarray(image).resize((width, height), Image.BILINEAR).convert('RGB'))
-            if mask is not None: curves += [c + (left - .5, top - .5) for c in contours(mask, (height, width))]       # a pixel's centre is at whole numbers here
-    axis.imshow(sheet, interpolation='nearest'); axis.add_collection(LineCollection(curves, colors=OURS, linewidths=1.2)); axis.set_anchor('W'); axis.axis('off')
+            axis.text(left + width / 2, top - 2, f'{cases.table["score"][id]:.2f}', fontsize=7, ha="center")
+            if image is not None:
+                sheet[top : top + height, left : left + width] = np.asarray(
+                    Image.fromarray(image).resize((width, height), Image.BILINEAR).convert("RGB")
+                )
+            if mask is not None:
+                curves += [
+                    c + (left - 0.5, top - 0.5) for c in contours(mask, (height, width))
+                ]  # a pixel's centre is at whole numbers here
+    axis.imshow(sheet, interpolation="nearest")
+    axis.add_collection(LineCollection(curves, colors=OURS, linewidths=1.2))
+    axis.set_anchor("W")
+    axis.axis("off")
 
 # %% ../nbs/26_inspect.ipynb #5959467f
-QUESTIONS = ('start', 'order', 'thumbs', 'case', 'heats', 'propose', 'correct', 'decide', 'comment', 'undo', 'refresh', 'statistics', 'latent')     # of the browser; each is a method answer_...
+QUESTIONS = (
+    "start",
+    "order",
+    "thumbs",
+    "case",
+    "heats",
+    "propose",
+    "correct",
+    "decide",
+    "comment",
+    "undo",
+    "refresh",
+    "statistics",
+    "latent",
+)  # of the browser; each is a method answer_...
 
 NETWORKS = Beside()
 
+
 class Inspector(anywidget.AnyWidget):
     "Look at the pseudo labels of a run and decide about them. Raises `InputError` where the folder holds none."
-    _esm = Path(aeseg.__file__).parent/'inspect.js'
-    _css = Path(aeseg.__file__).parent/'inspect.css'
+
+    _esm = Path(aeseg.__file__).parent / "inspect.js"
+    _css = Path(aeseg.__file__).parent / "inspect.css"
     height = traitlets.Int(760).tag(sync=True)
 
-    def __init__(self,
-        run,                # a run folder
-        images=None,        # its images, where they are not where the run found them
-        truth='auto',       # true masks, only to compare with: 'auto' (masks/ beside the images), None, or a folder
-        height:int=760,     # pixels; 0 fills the window
+    def __init__(
+        self,
+        run,  # a run folder
+        images=None,  # its images, where they are not where the run found them
+        truth="auto",  # true masks, only to compare with: 'auto' (masks/ beside the images), None, or a folder
+        height: int = 760,  # pixels; 0 fills the window
     ):
         super().__init__(height=height)
         self.where, self.cases, self.reviews = (run, images, truth), Cases(run, images, truth), Reviews(run)
-        self.pictures, self.limit, self.busy = {}, .8, threading.Lock()
+        self.pictures, self.limit, self.busy = {}, 0.8, threading.Lock()
         self.on_msg(self._hear)
 
     def _hear(self, _, message, buffers):
-        message = dict(message); what = message.pop('ask', None)
+        message = dict(message)
+        what = message.pop("ask", None)
         if what in QUESTIONS:
-            try: getattr(self, f'answer_{what}')(**message)
-            except InputError as e: self.tell('error', text=str(e))
+            try:
+                getattr(self, f"answer_{what}")(**message)
+            except InputError as e:
+                self.tell("error", text=str(e))
 
-    def tell(self, what, *arrays, **more): self.send(dict(tell=what, **more), [a if isinstance(a, bytes) else np.ascontiguousarray(a).tobytes() for a in arrays])
+    def tell(self, what, *arrays, **more):
+        self.send(
+            dict(tell=what, **more),
+            [a if isinstance(a, bytes) else np.ascontiguousarray(a).tobytes() for a in arrays],
+        )
 
     def _repr_mimebundle_(self, **kwargs):
         import base64
+
         data, *more = super()._repr_mimebundle_(**kwargs)
-        file = io.BytesIO(); overview(self.cases).savefig(file, format='png')
-        return ({**data, 'image/png': base64.b64encode(file.getvalue()).decode()}, *more)
+        file = io.BytesIO()
+        overview(self.cases).savefig(file, format="png")
+        return ({**data, "image/png": base64.b64encode(file.getvalue()).decode()}, *more)
 
 # %% ../nbs/26_inspect.ipynb #0843b7ba
-COLUMNS = ('score', 'change', 'uncertainty', 'disagreement', 'dice')
+COLUMNS = ("score", "change", "uncertainty", "disagreement", "dice")
+
 
 @patch
-def answer_start(self:Inspector):
+def answer_start(self: Inspector):
     "Everything that the browser keeps: names, numbers, decisions."
     cases = self.cases
-    sorts = [(name, title) for name, (title, _) in SORTS.items() if name == 'id' or cases.table[name].notna().any() or name == 'disagreement' and cases.predictions or name == 'dice' and cases.truth]
+    sorts = [
+        (name, title)
+        for name, (title, _) in SORTS.items()
+        if name == "id"
+        or cases.table[name].notna().any()
+        or name == "disagreement"
+        and cases.predictions
+        or name == "dice"
+        and cases.truth
+    ]
     first = next((p for p in map(cases.image, cases.ids[:20]) if p is not None), np.zeros((3, 4)))
     self.reviews.refresh()
-    self.tell('start', *self._columns(), cases.table['kept'].to_numpy(np.uint8), cases.order('score'), name=cases.folder.resolve().name, ids=cases.ids, columns=COLUMNS, rounds=list(cases.labels), last=cases.last,
-              sorts=sorts, filters=FILTERS, problems=[*cases.problems, *self.reviews.problems], writable=self.reviews.writable, reviewed=cases.reviewed, truth=bool(cases.truth), predictions=bool(cases.predictions),
-              command=cases.command(), tile=list(shown_shape(first.shape)), rows=self._rows(self.reviews.rows))
+    self.tell(
+        "start",
+        *self._columns(),
+        cases.table["kept"].to_numpy(np.uint8),
+        cases.order("score"),
+        name=cases.folder.resolve().name,
+        ids=cases.ids,
+        columns=COLUMNS,
+        rounds=list(cases.labels),
+        last=cases.last,
+        sorts=sorts,
+        filters=FILTERS,
+        problems=[*cases.problems, *self.reviews.problems],
+        writable=self.reviews.writable,
+        reviewed=cases.reviewed,
+        truth=bool(cases.truth),
+        predictions=bool(cases.predictions),
+        command=cases.command(),
+        tile=list(shown_shape(first.shape)),
+        rows=self._rows(self.reviews.rows),
+    )
+
 
 @patch
-def _columns(self:Inspector): return [self.cases.table[list(COLUMNS)].to_numpy(np.float32).T]
-@patch
-def _rows(self:Inspector, rows): return [dict(row or {}, k=self.cases.number[i]) for i, row in rows.items() if i in self.cases.number]
+def _columns(self: Inspector):
+    return [self.cases.table[list(COLUMNS)].to_numpy(np.float32).T]
+
 
 @patch
-def answer_order(self:Inspector, sort='score', show='all', worst_first=True):
-    def answer(): self.tell('order', self.cases.order(sort, show, self.reviews.rows, worst_first), sort=sort, show=show, worst_first=worst_first)
-    if sort in ('disagreement', 'dice') and self.cases.table[sort].isna().all(): self._meanwhile('comparing masks', self.cases.compare, lambda _: (self.tell('numbers', *self._columns(), columns=COLUMNS), answer()))
-    else: answer()
+def _rows(self: Inspector, rows):
+    return [dict(row or {}, k=self.cases.number[i]) for i, row in rows.items() if i in self.cases.number]
+
+
+@patch
+def answer_order(self: Inspector, sort="score", show="all", worst_first=True):
+    def answer():
+        self.tell(
+            "order",
+            self.cases.order(sort, show, self.reviews.rows, worst_first),
+            sort=sort,
+            show=show,
+            worst_first=worst_first,
+        )
+
+    if sort in ("disagreement", "dice") and self.cases.table[sort].isna().all():
+        self._meanwhile(
+            "comparing masks",
+            self.cases.compare,
+            lambda _: (self.tell("numbers", *self._columns(), columns=COLUMNS), answer()),
+        )
+    else:
+        answer()
 
 # %% ../nbs/26_inspect.ipynb #9f78369c
 @patch
-def _meanwhile(self:Inspector, text, work, then):
+def _meanwhile(self: Inspector, text, work, then):
     "What takes seconds, beside the answers to other questions."
+
     def run():
         with self.busy:
-            try: then(work(progress=lambda done: self.tell('progress', text=text, done=done)))
-            except InputError as e: self.tell('error', text=str(e))
+            try:
+                then(work(progress=lambda done: self.tell("progress", text=text, done=done)))
+            except InputError as e:
+                self.tell("error", text=str(e))
+
     threading.Thread(target=run, daemon=True).start()
 
-THUMBNAIL = 160     # pixels of the longer side, at most
+
+THUMBNAIL = 160  # pixels of the longer side, at most
+
 
 @patch
-def answer_thumbs(self:Inspector, numbers, round=None):
+def answer_thumbs(self: Inspector, numbers, round=None):
     "Small pictures with the outlines of a round's labels; round -1 are the final masks."
     made = [self._thumbnail(self.cases.ids[k], round) for k in numbers]
-    self.tell('thumbs', *[picture for picture, _, _ in made], round=round, items=[dict(k=k, path=path, shape=shape) for k, (_, path, shape) in zip(numbers, made)])
+    self.tell(
+        "thumbs",
+        *[picture for picture, _, _ in made],
+        round=round,
+        items=[dict(k=k, path=path, shape=shape) for k, (_, path, shape) in zip(numbers, made)],
+    )
+
 
 @patch
-def _thumbnail(self:Inspector, id, r):
+def _thumbnail(self: Inspector, id, r):
     "JPEG, outline and size."
-    mask = self.cases.prediction(id) if r == -1 else self.label(id) if r == self.cases.last else self.cases.mask(id, r)
+    mask = (
+        self.cases.prediction(id)
+        if r == -1
+        else self.label(id) if r == self.cases.last else self.cases.mask(id, r)
+    )
     if id not in self.pictures:
-        image = self.cases.image(id); shape = (image if image is not None else mask if mask is not None else np.zeros((3, 4))).shape[:2]
+        image = self.cases.image(id)
+        shape = (image if image is not None else mask if mask is not None else np.zeros((3, 4))).shape[:2]
         small = shown_shape(shape, THUMBNAIL)
-        self.pictures[id] = (encode(image, small, 'jpeg') if image is not None else b'', small)
+        self.pictures[id] = (encode(image, small, "jpeg") if image is not None else b"", small)
     picture, small = self.pictures[id]
-    return picture, outline(mask, small) if mask is not None else '', small
+    return picture, outline(mask, small) if mask is not None else "", small
+
 
 @patch
-def label(self:Inspector, id):
+def label(self: Inspector, id):
     "What is decided about: the label of the last round, or what it was corrected to."
     corrected = self.reviews.corrected(id)
     return self.cases.mask(id) if corrected is None else corrected
 
 # %% ../nbs/26_inspect.ipynb #6990cc91
 @patch
-def answer_case(self:Inspector, k):
+def answer_case(self: Inspector, k):
     "An image with the outlines of its masks as paths."
     cases, id = self.cases, self.cases.ids[k]
-    image, masks = cases.image(id), {f'label/{r}': cases.mask(id, r) for r in cases.labels}
-    masks |= {'corrected/': self.reviews.corrected(id), 'prediction/': cases.prediction(id), 'truth/': cases.true_mask(id)}
+    image, masks = cases.image(id), {f"label/{r}": cases.mask(id, r) for r in cases.labels}
+    masks |= {
+        "corrected/": self.reviews.corrected(id),
+        "prediction/": cases.prediction(id),
+        "truth/": cases.true_mask(id),
+    }
     masks = {n: m for n, m in masks.items() if m is not None}
     shape = shown_shape((image if image is not None else next(iter(masks.values()), np.zeros((3, 4)))).shape)
-    self.tell('case', encode(image, shape) if image is not None else b'', k=k, shape=shape, outlines={n: outline(m, shape) for n, m in masks.items()}, numbers=self._facts(id))
+    self.tell(
+        "case",
+        encode(image, shape) if image is not None else b"",
+        k=k,
+        shape=shape,
+        outlines={n: outline(m, shape) for n, m in masks.items()},
+        numbers=self._facts(id),
+    )
+
 
 @patch
-def answer_heats(self:Inspector, k):
+def answer_heats(self: Inspector, k):
     "Weights of each round, uncertainty and reconstruction, as far as the run folder tells: a byte for each pixel of the canvas."
-    self._meanwhile('reading networks', partial(NETWORKS, self.cases.ids[k], *self.where), lambda heats: self.tell('heats', *heats.values(), k=k, heats=[(n, h.shape) for n, h in heats.items()]))
+    self._meanwhile(
+        "reading networks",
+        partial(NETWORKS, self.cases.ids[k], *self.where),
+        lambda heats: self.tell(
+            "heats", *heats.values(), k=k, heats=[(n, h.shape) for n, h in heats.items()]
+        ),
+    )
+
 
 @patch
-def _facts(self:Inspector, id):
+def _facts(self: Inspector, id):
     "What is known about a case, in words and numbers."
-    row, rank = self.cases.table.loc[id], self.cases.table['score'].rank().get(id)
-    known = [('score', row['score']), ('rank', f'{rank:.0f} of {len(self.cases)}' if rank == rank else None), ('shape', row['vae']), ('edges', row['edges']), ('uniformity', row['uniformity']), ('checkpoints agree', 1 - row['uncertainty']), ('changed', row['change']),
-             ('selection', f'kept, weight {row["weight"]:.2f}' if row['kept'] else 'dropped'), ('prediction differs', row['disagreement']), ('Dice', row['dice']), ('final Dice', row['dice_final'])]
-    return [(name, value if isinstance(value, str) else round(float(value), 4)) for name, value in known if value is not None and value == value]
+    row, rank = self.cases.table.loc[id], self.cases.table["score"].rank().get(id)
+    known = [
+        ("score", row["score"]),
+        ("rank", f"{rank:.0f} of {len(self.cases)}" if rank == rank else None),
+        ("shape", row["vae"]),
+        ("edges", row["edges"]),
+        ("uniformity", row["uniformity"]),
+        ("checkpoints agree", 1 - row["uncertainty"]),
+        ("changed", row["change"]),
+        ("selection", f'kept, weight {row["weight"]:.2f}' if row["kept"] else "dropped"),
+        ("prediction differs", row["disagreement"]),
+        ("Dice", row["dice"]),
+        ("final Dice", row["dice_final"]),
+    ]
+    return [
+        (name, value if isinstance(value, str) else round(float(value), 4))
+        for name, value in known
+        if value is not None and value == value
+    ]
 
 # %% ../nbs/26_inspect.ipynb #9cc591ad
 @patch
-def _told(self:Inspector, act):
+def _told(self: Inspector, act):
     "Do something to the reviews, and tell the browser every row that is different afterwards."
-    before = dict(self.reviews.rows); done = act(); now = self.reviews.rows
+    before = dict(self.reviews.rows)
+    done = act()
+    now = self.reviews.rows
     changed = {i for i in {*before, *now} if before.get(i) != now.get(i)}
-    stale = {i for i in changed if (before.get(i) or {}).get('corrected', '') != (now.get(i) or {}).get('corrected', '')}
-    open_now = dict(open=self.cases.number[done]) if isinstance(done, str) and done in self.cases.number else {}
-    if changed: self.tell('rows', rows=[dict(row, stale=self.cases.ids[row['k']] in stale) for row in self._rows({i: now.get(i) for i in changed})], **open_now)
+    stale = {
+        i
+        for i in changed
+        if (before.get(i) or {}).get("corrected", "") != (now.get(i) or {}).get("corrected", "")
+    }
+    open_now = (
+        dict(open=self.cases.number[done]) if isinstance(done, str) and done in self.cases.number else {}
+    )
+    if changed:
+        self.tell(
+            "rows",
+            rows=[
+                dict(row, stale=self.cases.ids[row["k"]] in stale)
+                for row in self._rows({i: now.get(i) for i in changed})
+            ],
+            **open_now,
+        )
+
 
 @patch
-def answer_decide(self:Inspector, k, decision): self._told(lambda: self.reviews.decide(self.cases.ids[k], decision, self.cases.last) and None)
-@patch
-def answer_comment(self:Inspector, k, note): self._told(lambda: self.reviews.comment(self.cases.ids[k], note, self.cases.last) and None)
-@patch
-def answer_undo(self:Inspector): self._told(self.reviews.undo)
-@patch
-def answer_refresh(self:Inspector): self._told(lambda: self.reviews.refresh() and None)
+def answer_decide(self: Inspector, k, decision):
+    self._told(lambda: self.reviews.decide(self.cases.ids[k], decision, self.cases.last) and None)
+
 
 @patch
-def answer_propose(self:Inspector, k, how):
+def answer_comment(self: Inspector, k, note):
+    self._told(lambda: self.reviews.comment(self.cases.ids[k], note, self.cases.last) and None)
+
+
+@patch
+def answer_undo(self: Inspector):
+    self._told(self.reviews.undo)
+
+
+@patch
+def answer_refresh(self: Inspector):
+    self._told(lambda: self.reviews.refresh() and None)
+
+
+@patch
+def answer_propose(self: Inspector, k, how):
     "What a correction would do, before it is done."
-    mask = self.label(self.cases.ids[k]); shape, scale = self._picture(k, mask)
-    if mask is None: raise InputError(f'{self.cases.ids[k]} has no label that could be corrected')
-    if how != 'ellipse': return self.tell('proposal', k=k, how=how, path=outline(CORRECTIONS[how](mask), shape))
-    e = fit_ellipse(mask); self.tell('proposal', k=k, how=how, ellipse={n: v if n == 'angle' else v * scale for n, v in e.items()})
+    mask = self.label(self.cases.ids[k])
+    shape, scale = self._picture(k, mask)
+    if mask is None:
+        raise InputError(f"{self.cases.ids[k]} has no label that could be corrected")
+    if how != "ellipse":
+        return self.tell("proposal", k=k, how=how, path=outline(CORRECTIONS[how](mask), shape))
+    e = fit_ellipse(mask)
+    self.tell("proposal", k=k, how=how, ellipse={n: v if n == "angle" else v * scale for n, v in e.items()})
+
 
 @patch
-def answer_correct(self:Inspector, k, how, ellipse=None):
+def answer_correct(self: Inspector, k, how, ellipse=None):
     "Replace the label; the ellipse is in pixels of the picture."
-    id = self.cases.ids[k]; mask = self.label(id); _, scale = self._picture(k, mask)
-    new = draw_ellipse(mask.shape, **{n: float(v) if n == 'angle' else v / scale for n, v in ellipse.items()}) if how == 'ellipse' else CORRECTIONS[how](mask)
-    self._told(lambda: self.reviews.decide(id, 'corrected', self.cases.last, new) and None)
+    id = self.cases.ids[k]
+    mask = self.label(id)
+    _, scale = self._picture(k, mask)
+    new = (
+        draw_ellipse(mask.shape, **{n: float(v) if n == "angle" else v / scale for n, v in ellipse.items()})
+        if how == "ellipse"
+        else CORRECTIONS[how](mask)
+    )
+    self._told(lambda: self.reviews.decide(id, "corrected", self.cases.last, new) and None)
+
 
 @patch
-def _picture(self:Inspector, k, mask):
+def _picture(self: Inspector, k, mask):
     "Size of the picture of a case, and pixels of the picture in one of the label."
-    if mask is None: return None, None
+    if mask is None:
+        return None, None
     shape = shown_shape(mask.shape)
     return shape, shape[1] / mask.shape[1]
 
 # %% ../nbs/26_inspect.ipynb #f8a6ee57
 @patch
-def answer_statistics(self:Inspector, limit=.8):
+def answer_statistics(self: Inspector, limit=0.8):
     "All thresholds at once; the browser looks them up while the slider moves."
     table, self.limit = self.cases.table, float(limit)
+
     def answer(_=None):
-        s = threshold_statistics(table['score'], table['dice'], self.limit)
-        self.tell('statistics', s['threshold'].astype(np.float32), s['precision'].astype(np.float32), s['recall'].astype(np.float32), s['dropped'].astype(np.int32), bad=s['bad'], known=s['known'])
+        s = threshold_statistics(table["score"], table["dice"], self.limit)
+        self.tell(
+            "statistics",
+            s["threshold"].astype(np.float32),
+            s["precision"].astype(np.float32),
+            s["recall"].astype(np.float32),
+            s["dropped"].astype(np.int32),
+            bad=s["bad"],
+            known=s["known"],
+        )
+
     answer()
-    if self.cases.truth and table['dice'].isna().all(): self._meanwhile('comparing masks', self.cases.compare, lambda _: (self.tell('numbers', *self._columns(), columns=COLUMNS), answer()))
+    if self.cases.truth and table["dice"].isna().all():
+        self._meanwhile(
+            "comparing masks",
+            self.cases.compare,
+            lambda _: (self.tell("numbers", *self._columns(), columns=COLUMNS), answer()),
+        )
+
 
 @patch
-def answer_latent(self:Inspector):
+def answer_latent(self: Inspector):
     "The plane of the VAE's codes."
-    self._meanwhile('encoding labels', partial(NETWORKS, None, *self.where), lambda points: self.tell('latent', np.zeros(0, np.float32) if points is None else points.astype(np.float32), there=points is not None))
+    self._meanwhile(
+        "encoding labels",
+        partial(NETWORKS, None, *self.where),
+        lambda points: self.tell(
+            "latent",
+            np.zeros(0, np.float32) if points is None else points.astype(np.float32),
+            there=points is not None,
+        ),
+    )
 
 # %% ../nbs/26_inspect.ipynb #b8e02f8e
-PAGE = "import os; os.chdir({cwd!r})\nfrom aeseg.inspect import Inspector\nInspector({run!r}, images={images!r}, truth={truth!r}, height=0)"
+PAGE = (
+    "import os; os.chdir({cwd!r})\nfrom aeseg.inspect import Inspector\nInspector({run!r}, images={images!r},"
+    " truth={truth!r}, height=0)"
+)
 
 # Voilà's own page asks a server of others for the font of icons that are not used here; nothing may leave this machine
 TEMPLATE = """{%- extends 'voila/templates/lab/index.html.j2' -%}
@@ -239,52 +473,106 @@ TEMPLATE = """{%- extends 'voila/templates/lab/index.html.j2' -%}
 <style>body, #rendered_cells, .jp-Cell, .jp-Cell-outputWrapper, .jp-OutputArea-output { margin: 0 !important; padding: 0 !important; overflow: hidden } .jp-OutputPrompt { display: none !important }</style>{%- endblock -%}
 """
 
+
 def free_port(
-    first:int=8866,
-    count:int=200,      # of ports that would do
-)->int:
+    first: int = 8866,
+    count: int = 200,  # of ports that would do
+) -> int:
     "The first port that nobody uses on this machine. Raises `InputError` where there is none."
     for port in range(first, first + count):
         with socket.socket() as s:
-            try: s.bind(('127.0.0.1', port)); return port
-            except OSError: pass
-    raise InputError(f'port {first} is in use; give another one with --port, or none')
+            try:
+                s.bind(("127.0.0.1", port))
+                return port
+            except OSError:
+                pass
+    raise InputError(f"port {first} is in use; give another one with --port, or none")
+
 
 def app_command(
-    folder,             # an empty folder for the page
-    run,                # a run folder
-    images=None, truth='auto',      # see `Inspector`
-    port:int=0,         # 0: a free one
-    browser:bool=True,  # open one
-):                      # the command that serves the page, and its address
+    folder,  # an empty folder for the page
+    run,  # a run folder
+    images=None,
+    truth="auto",  # see `Inspector`
+    port: int = 0,  # 0: a free one
+    browser: bool = True,  # open one
+):  # the command that serves the page, and its address
     "Write the page. Raises `InputError` where the run holds nothing to look at."
     Cases(run, images, truth)
-    if find_spec('voila') is None: raise InputError("aeseg inspect needs voila, which is not installed; pip install 'aeseg[dev]', or use Inspector in JupyterLab")
-    page, port, token = Path(folder)/'inspect.ipynb', free_port(port, 1) if port else free_port(), secrets.token_urlsafe(24)
-    import nbformat         # takes a second, which who looks at a run need not wait for
-    cell = nbformat.v4.new_code_cell(PAGE.format(cwd=os.getcwd(), run=str(Path(run).resolve()), images=images, truth=truth))
-    nbformat.write(nbformat.v4.new_notebook(cells=[cell], metadata=dict(kernelspec=dict(name='python3', display_name='python3', language='python'))), page)
-    template = Path(folder)/'voila'/'templates'/'inspect'; template.mkdir(parents=True)
-    (template/'index.html.j2').write_text(TEMPLATE); (template/'conf.json').write_text('{"base_template": "lab"}')
-    own = ['--template=inspect', '--Voila.ip=127.0.0.1', f'--Voila.port={port}', '--Voila.port_retries=0', '--MappingKernelManager.cull_idle_timeout=300', '--MappingKernelManager.cull_interval=60', f'--token={token}', '--Voila.log_level=40', *([] if browser else ['--no-browser'])]
-    return [sys.executable, '-m', 'voila', str(page), *own], f'http://127.0.0.1:{port}/?token={token}'
+    if find_spec("voila") is None:
+        raise InputError(
+            "aeseg inspect needs voila, which is not installed; pip install 'aeseg[dev]', or use Inspector in"
+            " JupyterLab"
+        )
+    page, port, token = (
+        Path(folder) / "inspect.ipynb",
+        free_port(port, 1) if port else free_port(),
+        secrets.token_urlsafe(24),
+    )
+    import nbformat  # takes a second, which who looks at a run need not wait for
+
+    cell = nbformat.v4.new_code_cell(
+        PAGE.format(cwd=os.getcwd(), run=str(Path(run).resolve()), images=images, truth=truth)
+    )
+    nbformat.write(
+        nbformat.v4.new_notebook(
+            cells=[cell],
+            metadata=dict(kernelspec=dict(name="python3", display_name="python3", language="python")),
+        ),
+        page,
+    )
+    template = Path(folder) / "voila" / "templates" / "inspect"
+    template.mkdir(parents=True)
+    (template / "index.html.j2").write_text(TEMPLATE)
+    (template / "conf.json").write_text('{"base_template": "lab"}')
+    own = [
+        "--template=inspect",
+        "--Voila.ip=127.0.0.1",
+        f"--Voila.port={port}",
+        "--Voila.port_retries=0",
+        "--MappingKernelManager.cull_idle_timeout=300",
+        "--MappingKernelManager.cull_interval=60",
+        f"--token={token}",
+        "--Voila.log_level=40",
+        *([] if browser else ["--no-browser"]),
+    ]
+    return [sys.executable, "-m", "voila", str(page), *own], f"http://127.0.0.1:{port}/?token={token}"
 
 # %% ../nbs/26_inspect.ipynb #8d679ad6
 def serve(
-    run, images=None, truth='auto', port:int=0, browser:bool=True,     # see `app_command`
+    run,
+    images=None,
+    truth="auto",
+    port: int = 0,
+    browser: bool = True,  # see `app_command`
 ):
     "Serve the inspector of a run until Ctrl-C."
     with tempfile.TemporaryDirectory() as folder:
         command, address = app_command(folder, run, images, truth, port, browser)
-        process = subprocess.Popen(command, env={**os.environ, 'JUPYTER_PATH': os.pathsep.join(filter(None, [folder, os.environ.get('JUPYTER_PATH')]))})     # where the page's template is
-        signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))       # whoever ends this ends the server, too
+        process = subprocess.Popen(
+            command,
+            env={
+                **os.environ,
+                "JUPYTER_PATH": os.pathsep.join(filter(None, [folder, os.environ.get("JUPYTER_PATH")])),
+            },
+        )  # where the page's template is
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # whoever ends this ends the server, too
         try:
-            while process.poll() is None and not _answers(address): time.sleep(.1)
-            if process.poll() is None: print(f'inspector: {address}\nstop with Ctrl-C', flush=True)
-            if process.wait(): raise InputError(f'the server ended with exit code {process.returncode}; its last lines above say why')
+            while process.poll() is None and not _answers(address):
+                time.sleep(0.1)
+            if process.poll() is None:
+                print(f"inspector: {address}\nstop with Ctrl-C", flush=True)
+            if process.wait():
+                raise InputError(
+                    f"the server ended with exit code {process.returncode}; its last lines above say why"
+                )
         finally:
-            if process.poll() is None: process.terminate(); process.wait(20)
+            if process.poll() is None:
+                process.terminate()
+                process.wait(20)
+
 
 def _answers(address):
     "Whether somebody listens."
-    with socket.socket() as s: return s.connect_ex(('127.0.0.1', int(address.split(':')[2].split('/')[0]))) == 0
+    with socket.socket() as s:
+        return s.connect_ex(("127.0.0.1", int(address.split(":")[2].split("/")[0]))) == 0

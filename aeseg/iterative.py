@@ -10,7 +10,18 @@ from functools import partial
 import torch
 from torch import nn
 from .config import Config
-from .data import Images, collect, generator_for, may_flip, normalise, probability, random_affine, send, to_bytes, warp
+from aeseg.data import (
+    Images,
+    collect,
+    generator_for,
+    may_flip,
+    normalise,
+    probability,
+    random_affine,
+    send,
+    to_bytes,
+    warp,
+)
 from .losses import loss_of, pixel_weights, small_loss
 from .networks import segmentation_network
 from .quality import agreement, score_labels, select
@@ -18,92 +29,145 @@ from .runs import descend, gather, make_optimizer, prepare, shared_draws, total
 
 # %% ../nbs/12_iterative.ipynb #bf452e5c
 def choose_labels(
-    scores:dict,                # of `score_labels`
-    config:Config,
-):                              # kept (N,) bool, image weights (N,)
+    scores: dict,  # of `score_labels`
+    config: Config,
+):  # kept (N,) bool, image weights (N,)
     "Selection and image weights of a round."
-    score = scores['score']
-    kept = select(score, config.keep_fraction) if config.selection else torch.ones(len(score), dtype=torch.bool)
-    weighted = config.segmentation_loss == 'noise_weighted_dice' and config.image_weights
+    score = scores["score"]
+    kept = (
+        select(score, config.keep_fraction) if config.selection else torch.ones(len(score), dtype=torch.bool)
+    )
+    weighted = config.segmentation_loss == "noise_weighted_dice" and config.image_weights
     return kept, score / score.max().clamp(min=1e-6) if weighted else torch.ones(len(score))
 
 # %% ../nbs/12_iterative.ipynb #6c40a6fa
 class Segmentation:
     "Trains C on chosen pseudo labels; a stage for `train`."
-    students = 1        # networks that are trained; the first is C
-    def __init__(self,
-        config:Config,
-        images:Images,              # training images
-        labels,                     # (N, 1, H, W) the previous model's probabilities, in [0, 1] or uint8; may be `Stored`
-        weights:torch.Tensor,       # (N,) of images, in [0, 1]
-        kept:torch.Tensor,          # (N,) bool
+
+    students = 1  # networks that are trained; the first is C
+
+    def __init__(
+        self,
+        config: Config,
+        images: Images,  # training images
+        labels,  # (N, 1, H, W) the previous model's probabilities, in [0, 1] or uint8; may be `Stored`
+        weights: torch.Tensor,  # (N,) of images, in [0, 1]
+        kept: torch.Tensor,  # (N,) bool
         fabric,
-        name:str='round_1',
+        name: str = "round_1",
     ):
         torch.manual_seed(config.seed)
         self.config, self.fabric, self.name, self.names = config, fabric, name, images.ids
-        self.pixels, self.labels, self.weights, self.kept = images.pixels, labels, weights, kept.nonzero()[:, 0]
-        self.power = config.noise_power if config.segmentation_loss == 'noise_weighted_dice' else 0
-        self.networks = nn.ModuleList([prepare(fabric, segmentation_network(images.channels, config.segmentation_channels), config.compile) for _ in range(self.students)])
-        self.network, self.measure = self.networks[0], partial(loss_of(config), total=lambda sums: total(fabric, sums))
-        self.optimizer = make_optimizer(fabric, torch.optim.AdamW, self.networks.parameters(), config.segmentation_learning_rate, weight_decay=1e-4)
+        self.pixels, self.labels, self.weights, self.kept = (
+            images.pixels,
+            labels,
+            weights,
+            kept.nonzero()[:, 0],
+        )
+        self.power = config.noise_power if config.segmentation_loss == "noise_weighted_dice" else 0
+        self.networks = nn.ModuleList(
+            [
+                prepare(
+                    fabric,
+                    segmentation_network(images.channels, config.segmentation_channels),
+                    config.compile,
+                )
+                for _ in range(self.students)
+            ]
+        )
+        self.network, self.measure = self.networks[0], partial(
+            loss_of(config), total=lambda sums: total(fabric, sums)
+        )
+        self.optimizer = make_optimizer(
+            fabric,
+            torch.optim.AdamW,
+            self.networks.parameters(),
+            config.segmentation_learning_rate,
+            weight_decay=1e-4,
+        )
 
-    def pick(self, generator): return self.kept[torch.randint(len(self.kept), (self.config.segmentation_batch,), generator=generator)]
+    def pick(self, generator):
+        return self.kept[
+            torch.randint(len(self.kept), (self.config.segmentation_batch,), generator=generator)
+        ]
 
     def ids(self, k):
         "The images in the batch of a step."
-        with shared_draws(self.fabric): return [self.names[n] for n in self.pick(generator_for(self.config.seed, self.name, k)).tolist()]
+        with shared_draws(self.fabric):
+            return [self.names[n] for n in self.pick(generator_for(self.config.seed, self.name, k)).tolist()]
 
     def batch(self, k):
         "Images in [-1, 1], labels and weights (n, 1, H, W), augmented together."
         c, generator = self.config, generator_for(self.config.seed, self.name, k)
         pick = self.pick(generator)
-        previous = probability(self.labels[pick]); y = (previous > .5).float()
+        previous = probability(self.labels[pick])
+        y = (previous > 0.5).float()
         w = pixel_weights(y, previous, self.power) * self.weights[pick].view(-1, 1, 1, 1)
-        maps = random_affine(len(pick), self.pixels.shape[2:], generator, rotation=15., scale=.15, shift=.05, flip=may_flip(c))
+        maps = random_affine(
+            len(pick),
+            self.pixels.shape[2:],
+            generator,
+            rotation=15.0,
+            scale=0.15,
+            shift=0.05,
+            flip=may_flip(c),
+        )
         together = warp(torch.cat([self.pixels[pick].float() / 255, y, w], 1), maps)
         u = lambda a: 1 + (torch.rand(len(pick), 1, 1, 1, generator=generator) * 2 - 1) * a
         x, y, w = together.split([self.pixels.shape[1], 1, 1], 1)
-        return (x.clamp(0, 1) ** u(.3) * u(.15)) * 2 - 1, y, w
+        return (x.clamp(0, 1) ** u(0.3) * u(0.15)) * 2 - 1, y, w
 
     def step(self, k):
         c, progress = self.config, k / self.config.segmentation_steps
-        for group in self.optimizer.param_groups: group['lr'] = c.segmentation_learning_rate * min(1, progress / .1 + .04, (1 - progress) / .6)
-        with shared_draws(self.fabric): x, y, w = [send(t, self.fabric.device) for t in self.batch(k)]
+        for group in self.optimizer.param_groups:
+            group["lr"] = c.segmentation_learning_rate * min(1, progress / 0.1 + 0.04, (1 - progress) / 0.6)
+        with shared_draws(self.fabric):
+            x, y, w = [send(t, self.fabric.device) for t in self.batch(k)]
         loss = self.loss(x, y, w, k)
         descend(self.fabric, self.optimizer, loss)
         return dict(loss=loss.detach())
 
     def answer(self, network, x):
         "Probabilities (n, 1, H, W)."
-        with self.fabric.autocast(): logits = network(x)
+        with self.fabric.autocast():
+            logits = network(x)
         return torch.sigmoid(logits.float())
 
-    def loss(self, x, y, w, k): return self.measure(self.answer(self.network, x), y, w)
+    def loss(self, x, y, w, k):
+        return self.measure(self.answer(self.network, x), y, w)
 
-    def state_dict(self): return dict(network=self.network.state_dict(), optimizer=self.optimizer.state_dict())
-    def load_state_dict(self, state): self.network.load_state_dict(state['network']); self.optimizer.load_state_dict(state['optimizer'])
+    def state_dict(self):
+        return dict(network=self.network.state_dict(), optimizer=self.optimizer.state_dict())
+
+    def load_state_dict(self, state):
+        self.network.load_state_dict(state["network"])
+        self.optimizer.load_state_dict(state["optimizer"])
 
 # %% ../nbs/12_iterative.ipynb #4bf1efe9
 @torch.no_grad()
 def segment(
-    network:nn.Module,      # C
-    pixels,                 # (N, C, H, W) uint8; may be `Stored`
+    network: nn.Module,  # C
+    pixels,  # (N, C, H, W) uint8; may be `Stored`
     fabric,
-    batch:int=32,
-    where=None,             # None: in memory; a folder or file, see `collect`
-):                          # (N, 1, H, W) probabilities as uint8
+    batch: int = 32,
+    where=None,  # None: in memory; a folder or file, see `collect`
+):  # (N, 1, H, W) probabilities as uint8
     "C's probabilities for stored pixels."
+
     def write(p):
-        with fabric.autocast(): logits = network(normalise(fabric.to_device(p)))
+        with fabric.autocast():
+            logits = network(normalise(fabric.to_device(p)))
         return to_bytes(torch.sigmoid(logits.float())).cpu()
-    network.eval(); out = collect(map(write, pixels.split(batch)), (len(pixels), 1, *pixels.shape[2:]), where)
+
+    network.eval()
+    out = collect(map(write, pixels.split(batch)), (len(pixels), 1, *pixels.shape[2:]), where)
     network.train()
     return out
 
 # %% ../nbs/12_iterative.ipynb #b75fd7bd
 class CoTeaching(Segmentation):
     "Trains C beside a second network, each on the pixels that the other finds easy."
+
     students = 2
 
     def loss(self, x, y, w, k):
@@ -113,60 +177,93 @@ class CoTeaching(Segmentation):
         easy = lambda answer: small_loss(answer, y, w, forget, lambda t: gather(self.fabric, t))
         return self.measure(p, y, easy(q)) + self.measure(q, y, easy(p))
 
-    def state_dict(self): return dict(super().state_dict(), second=self.networks[1].state_dict())
-    def load_state_dict(self, state): super().load_state_dict(state); self.networks[1].load_state_dict(state['second'])
+    def state_dict(self):
+        return dict(super().state_dict(), second=self.networks[1].state_dict())
+
+    def load_state_dict(self, state):
+        super().load_state_dict(state)
+        self.networks[1].load_state_dict(state["second"])
 
 # %% ../nbs/12_iterative.ipynb #a3e0c102
 @torch.no_grad()
 def match_area(
-    stage:Segmentation,     # trained
-    batch:int=32,
-    reach:float=32.,        # outputs are looked at between -reach and reach
-    bins:int=2 ** 14,       # in so many steps: memory does not grow with the data
-)->float:                   # the shift of the output, before the sigmoid
+    stage: Segmentation,  # trained
+    batch: int = 32,
+    reach: float = 32.0,  # outputs are looked at between -reach and reach
+    bins: int = 2**14,  # in so many steps: memory does not grow with the data
+) -> float:  # the shift of the output, before the sigmoid
     "Shift the last bias of C so that its masks of the images it learned from cover as many pixels as their labels."
     counts, area, network, fabric = torch.zeros(bins, dtype=torch.float64), 0, stage.network, stage.fabric
     network.eval()
     for rows in stage.kept.split(batch):
-        with fabric.autocast(): logits = network(normalise(fabric.to_device(stage.pixels[rows])))
+        with fabric.autocast():
+            logits = network(normalise(fabric.to_device(stage.pixels[rows])))
         counts += torch.histc(logits.float().clamp(-reach, reach), bins, -reach, reach).cpu()
-        area += int((probability(stage.labels[rows]) > .5).sum())
+        area += int((probability(stage.labels[rows]) > 0.5).sum())
     network.train()
-    above = counts.flip(0).cumsum(0)                                    # pixels whose output is in the highest bin, in the two highest, and so on
+    above = counts.flip(0).cumsum(
+        0
+    )  # pixels whose output is in the highest bin, in the two highest, and so on
     shift = 2 * reach * int((above < area).sum()) / bins - reach
     network.final_conv.bias += shift
     return shift
 
 # %% ../nbs/12_iterative.ipynb #ce9562c4
 def iterate(
-    config:Config,
-    images:Images,              # training images, no annotations
-    labels,                     # (N, 1, H, W) E's labels, probabilities or uint8; may be `Stored`
-    vae, judge,                 # for the scores; see `score_labels`
-    train_stage,                # runs a stage to the end: (stage, steps) -> None
+    config: Config,
+    images: Images,  # training images, no annotations
+    labels,  # (N, 1, H, W) E's labels, probabilities or uint8; may be `Stored`
+    vae,
+    judge,  # for the scores; see `score_labels`
+    train_stage,  # runs a stage to the end: (stage, steps) -> None
     fabric,
-    others,                     # label sets of E's earlier checkpoints, at least one, for the scores of the first round
-    after_round=None,           # called with (round, rows, labels before, change)
-    where=None,                 # a folder for C's labels; None holds them in memory
-    refine=None,                # what is done to C's labels before the next round learns from them: (labels, write) -> labels, where `write` is C for a batch of pixels
-    reviews=(),                 # human decisions, each for one further round: has labels(labels) and choose(kept, weights)
-):                              # C of the last round (None for rounds=0), and its labels
+    others,  # label sets of E's earlier checkpoints, at least one, for the scores of the first round
+    after_round=None,  # called with (round, rows, labels before, change)
+    where=None,  # a folder for C's labels; None holds them in memory
+    refine=None,  # what is done to C's labels before the next round learns from them: (labels, write) -> labels, where `write` is C for a batch of pixels
+    reviews=(),  # human decisions, each for one further round: has labels(labels) and choose(kept, weights)
+):  # C of the last round (None for rounds=0), and its labels
     "Noise-robust iterative learning."
     network, r, ahead = None, 0, [None] * config.rounds + list(reviews)
     while ahead:
         review, r = ahead.pop(0), r + 1
-        if review: labels, others = review.labels(labels), [review.labels(o) for o in others]
-        scores = score_labels(labels, vae, judge, others, config.quality_score, groups=config.quality_groups, pixels=images.pixels)
+        if review:
+            labels, others = review.labels(labels), [review.labels(o) for o in others]
+        scores = score_labels(
+            labels,
+            vae,
+            judge,
+            others,
+            config.quality_score,
+            groups=config.quality_groups,
+            pixels=images.pixels,
+        )
         kept, image = choose_labels(scores, config)
-        if review: kept, image = review.choose(kept, image)
-        stage = (CoTeaching if config.segmentation_loss == 'co_teaching' else Segmentation)(config, images, labels, image, kept, fabric, f'round_{r}')
+        if review:
+            kept, image = review.choose(kept, image)
+        stage = (CoTeaching if config.segmentation_loss == "co_teaching" else Segmentation)(
+            config, images, labels, image, kept, fabric, f"round_{r}"
+        )
         train_stage(stage, config.segmentation_steps)
-        if config.keep_area: match_area(stage)
+        if config.keep_area:
+            match_area(stage)
         network, written = stage.network, segment(stage.network, images.pixels, fabric, where=where)
-        if refine and ahead: written = refine(written, lambda pixels: segment(stage.network, pixels, fabric))
+        if refine and ahead:
+            written = refine(written, lambda pixels: segment(stage.network, pixels, fabric))
         change = float(1 - agreement(written, labels).mean())
-        rows = [dict(round=r, id=i, **{k: round(float(v[n]), 5) for k, v in scores.items()}, kept=bool(kept[n]), weight=round(float(image[n]) * bool(kept[n]), 5)) for n, i in enumerate(images.ids)]
-        if after_round: after_round(r, rows, labels, change)
+        rows = [
+            dict(
+                round=r,
+                id=i,
+                **{k: round(float(v[n]), 5) for k, v in scores.items()},
+                kept=bool(kept[n]),
+                weight=round(float(image[n]) * bool(kept[n]), 5),
+            )
+            for n, i in enumerate(images.ids)
+        ]
+        if after_round:
+            after_round(r, rows, labels, change)
         labels, others = written, [labels]
-        if change < config.stop_change: ahead = [later for later in ahead if later]      # humans do not wait for it
+        if change < config.stop_change:
+            ahead = [later for later in ahead if later]  # humans do not wait for it
     return network, labels

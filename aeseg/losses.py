@@ -13,12 +13,12 @@ from torch.nn import functional as F
 
 # %% ../nbs/11_losses.ipynb #ccced27e
 def noise_weighted_dice(
-    p:torch.Tensor,         # (N, 1, H, W) predicted probability
-    y:torch.Tensor,         # (N, 1, H, W) pseudo label in [0, 1]
-    w:torch.Tensor,         # reliability in [0, 1], of any shape that broadcasts to y
-    epsilon:float=1.,       # keeps empty batches finite
-    total=lambda sums: sums,# of the sums, over several processes
-)->torch.Tensor:            # scalar in [0, 1]
+    p: torch.Tensor,  # (N, 1, H, W) predicted probability
+    y: torch.Tensor,  # (N, 1, H, W) pseudo label in [0, 1]
+    w: torch.Tensor,  # reliability in [0, 1], of any shape that broadcasts to y
+    epsilon: float = 1.0,  # keeps empty batches finite
+    total=lambda sums: sums,  # of the sums, over several processes
+) -> torch.Tensor:  # scalar in [0, 1]
     "Dice loss over the batch with a weight per pixel."
     w = w.expand_as(y)
     both, sizes = total(torch.stack([(w * p * y).sum(), (w * (p + y)).sum()]))
@@ -26,65 +26,80 @@ def noise_weighted_dice(
 
 # %% ../nbs/11_losses.ipynb #1be9833c
 def pixel_weights(
-    y:torch.Tensor,         # (N, 1, H, W) pseudo label in [0, 1]
-    previous:torch.Tensor,  # (N, 1, H, W) probability by the previous model
-    power:float=1.,         # 0: all ones
-)->torch.Tensor:            # (N, 1, H, W) in [0, 1]
+    y: torch.Tensor,  # (N, 1, H, W) pseudo label in [0, 1]
+    previous: torch.Tensor,  # (N, 1, H, W) probability by the previous model
+    power: float = 1.0,  # 0: all ones
+) -> torch.Tensor:  # (N, 1, H, W) in [0, 1]
     "Reliability that falls with the disagreement between label and previous model."
     return (1 - (y - previous).abs()).clamp(0, 1) ** power
 
 # %% ../nbs/11_losses.ipynb #80ab073d
 def weighted_mean(
-    values:torch.Tensor,    # (N, 1, H, W) of pixels
-    w:torch.Tensor,         # (N, 1, H, W) or of any shape that broadcasts to it, at least 0
-    total=lambda sums: sums,# of the sums, over several processes
-)->torch.Tensor:            # scalar
+    values: torch.Tensor,  # (N, 1, H, W) of pixels
+    w: torch.Tensor,  # (N, 1, H, W) or of any shape that broadcasts to it, at least 0
+    total=lambda sums: sums,  # of the sums, over several processes
+) -> torch.Tensor:  # scalar
     "Mean over the pixels of the batch."
-    w = w.expand_as(values).contiguous()        # the layout decides the order of a sum, and so its last bit
+    w = w.expand_as(values).contiguous()  # the layout decides the order of a sum, and so its last bit
     above, below = total(torch.stack([(w * values).sum(), w.sum()]))
     return above / below.clamp(min=1e-6)
 
+
 def cross_entropy(p, y, w, **more):
     "Mean of -log of the label's probability; arguments as for `noise_weighted_dice`."
-    return weighted_mean(F.binary_cross_entropy(p, y, reduction='none'), w, **more)
+    return weighted_mean(F.binary_cross_entropy(p, y, reduction="none"), w, **more)
+
 
 def mean_absolute_error(p, y, w, **more):
     "Mean of |p - y|."
     return weighted_mean((p - y).abs(), w, **more)
 
-def generalised_cross_entropy(p, y, w, q:float=.7, **more):
-    "Mean of (1 - p^q) / q of the label's probability; near q = 0 the cross entropy, at q = 1 the mean absolute error."
-    p = p.clamp(1e-6, 1 - 1e-6)     # at 0 the slope is infinite
-    return weighted_mean((y * (1 - p ** q) + (1 - y) * (1 - (1 - p) ** q)) / q, w, **more)
 
-def noise_robust_dice(p, y, w, gamma:float=1.5, epsilon:float=1., total=lambda sums: sums):
+def generalised_cross_entropy(p, y, w, q: float = 0.7, **more):
+    "Mean of (1 - p^q) / q of the label's probability; near q = 0 the cross entropy, at q = 1 the mean absolute error."
+    p = p.clamp(1e-6, 1 - 1e-6)  # at 0 the slope is infinite
+    return weighted_mean((y * (1 - p**q) + (1 - y) * (1 - (1 - p) ** q)) / q, w, **more)
+
+
+def noise_robust_dice(p, y, w, gamma: float = 1.5, epsilon: float = 1.0, total=lambda sums: sums):
     "Dice loss whose numerator is |p - y|^gamma; at gamma = 2 the Dice loss with squares."
     w = w.expand_as(y)
-    apart, sizes = total(torch.stack([(w * (p - y).abs() ** gamma).sum(), (w * (p ** 2 + y ** 2)).sum()]))
+    apart, sizes = total(torch.stack([(w * (p - y).abs() ** gamma).sum(), (w * (p**2 + y**2)).sum()]))
     return apart / (sizes + epsilon)
 
 # %% ../nbs/11_losses.ipynb #ffe1e1e6
 def small_loss(
-    p:torch.Tensor,         # (N, 1, H, W) probability by the network that chooses
-    y:torch.Tensor,         # (N, 1, H, W) pseudo label in [0, 1]
-    w:torch.Tensor,         # (N, 1, H, W) pixel weights; only pixels above 0 are counted
-    forget:float,           # fraction of pixels left out, those of largest cross entropy, in [0, 1)
-    gather=lambda t: t,     # the samples of several processes
-)->torch.Tensor:            # (N, 1, H, W): w, and 0 where the loss is large
+    p: torch.Tensor,  # (N, 1, H, W) probability by the network that chooses
+    y: torch.Tensor,  # (N, 1, H, W) pseudo label in [0, 1]
+    w: torch.Tensor,  # (N, 1, H, W) pixel weights; only pixels above 0 are counted
+    forget: float,  # fraction of pixels left out, those of largest cross entropy, in [0, 1)
+    gather=lambda t: t,  # the samples of several processes
+) -> torch.Tensor:  # (N, 1, H, W): w, and 0 where the loss is large
     "The weights with which one network teaches another; of equal losses all are kept."
-    losses = F.binary_cross_entropy(p.detach(), y, reduction='none')
+    losses = F.binary_cross_entropy(p.detach(), y, reduction="none")
     counted = gather(w) > 0
     ordered = gather(losses).masked_fill(~counted, torch.inf).flatten().sort().values
-    last = ((1 - forget) * counted.sum()).round().long().clamp(min=1) - 1       # stays on the device
+    last = ((1 - forget) * counted.sum()).round().long().clamp(min=1) - 1  # stays on the device
     return w * (losses <= ordered.take(last))
 
 # %% ../nbs/11_losses.ipynb #fc5112ad
-LOSSES = dict(noise_weighted_dice=noise_weighted_dice, dice=noise_weighted_dice, cross_entropy=cross_entropy, mean_absolute_error=mean_absolute_error,
-              generalised_cross_entropy=generalised_cross_entropy, noise_robust_dice=noise_robust_dice, co_teaching=cross_entropy)
+LOSSES = dict(
+    noise_weighted_dice=noise_weighted_dice,
+    dice=noise_weighted_dice,
+    cross_entropy=cross_entropy,
+    mean_absolute_error=mean_absolute_error,
+    generalised_cross_entropy=generalised_cross_entropy,
+    noise_robust_dice=noise_robust_dice,
+    co_teaching=cross_entropy,
+)
+
 
 def loss_of(
-    config,         # uses segmentation_loss and the exponents
-):                  # (p, y, w, total=...) -> scalar
+    config,  # uses segmentation_loss and the exponents
+):  # (p, y, w, total=...) -> scalar
     "The loss that a configuration names."
-    exponents = dict(generalised_cross_entropy=dict(q=config.generalised_cross_entropy_q), noise_robust_dice=dict(gamma=config.noise_robust_dice_gamma))
+    exponents = dict(
+        generalised_cross_entropy=dict(q=config.generalised_cross_entropy_q),
+        noise_robust_dice=dict(gamma=config.noise_robust_dice_gamma),
+    )
     return partial(LOSSES[config.segmentation_loss], **exponents.get(config.segmentation_loss, {}))

@@ -17,79 +17,102 @@ from .formats import Slice, pixel_spacing, volume_spacing
 
 # %% ../nbs/13_metrics.ipynb #afe663c6
 def binary_pair(
-    prediction,     # (H, W), bool, {0, 1} or {0, 255}
-    truth,          # (H, W), the same
-)->tuple:           # two bool arrays (H, W)
+    prediction,  # (H, W), bool, {0, 1} or {0, 255}
+    truth,  # (H, W), the same
+) -> tuple:  # two bool arrays (H, W)
     "Both masks as bool. Raises `InputError` where they are not binary or differ in shape."
     masks = []
-    for name, mask in (('prediction', prediction), ('truth', truth)):
+    for name, mask in (("prediction", prediction), ("truth", truth)):
         mask = np.asarray(mask)
-        if mask.ndim != 2 or not mask.size: raise InputError(f'the {name} has shape {mask.shape}; a mask is (height, width)')
+        if mask.ndim != 2 or not mask.size:
+            raise InputError(f"the {name} has shape {mask.shape}; a mask is (height, width)")
         if mask.dtype != bool and not (np.isin(mask, (0, 1)).all() or np.isin(mask, (0, 255)).all()):
-            raise InputError(f'the {name} is not a binary mask: it ranges from {mask.min()} to {mask.max()}; threshold it first')
-        masks.append(np.ascontiguousarray(mask > 0))            # torch takes no array that runs backwards
-    if masks[0].shape != masks[1].shape: raise InputError(f'the prediction is {masks[0].shape} and the truth {masks[1].shape}; both must have the same (height, width)')
+            raise InputError(
+                f"the {name} is not a binary mask: it ranges from {mask.min()} to {mask.max()}; threshold it"
+                " first"
+            )
+        masks.append(np.ascontiguousarray(mask > 0))  # torch takes no array that runs backwards
+    if masks[0].shape != masks[1].shape:
+        raise InputError(
+            f"the prediction is {masks[0].shape} and the truth {masks[1].shape}; both must have the same"
+            " (height, width)"
+        )
     return tuple(masks)
 
+
 def spacing_pair(
-    spacing,        # mm per pixel: a number above zero, or (row, column)
-)->tuple:           # (row, column), floats
+    spacing,  # mm per pixel: a number above zero, or (row, column)
+) -> tuple:  # (row, column), floats
     "The spacing of rows and of columns. Raises `InputError`."
-    try: row, column = (float(v) for v in np.broadcast_to(np.asarray(spacing, float), (2,)))
-    except (TypeError, ValueError): row = column = math.nan
-    if not (math.isfinite(row + column) and min(row, column) > 0): raise InputError(f'spacing={spacing!r} must be one number of mm per pixel above zero, or two: (row, column)')
+    try:
+        row, column = (float(v) for v in np.broadcast_to(np.asarray(spacing, float), (2,)))
+    except (TypeError, ValueError):
+        row = column = math.nan
+    if not (math.isfinite(row + column) and min(row, column) > 0):
+        raise InputError(
+            f"spacing={spacing!r} must be one number of mm per pixel above zero, or two: (row, column)"
+        )
     return row, column
 
 # %% ../nbs/13_metrics.ipynb #571e89a7
 def overlap(
-    prediction,     # (H, W), bool
-    truth,          # (H, W), bool
-)->tuple:           # Dice and IoU, both in [0, 1]
+    prediction,  # (H, W), bool
+    truth,  # (H, W), bool
+) -> tuple:  # Dice and IoU, both in [0, 1]
     "Dice and IoU; 1 where both masks are empty, 0 where exactly one is."
-    from monai.metrics import compute_dice, compute_iou         # here, because importing MONAI takes seconds
+    from monai.metrics import compute_dice, compute_iou  # here, because importing MONAI takes seconds
+
     p, t = (torch.from_numpy(m)[None, None].double() for m in binary_pair(prediction, truth))
     return tuple(compute(p, t, ignore_empty=False).item() for compute in (compute_dice, compute_iou))
 
 # %% ../nbs/13_metrics.ipynb #dcc8291d
 def surface_distances(
-    prediction,     # (H, W), bool
-    truth,          # (H, W), bool
-    spacing=1.,     # mm per pixel, a number or (row, column); 1 gives pixels
-)->tuple:           # ASSD and HD95, in the unit of the spacing
+    prediction,  # (H, W), bool
+    truth,  # (H, W), bool
+    spacing=1.0,  # mm per pixel, a number or (row, column); 1 gives pixels
+) -> tuple:  # ASSD and HD95, in the unit of the spacing
     "Average symmetric surface distance and the larger of the two directed 95th percentiles."
     prediction, truth = binary_pair(prediction, truth)
     row, column = spacing_pair(spacing)
     if not (prediction.any() and truth.any()):
         diagonal = math.hypot(truth.shape[0] * row, truth.shape[1] * column)
-        return (diagonal, diagonal) if prediction.any() or truth.any() else (0., 0.)
+        return (diagonal, diagonal) if prediction.any() or truth.any() else (0.0, 0.0)
     from monai.metrics import compute_average_surface_distance, compute_hausdorff_distance
+
     p, t = (torch.from_numpy(m)[None, None] for m in (prediction, truth))
-    given = dict(include_background=True, spacing=[row, column])     # the only channel is not background
+    given = dict(include_background=True, spacing=[row, column])  # the only channel is not background
     with warnings.catch_warnings():
-        warnings.simplefilter('ignore', FutureWarning)               # MONAI 1.6 warns about an argument that it gives itself
+        warnings.simplefilter(
+            "ignore", FutureWarning
+        )  # MONAI 1.6 warns about an argument that it gives itself
         assd = compute_average_surface_distance(p, t, symmetric=True, **given)
         hd95 = compute_hausdorff_distance(p, t, percentile=95, **given)
     return assd.item(), hd95.item()
 
 # %% ../nbs/13_metrics.ipynb #84680c7f
 def mask_metrics(
-    prediction,     # (H, W), bool
-    truth,          # (H, W), bool
-    spacing=None,   # mm per pixel, a number or (row, column); None if unknown
-)->dict:            # dice, iou, assd_px, hd95_px and, with a spacing, assd_mm, hd95_mm
+    prediction,  # (H, W), bool
+    truth,  # (H, W), bool
+    spacing=None,  # mm per pixel, a number or (row, column); None if unknown
+) -> dict:  # dice, iou, assd_px, hd95_px and, with a spacing, assd_mm, hd95_mm
     "Overlap and surface distances of one mask; finite on empty masks too. Raises `InputError`."
     pixels = surface_distances(prediction, truth)
-    scores = dict(zip(('dice', 'iou', 'assd_px', 'hd95_px'), (*overlap(prediction, truth), *pixels)))
-    if spacing is None: return scores
+    scores = dict(zip(("dice", "iou", "assd_px", "hd95_px"), (*overlap(prediction, truth), *pixels)))
+    if spacing is None:
+        return scores
     row, column = spacing_pair(spacing)
-    mm = tuple(v * row for v in pixels) if row == column else surface_distances(prediction, truth, (row, column))
+    mm = (
+        tuple(v * row for v in pixels)
+        if row == column
+        else surface_distances(prediction, truth, (row, column))
+    )
     return dict(scores, assd_mm=mm[0], hd95_mm=mm[1])
 
 # %% ../nbs/13_metrics.ipynb #267b6e32
 def label_statistics(
-    prediction,     # (H, W), bool
-    truth,          # (H, W), bool
-)->dict:            # area_ratio, prediction by truth; shift_x, shift_y in pixels, positive to the right and down
+    prediction,  # (H, W), bool
+    truth,  # (H, W), bool
+) -> dict:  # area_ratio, prediction by truth; shift_x, shift_y in pixels, positive to the right and down
     "Area ratio and shift of the centre; nan where undefined."
     prediction, truth = binary_pair(prediction, truth)
     area = prediction.sum() / truth.sum() if truth.any() else math.nan
@@ -99,98 +122,170 @@ def label_statistics(
 
 # %% ../nbs/13_metrics.ipynb #06278e50
 def mask_paths(
-    folder,         # a data-set folder with masks/, or a folder of masks
-    axis='axial',   # of the slices of volumes
-)->dict:            # id -> path or `Slice`, sorted by file
+    folder,  # a data-set folder with masks/, or a folder of masks
+    axis="axial",  # of the slices of volumes
+) -> dict:  # id -> path or `Slice`, sorted by file
     "The masks of a folder, not opened. Raises `InputError` where there are none or two share an id."
     folder = Path(folder)
-    if not folder.is_dir(): raise InputError(f'{folder}: no such folder')
-    inside = folder/'masks' if (folder/'masks').is_dir() else folder
-    if inside == folder and (folder/'images').is_dir(): raise InputError(f'{folder} has images/ but no masks/ folder; put one mask of the same name for each image there')
-    if not any(p.is_dir() or p.suffix.lower() in (*SUFFIXES, '.dcm', '.nii', '.gz') for p in inside.iterdir()): raise InputError(f'{inside} holds no mask; put files ending in {", ".join(SUFFIXES)}, .nii or .nii.gz there')
+    if not folder.is_dir():
+        raise InputError(f"{folder}: no such folder")
+    inside = folder / "masks" if (folder / "masks").is_dir() else folder
+    if inside == folder and (folder / "images").is_dir():
+        raise InputError(
+            f"{folder} has images/ but no masks/ folder; put one mask of the same name for each image there"
+        )
+    if not any(
+        p.is_dir() or p.suffix.lower() in (*SUFFIXES, ".dcm", ".nii", ".gz") for p in inside.iterdir()
+    ):
+        raise InputError(
+            f'{inside} holds no mask; put files ending in {", ".join(SUFFIXES)}, .nii or .nii.gz there'
+        )
     return image_paths(inside, axis)
 
 # %% ../nbs/13_metrics.ipynb #10d0aec9
 class TrueMasks:
     "Human masks, opened one at a time. Raises `InputError` where there are none."
-    def __init__(self,
-        folders,    # a data-set folder with masks/, a folder of masks, or a list of such (then ids must differ)
-        axis='axial', # of the slices of volumes
+
+    def __init__(
+        self,
+        folders,  # a data-set folder with masks/, a folder of masks, or a list of such (then ids must differ)
+        axis="axial",  # of the slices of volumes
     ):
-        self.paths = {}         # id -> path
+        self.paths = {}  # id -> path
         for folder in [folders] if isinstance(folders, (str, Path)) else folders:
             found = mask_paths(folder, axis)
-            if both := set(found) & set(self.paths): raise InputError(f'{folder} and another folder both hold a mask of the id {min(both)!r}; rename one of them')
+            if both := set(found) & set(self.paths):
+                raise InputError(
+                    f"{folder} and another folder both hold a mask of the id {min(both)!r}; rename one of"
+                    " them"
+                )
             self.paths.update(found)
         self.ids = tuple(self.paths)
 
-    def __getitem__(self, id:str)->np.ndarray: # (H, W) bool
-        if id not in self.paths: raise InputError(f'no true mask has the id {id!r}, among {len(self)}')
+    def __getitem__(self, id: str) -> np.ndarray:  # (H, W) bool
+        if id not in self.paths:
+            raise InputError(f"no true mask has the id {id!r}, among {len(self)}")
         return read_mask(self.paths[id])
-    def __contains__(self, id): return id in self.paths
-    def __iter__(self): return iter(self.ids)
-    def __len__(self): return len(self.ids)
+
+    def __contains__(self, id):
+        return id in self.paths
+
+    def __iter__(self):
+        return iter(self.ids)
+
+    def __len__(self):
+        return len(self.ids)
 
 # %% ../nbs/13_metrics.ipynb #398529ed
-ID_COLUMNS = ('id', 'filename')                                                         # the first one present is used
-SPACING_COLUMNS = ('resized pixel size(mm)', 'pixel size(mm)', 'spacing')               # the first one present is used
+ID_COLUMNS = ("id", "filename")  # the first one present is used
+SPACING_COLUMNS = ("resized pixel size(mm)", "pixel size(mm)", "spacing")  # the first one present is used
+
 
 def read_spacing(
-    path,       # CSV with one of `ID_COLUMNS` and one of `SPACING_COLUMNS`
-)->dict:        # id -> mm per pixel
+    path,  # CSV with one of `ID_COLUMNS` and one of `SPACING_COLUMNS`
+) -> dict:  # id -> mm per pixel
     "Read pixel spacings. Raises `InputError` naming the file and the columns or the row."
     try:
-        with Path(path).open(newline='', encoding='utf-8-sig') as f: rows = list(csv.DictReader(f, skipinitialspace=True))
-    except OSError as e: raise InputError(f'{path} cannot be read ({e.strerror}); give a CSV file of pixel spacings') from None
-    except (UnicodeDecodeError, csv.Error): raise InputError(f'{path} is not a CSV file; save it as comma-separated UTF-8 text') from None
+        with Path(path).open(newline="", encoding="utf-8-sig") as f:
+            rows = list(csv.DictReader(f, skipinitialspace=True))
+    except OSError as e:
+        raise InputError(f"{path} cannot be read ({e.strerror}); give a CSV file of pixel spacings") from None
+    except (UnicodeDecodeError, csv.Error):
+        raise InputError(f"{path} is not a CSV file; save it as comma-separated UTF-8 text") from None
     present = {c.strip(): c for c in rows[0] if c} if rows else {}
-    name, column = (next((present[c] for c in columns if c in present), None) for columns in (ID_COLUMNS, SPACING_COLUMNS))
+    name, column = (
+        next((present[c] for c in columns if c in present), None) for columns in (ID_COLUMNS, SPACING_COLUMNS)
+    )
     if name is None or column is None:
-        raise InputError(f'{path} needs a column {" or ".join(ID_COLUMNS)} and a column {" or ".join(SPACING_COLUMNS)}; it has {", ".join(present) or "no rows"}')
+        raise InputError(
+            f'{path} needs a column {" or ".join(ID_COLUMNS)} and a column {" or ".join(SPACING_COLUMNS)}; it'
+            f' has {", ".join(present) or "no rows"}'
+        )
     return _spacing_rows(path, [(r[name], r[column]) for r in rows])
+
 
 def _spacing_rows(path, rows):
     "Check ids and numbers; an id may be a file name, its extension is dropped."
     spacing = {}
     for name, value in rows:
-        name = (name or '').strip()
+        name = (name or "").strip()
         id = Path(name).stem if Path(name).suffix.lower() in SUFFIXES else name
-        if not id or id in spacing: raise InputError(f'{path} has ' + (f'more than one row for {id!r}' if id else 'a row without an id') + '; keep one row for each image')
-        try: spacing[id] = spacing_pair(value)[0]
-        except InputError: raise InputError(f'{path} gives {id!r} the spacing {value!r}; it must be a number of mm per pixel above zero') from None
+        if not id or id in spacing:
+            raise InputError(
+                f"{path} has "
+                + (f"more than one row for {id!r}" if id else "a row without an id")
+                + "; keep one row for each image"
+            )
+        try:
+            spacing[id] = spacing_pair(value)[0]
+        except InputError:
+            raise InputError(
+                f"{path} gives {id!r} the spacing {value!r}; it must be a number of mm per pixel above zero"
+            ) from None
     return spacing
 
 # %% ../nbs/13_metrics.ipynb #01ca4b33
 def _pick(given, ids, what):
     "The value of each id; `given` is a dict id -> value, or one value for all."
-    if not isinstance(given, dict): return dict.fromkeys(ids, given)
+    if not isinstance(given, dict):
+        return dict.fromkeys(ids, given)
     missing = [i for i in ids if i not in given]
-    if missing: raise InputError(f'no {what} is given for {missing[0]!r} ({len(missing)} of {len(ids)} predictions without one); add a row for each of them')
+    if missing:
+        raise InputError(
+            f"no {what} is given for {missing[0]!r} ({len(missing)} of {len(ids)} predictions without one);"
+            " add a row for each of them"
+        )
     return given
 
+
 def volume_metrics(
-    prediction,     # (slices, H, W), bool
-    truth,          # the same
-    spacing,        # mm between slices, rows, columns
-)->dict:            # dice, iou, assd_mm, hd95_mm
+    prediction,  # (slices, H, W), bool
+    truth,  # the same
+    spacing,  # mm between slices, rows, columns
+) -> dict:  # dice, iou, assd_mm, hd95_mm
     "Overlap and surface distances of a volume, by the definitions of `mask_metrics`."
-    both, either, total = int((prediction & truth).sum()), int((prediction | truth).sum()), int(prediction.sum()) + int(truth.sum())
-    if not (prediction.any() and truth.any()): distances = (math.dist((0, 0, 0), np.multiply(truth.shape, spacing)) if total else 0.,) * 2
+    both, either, total = (
+        int((prediction & truth).sum()),
+        int((prediction | truth).sum()),
+        int(prediction.sum()) + int(truth.sum()),
+    )
+    if not (prediction.any() and truth.any()):
+        distances = (math.dist((0, 0, 0), np.multiply(truth.shape, spacing)) if total else 0.0,) * 2
     else:
         from monai.metrics import compute_average_surface_distance, compute_hausdorff_distance
+
         box = tuple(slice(max(0, k.min() - 1), k.max() + 2) for k in np.nonzero(prediction | truth))
-        p, t = (torch.from_numpy(np.pad(m[box], 1))[None, None] for m in (prediction, truth)); given = dict(include_background=True, spacing=[float(s) for s in spacing])
+        p, t = (torch.from_numpy(np.pad(m[box], 1))[None, None] for m in (prediction, truth))
+        given = dict(include_background=True, spacing=[float(s) for s in spacing])
         with warnings.catch_warnings():
-            warnings.simplefilter('ignore', FutureWarning)
-            distances = compute_average_surface_distance(p, t, symmetric=True, **given).item(), compute_hausdorff_distance(p, t, percentile=95, **given).item()
-    return dict(dice=2 * both / total if total else 1., iou=both / either if either else 1., assd_mm=distances[0], hd95_mm=distances[1])
+            warnings.simplefilter("ignore", FutureWarning)
+            distances = (
+                compute_average_surface_distance(p, t, symmetric=True, **given).item(),
+                compute_hausdorff_distance(p, t, percentile=95, **given).item(),
+            )
+    return dict(
+        dice=2 * both / total if total else 1.0,
+        iou=both / either if either else 1.0,
+        assd_mm=distances[0],
+        hd95_mm=distances[1],
+    )
+
 
 def _evaluate_volume(slices, truths):
     "The scores of a predicted volume."
     prediction, truth = np.stack([read_mask(s) for s in slices]), [truths[s.stem] for s in slices]
-    if {t.shape for t in truth} != {prediction.shape[1:]}: raise InputError(f'{slices[0].path} has slices of {prediction.shape[1:]} and its true mask of {truth[0].shape} (height, width); predict at the size of the volume')
+    if {t.shape for t in truth} != {prediction.shape[1:]}:
+        raise InputError(
+            f"{slices[0].path} has slices of {prediction.shape[1:]} and its true mask of {truth[0].shape}"
+            " (height, width); predict at the size of the volume"
+        )
     truth = np.stack(truth)
-    return dict(volume_metrics(prediction, truth, volume_spacing(slices[0].path, slices[0].axis)), area_ratio=float(prediction.sum() / truth.sum()) if truth.any() else math.nan, empty=not prediction.any())
+    return dict(
+        volume_metrics(prediction, truth, volume_spacing(slices[0].path, slices[0].axis)),
+        area_ratio=float(prediction.sum() / truth.sum()) if truth.any() else math.nan,
+        empty=not prediction.any(),
+    )
+
 
 def _volumes(paths):
     "Slices of one volume as one entry: id -> path or list of `Slice`, and the id of the first slice of each."
@@ -198,58 +293,106 @@ def _volumes(paths):
     for i, path in paths.items():
         id = path.volume if isinstance(path, Slice) else i
         first.setdefault(id, i)
-        if isinstance(path, Slice): joined.setdefault(id, []).append(path)
-        else: joined[id] = path
+        if isinstance(path, Slice):
+            joined.setdefault(id, []).append(path)
+        else:
+            joined[id] = path
     return joined, first
+
 
 def _evaluate_one(path, truths, spacing):
     "The scores of the prediction in one file, or of a volume, a list of `Slice`."
-    if isinstance(path, list): return _evaluate_volume(path, truths)
+    if isinstance(path, list):
+        return _evaluate_volume(path, truths)
     prediction, truth = read_mask(path), truths[path.stem]
     if prediction.shape != truth.shape:
-        raise InputError(f'{path} is {prediction.shape} and {truths.paths[path.stem]} is {truth.shape} (height, width); predict at the size of the image')
-    return dict(mask_metrics(prediction, truth, spacing), area_ratio=label_statistics(prediction, truth)['area_ratio'], empty=not prediction.any())
+        raise InputError(
+            f"{path} is {prediction.shape} and {truths.paths[path.stem]} is {truth.shape} (height, width);"
+            " predict at the size of the image"
+        )
+    return dict(
+        mask_metrics(prediction, truth, spacing),
+        area_ratio=label_statistics(prediction, truth)["area_ratio"],
+        empty=not prediction.any(),
+    )
 
 # %% ../nbs/13_metrics.ipynb #89f84d30
 def evaluate(
-    pred,           # folder of predicted masks, each named like the true one
-    truth,          # data-set folder with masks/, folder of masks, or a list of such
-    spacing=None,   # mm per pixel: a number, (row, column), or a dict id -> one of these (see `read_spacing`)
-    out=None,       # CSV file for the rows; None writes nothing
-    splits=None,    # dict id -> split (see `read_splits`); None leaves the column out
-    echo=print,     # takes one sentence about what was measured
+    pred,  # folder of predicted masks, each named like the true one
+    truth,  # data-set folder with masks/, folder of masks, or a list of such
+    spacing=None,  # mm per pixel: a number, (row, column), or a dict id -> one of these (see `read_spacing`)
+    out=None,  # CSV file for the rows; None writes nothing
+    splits=None,  # dict id -> split (see `read_splits`); None leaves the column out
+    echo=print,  # takes one sentence about what was measured
     partial=False,  # leave predictions without a true mask out instead of failing
-    axis='axial',   # of the slices of volumes
-)->pd.DataFrame:    # id, [split], dice, iou, assd_px, hd95_px, [assd_mm, hd95_mm], area_ratio, empty
+    axis="axial",  # of the slices of volumes
+) -> pd.DataFrame:  # id, [split], dice, iou, assd_px, hd95_px, [assd_mm, hd95_mm], area_ratio, empty
     "Measure every prediction of a folder. Raises `InputError` naming the file."
     truths, paths = TrueMasks(truth, axis), mask_paths(pred, axis)
     alien = [i for i in paths if i not in truths]
-    if partial and len(alien) < len(paths): paths, alien = {i: p for i, p in paths.items() if i in truths}, []
-    if alien: raise InputError(f'{paths[alien[0]]} has no true mask of the id {alien[0]!r} ({len(alien)} of {len(paths)} predictions without one); remove it, or check the folder of true masks')
-    if spacing is None: spacing = {i: pixel_spacing(p) or pixel_spacing(truths.paths[i]) for i, p in paths.items()}        # of DICOM and volumes
-    spacing, split, missing = _pick(spacing, paths, 'spacing'), splits is not None and _pick(splits, paths, 'split'), len(truths) - len(paths)
+    if partial and len(alien) < len(paths):
+        paths, alien = {i: p for i, p in paths.items() if i in truths}, []
+    if alien:
+        raise InputError(
+            f"{paths[alien[0]]} has no true mask of the id {alien[0]!r} ({len(alien)} of {len(paths)}"
+            " predictions without one); remove it, or check the folder of true masks"
+        )
+    if spacing is None:
+        spacing = {
+            i: pixel_spacing(p) or pixel_spacing(truths.paths[i]) for i, p in paths.items()
+        }  # of DICOM and volumes
+    spacing, split, missing = (
+        _pick(spacing, paths, "spacing"),
+        splits is not None and _pick(splits, paths, "split"),
+        len(truths) - len(paths),
+    )
     paths, first = _volumes(paths)
-    frame = pd.DataFrame([{'id': i, **({'split': split[first[i]]} if split else {}), **_evaluate_one(path, truths, spacing[first[i]])} for i, path in paths.items()])
-    frame.attrs['without_prediction'] = missing
-    echo(f'measured predictions: {len(frame)}, empty ones among them: {int(frame["empty"].sum())}, true masks without a prediction: {missing}')
+    frame = pd.DataFrame(
+        [
+            {
+                "id": i,
+                **({"split": split[first[i]]} if split else {}),
+                **_evaluate_one(path, truths, spacing[first[i]]),
+            }
+            for i, path in paths.items()
+        ]
+    )
+    frame.attrs["without_prediction"] = missing
+    echo(
+        f'measured predictions: {len(frame)}, empty ones among them: {int(frame["empty"].sum())}, true masks'
+        f" without a prediction: {missing}"
+    )
     if out is not None:
-        with replacing(out) as temporary: frame.to_csv(temporary, index=False, float_format='%.6g')    # MONAI's numbers have seven digits
+        with replacing(out) as temporary:
+            frame.to_csv(temporary, index=False, float_format="%.6g")  # MONAI's numbers have seven digits
     return frame
 
 # %% ../nbs/13_metrics.ipynb #a18f03ca
-METRICS = ('dice', 'iou', 'assd_px', 'hd95_px', 'assd_mm', 'hd95_mm', 'area_ratio')
+METRICS = ("dice", "iou", "assd_px", "hd95_px", "assd_mm", "hd95_mm", "area_ratio")
+
 
 def summarise(
-    frame:pd.DataFrame,     # from `evaluate`
-    by:str=None,            # column to group by, such as 'split'
-)->pd.DataFrame:            # index metric or (by, metric); columns n, mean, median, std, min, max, empty
+    frame: pd.DataFrame,  # from `evaluate`
+    by: str = None,  # column to group by, such as 'split'
+) -> pd.DataFrame:  # index metric or (by, metric); columns n, mean, median, std, min, max, empty
     "Summary of the scores. Raises `InputError` for an unknown column or a frame without scores."
-    if by is not None and by not in frame: raise InputError(f'no column {by!r} to group by{nearest(by, frame.columns)}')
+    if by is not None and by not in frame:
+        raise InputError(f"no column {by!r} to group by{nearest(by, frame.columns)}")
     metrics = [m for m in METRICS if m in frame]
-    if not metrics or not len(frame): raise InputError(f'nothing to summarise: {len(frame)} rows with the columns {", ".join(map(str, frame.columns)) or "(none)"}')
+    if not metrics or not len(frame):
+        raise InputError(
+            f"nothing to summarise: {len(frame)} rows with the columns"
+            f' {", ".join(map(str, frame.columns)) or "(none)"}'
+        )
     rows = []
     for key, group in [(None, frame)] if by is None else frame.groupby(by):
         for m in metrics:
-            values = group[m].agg(['count', 'mean', 'median', 'std', 'min', 'max']).rename({'count': 'n'})
-            rows.append({**({} if by is None else {by: key}), 'metric': m, **values, 'empty': group['empty'].sum()})
-    return pd.DataFrame(rows).astype({'n': int, 'empty': int}).set_index('metric' if by is None else [by, 'metric'])
+            values = group[m].agg(["count", "mean", "median", "std", "min", "max"]).rename({"count": "n"})
+            rows.append(
+                {**({} if by is None else {by: key}), "metric": m, **values, "empty": group["empty"].sum()}
+            )
+    return (
+        pd.DataFrame(rows)
+        .astype({"n": int, "empty": int})
+        .set_index("metric" if by is None else [by, "metric"])
+    )

@@ -12,141 +12,205 @@ from torch import nn
 
 # %% ../nbs/04_networks.ipynb #a1bdf3d6
 def convolution(
-    inputs:int,         # channels in
-    outputs:int,        # channels out
-    kernel:int=3,
-    stride:int=1,
-)->nn.Sequential:
+    inputs: int,  # channels in
+    outputs: int,  # channels out
+    kernel: int = 3,
+    stride: int = 1,
+) -> nn.Sequential:
     "Convolution, instance normalisation, ReLU."
-    return nn.Sequential(nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2), nn.InstanceNorm2d(outputs, affine=True), nn.ReLU(inplace=True))
+    return nn.Sequential(
+        nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2),
+        nn.InstanceNorm2d(outputs, affine=True),
+        nn.ReLU(inplace=True),
+    )
+
 
 class ResidualBlock(nn.Module):
     "Two convolutions beside an identity; the first one may be dilated."
-    def __init__(self, channels:int, dilation:int=1):
+
+    def __init__(self, channels: int, dilation: int = 1):
         super().__init__()
         self.body = nn.Sequential(
-            nn.Conv2d(channels, channels, 3, 1, dilation, dilation=dilation), nn.InstanceNorm2d(channels, affine=True), nn.ReLU(inplace=True),
-            nn.Conv2d(channels, channels, 3, 1, 1), nn.InstanceNorm2d(channels, affine=True))
-    def forward(self, x): return x + self.body(x)
+            nn.Conv2d(channels, channels, 3, 1, dilation, dilation=dilation),
+            nn.InstanceNorm2d(channels, affine=True),
+            nn.ReLU(inplace=True),
+            nn.Conv2d(channels, channels, 3, 1, 1),
+            nn.InstanceNorm2d(channels, affine=True),
+        )
+
+    def forward(self, x):
+        return x + self.body(x)
+
 
 class Upsample(nn.Module):
     "Double the resolution by a transposed convolution; its kernel of 4 is a multiple of the stride, so it leaves no checkerboard. On CPUs a third of the time of interpolation and convolution."
-    def __init__(self, inputs:int, outputs:int):
+
+    def __init__(self, inputs: int, outputs: int):
         super().__init__()
-        self.body = nn.Sequential(nn.ConvTranspose2d(inputs, outputs, 4, 2, 1), nn.InstanceNorm2d(outputs, affine=True), nn.ReLU(inplace=True))
-    def forward(self, x): return self.body(x)
+        self.body = nn.Sequential(
+            nn.ConvTranspose2d(inputs, outputs, 4, 2, 1),
+            nn.InstanceNorm2d(outputs, affine=True),
+            nn.ReLU(inplace=True),
+        )
+
+    def forward(self, x):
+        return self.body(x)
+
 
 def initialise(
-    network:nn.Module,
-)->nn.Module:           # the same network
+    network: nn.Module,
+) -> nn.Module:  # the same network
     "Normal weights with a deviation of 0.02 and zero biases, as is usual for CycleGANs."
     for m in network.modules():
-        if isinstance(m, (nn.Conv2d, nn.ConvTranspose2d)): nn.init.normal_(m.weight, 0, .02); nn.init.zeros_(m.bias)
+        if isinstance(m, (nn.Conv2d, nn.ConvTranspose2d)):
+            nn.init.normal_(m.weight, 0, 0.02)
+            nn.init.zeros_(m.bias)
     return network
 
 # %% ../nbs/04_networks.ipynb #2ca4c3fb
-GAIN = 5.       # of the last convolution, about (7 / 3)²
+GAIN = 5.0  # of the last convolution, about (7 / 3)²
+
 
 class Generator(nn.Module):
     "A residual translator from `inputs` to `outputs` channels at the same resolution."
-    def __init__(self,
-        inputs:int,                         # channels in
-        outputs:int,                        # channels out
-        channels:int=16,                    # of the first layer; doubled by each halving
-        depth:int=2,                        # how often the resolution is halved
-        dilations=(1, 1, 1, 1),             # of each residual block
+
+    def __init__(
+        self,
+        inputs: int,  # channels in
+        outputs: int,  # channels out
+        channels: int = 16,  # of the first layer; doubled by each halving
+        depth: int = 2,  # how often the resolution is halved
+        dilations=(1, 1, 1, 1),  # of each residual block
     ):
         super().__init__()
-        widths = [channels * 2 ** d for d in range(depth + 1)]
+        widths = [channels * 2**d for d in range(depth + 1)]
         self.bottleneck_channels = widths[-1]
         self.encoder = nn.Sequential(
-            convolution(inputs, channels, 5), *[convolution(i, o, 3, 2) for i, o in zip(widths, widths[1:])],
-            *[ResidualBlock(self.bottleneck_channels, d) for d in dilations])
+            convolution(inputs, channels, 5),
+            *[convolution(i, o, 3, 2) for i, o in zip(widths, widths[1:])],
+            *[ResidualBlock(self.bottleneck_channels, d) for d in dilations],
+        )
         self.ups = nn.ModuleList([Upsample(o, i) for i, o in reversed(list(zip(widths, widths[1:])))])
         self.head = nn.Conv2d(channels, outputs, 3, 1, 1)
         initialise(self)
 
-    def decode(self, h, gates=None):    # `gates` (N, C, 1, 1) after the first upsampling are for notebook 06
-        for up in self.ups: h, gates = up(h) if gates is None else up(h) * gates, None
+    def decode(self, h, gates=None):  # `gates` (N, C, 1, 1) after the first upsampling are for notebook 06
+        for up in self.ups:
+            h, gates = up(h) if gates is None else up(h) * gates, None
         return GAIN * self.head(h)
+
 
 class MaskGenerator(Generator):
     "E: image (N, C, H, W) in [-1, 1] -> mask (N, 1, H, W) in [0, 1]."
-    def __init__(self, image_channels:int, canvas=None, **shape):
+
+    def __init__(self, image_channels: int, canvas=None, **shape):
         super().__init__(image_channels, 1, **shape)
         # log-odds of where masks lie, if E shall know its canvas (height, width); filled by the GAN of notebook 08
-        self.register_buffer('location', torch.zeros(1, 1, *canvas) if canvas else None)
-    def squash(self, h): return torch.sigmoid(h.float() if self.location is None else h.float() + self.location)
-    def forward(self, x, feedback=None):    # `feedback` is for the calibrated generator of notebook 06
+        self.register_buffer("location", torch.zeros(1, 1, *canvas) if canvas else None)
+
+    def squash(self, h):
+        return torch.sigmoid(h.float() if self.location is None else h.float() + self.location)
+
+    def forward(self, x, feedback=None):  # `feedback` is for the calibrated generator of notebook 06
         return self.squash(self.decode(self.encoder(x)))
 
 # %% ../nbs/04_networks.ipynb #efe180a8
 class ImageGenerator(Generator):
     "G: mask (N, 1, H, W) in [0, 1] and noise (N, K, H, W) -> image (N, C, H, W) in [-1, 1]."
-    def __init__(self, image_channels:int, noise_channels:int=1, **shape):
+
+    def __init__(self, image_channels: int, noise_channels: int = 1, **shape):
         super().__init__(1 + noise_channels, image_channels, **shape)
         self.noise_channels = noise_channels
-    def forward(self, z, noise): return torch.tanh(self.decode(self.encoder(torch.cat([z * 2 - 1, noise], 1))).float())
+
+    def forward(self, z, noise):
+        return torch.tanh(self.decode(self.encoder(torch.cat([z * 2 - 1, noise], 1))).float())
 
 # %% ../nbs/04_networks.ipynb #bc1d7f9e
 class PatchDiscriminator(nn.Module):
     "D_x or D_z: (N, C, H, W) -> scores (N, 1, h, w); 1 is real, 0 is generated."
-    def __init__(self, inputs:int, channels:int=32, layers:int=3, scale:int=1):
+
+    def __init__(self, inputs: int, channels: int = 32, layers: int = 3, scale: int = 1):
         super().__init__()
         self.scale = scale
-        body = [nn.Conv2d(inputs, channels, 4, 2, 1), nn.LeakyReLU(.2)]
+        body = [nn.Conv2d(inputs, channels, 4, 2, 1), nn.LeakyReLU(0.2)]
         for k in range(1, layers):
-            body += [nn.Conv2d(channels * 2 ** (k - 1), channels * 2 ** k, 4, 2, 1), nn.InstanceNorm2d(channels * 2 ** k, affine=True), nn.LeakyReLU(.2)]
+            body += [
+                nn.Conv2d(channels * 2 ** (k - 1), channels * 2**k, 4, 2, 1),
+                nn.InstanceNorm2d(channels * 2**k, affine=True),
+                nn.LeakyReLU(0.2),
+            ]
         self.feature_channels = channels * 2 ** (layers - 1)
         self.body, self.head = nn.Sequential(*body), nn.Conv2d(self.feature_channels, 1, 3, 1, 1)
         initialise(self)
-    def features(self, x): return self.body(F.avg_pool2d(x, self.scale) if self.scale > 1 else x)
-    def forward(self, x): return self.head(self.features(x)).float()
+
+    def features(self, x):
+        return self.body(F.avg_pool2d(x, self.scale) if self.scale > 1 else x)
+
+    def forward(self, x):
+        return self.head(self.features(x)).float()
 
 # %% ../nbs/04_networks.ipynb #8692244d
 def squared_error(
-    scores:torch.Tensor,    # any shape
-    target:float,           # 1 for real, 0 for generated
-)->torch.Tensor:            # scalar
+    scores: torch.Tensor,  # any shape
+    target: float,  # 1 for real, 0 for generated
+) -> torch.Tensor:  # scalar
     "Mean squared distance of scores to a target: the least-squares GAN loss."
     return ((scores - target) ** 2).mean()
 
+
 def discriminator_loss(
-    discriminator:nn.Module,
-    real:torch.Tensor,      # (N, ...)
-    fake:torch.Tensor,      # (N, ...), detached
-)->torch.Tensor:            # scalar
+    discriminator: nn.Module,
+    real: torch.Tensor,  # (N, ...)
+    fake: torch.Tensor,  # (N, ...), detached
+) -> torch.Tensor:  # scalar
     "Half the squared errors of real (1) and generated (0), in one pass: every layer treats samples one by one."
     scores = discriminator(torch.cat([real, fake]))
-    return (squared_error(scores[:len(real)], 1) + squared_error(scores[len(real):], 0)) / 2
+    return (squared_error(scores[: len(real)], 1) + squared_error(scores[len(real) :], 0)) / 2
 
 # %% ../nbs/04_networks.ipynb #cd8a588f
 class ImagePool:
     "A buffer of generated samples; half of the time a sample comes from it, once it is full."
-    def __init__(self, size:int):
+
+    def __init__(self, size: int):
         self.size, self.samples = size, []
 
     def __call__(self, new, generator):
         "(N, C, H, W) new samples -> (N, C, H, W), some of them older."
-        if not self.size: return new
+        if not self.size:
+            return new
         out = []
         for sample in new:
             if len(self.samples) < self.size:
-                self.samples.append(sample.clone()); out.append(sample); continue
-            swap, place = torch.rand(1, generator=generator).item() < .5, int(torch.randint(self.size, (1,), generator=generator))
+                self.samples.append(sample.clone())
+                out.append(sample)
+                continue
+            swap, place = torch.rand(1, generator=generator).item() < 0.5, int(
+                torch.randint(self.size, (1,), generator=generator)
+            )
             out.append(self.samples[place] if swap else sample)
-            if swap: self.samples[place] = sample.clone()
+            if swap:
+                self.samples[place] = sample.clone()
         return torch.stack(out)
 
-    def state_dict(self): return {'samples': torch.stack(self.samples)} if self.samples else {}
-    def load_state_dict(self, state): self.samples = list(state['samples']) if state else []
+    def state_dict(self):
+        return {"samples": torch.stack(self.samples)} if self.samples else {}
+
+    def load_state_dict(self, state):
+        self.samples = list(state["samples"]) if state else []
 
 # %% ../nbs/04_networks.ipynb #9eac02d6
 def segmentation_network(
-    image_channels:int,
-    channels:int=16,        # of the first layer; 8 times as many at the bottom
-)->nn.Module:               # (N, C, H, W) in [-1, 1] -> logits (N, 1, H, W)
+    image_channels: int,
+    channels: int = 16,  # of the first layer; 8 times as many at the bottom
+) -> nn.Module:  # (N, C, H, W) in [-1, 1] -> logits (N, 1, H, W)
     "C, the final segmentation network."
     from monai.networks.nets import BasicUNet
+
     c = channels
-    return BasicUNet(2, image_channels, 1, features=(c, c, 2 * c, 4 * c, 8 * c, c), act=('LeakyReLU', {'negative_slope': .1, 'inplace': True}))
+    return BasicUNet(
+        2,
+        image_channels,
+        1,
+        features=(c, c, 2 * c, 4 * c, 8 * c, c),
+        act=("LeakyReLU", {"negative_slope": 0.1, "inplace": True}),
+    )

@@ -13,139 +13,304 @@ from pathlib import Path
 import numpy as np, yaml
 from .auxiliary_masks import EllipseRanges, make_auxiliary
 from .config import Config, InputError, check_value, make_config, nearest
-from .data import apply_window, choose_canvas, generator_for, image_paths, place, read_image, replacing, to_canvas
+from aeseg.data import (
+    apply_window,
+    choose_canvas,
+    generator_for,
+    image_paths,
+    place,
+    read_image,
+    replacing,
+    to_canvas,
+)
 from .formats import Slice, pixel_spacing
 
 # %% ../nbs/24_new.ipynb #9fb7c8dc
-LOOKED_AT = 48      # images
+LOOKED_AT = 48  # images
 SOFT_TISSUE = [-150, 250]
 
+
 def look(
-    images,         # data-set folder or folder of images
-    axis='axial',   # of the slices of volumes
-)->dict:            # paths, arrays (of some), facts (text), width (median), window, spacing (mm per pixel or None)
+    images,  # data-set folder or folder of images
+    axis="axial",  # of the slices of volumes
+) -> dict:  # paths, arrays (of some), facts (text), width (median), window, spacing (mm per pixel or None)
     "What a folder of images is like. Raises `InputError`."
-    paths = image_paths(images, axis); keys = list(paths)
-    some = [paths[keys[int(k)]] for k in np.unique(np.linspace(0, len(keys) - 1, min(LOOKED_AT, len(keys))).round())]
+    paths = image_paths(images, axis)
+    keys = list(paths)
+    some = [
+        paths[keys[int(k)]]
+        for k in np.unique(np.linspace(0, len(keys) - 1, min(LOOKED_AT, len(keys))).round())
+    ]
     arrays = [read_image(p) for p in some]
     low, channels = min(float(a.min()) for a in arrays), Counter(1 if a.ndim == 2 else 3 for a in arrays)
-    if len(channels) > 1: raise InputError(f'{images} mixes gray and colour images; convert them to one kind')
+    if len(channels) > 1:
+        raise InputError(f"{images} mixes gray and colour images; convert them to one kind")
     volumes, shapes = {s.path for s in paths.values() if isinstance(s, Slice)}, [a.shape[:2] for a in arrays]
-    kinds = ', '.join(sorted({p.suffix.lower()[1:] or 'DICOM' for p in paths.values()}))
+    kinds = ", ".join(sorted({p.suffix.lower()[1:] or "DICOM" for p in paths.values()}))
     middle = np.median(shapes, 0).astype(int)
-    facts = f'{len(paths):,} images ({kinds})' + (f', slices of {len(volumes)} volumes' if volumes else '') + f', about {middle[1]} x {middle[0]} px, {channels.most_common(1)[0][0]} channel(s), values {low:g} to {max(float(a.max()) for a in arrays):g}'
-    return dict(paths=paths, arrays=arrays, facts=facts, shape=tuple(int(v) for v in middle), shapes=shapes, window=SOFT_TISSUE if low < -500 else [], spacing=pixel_spacing(some[len(some) // 2]))
+    facts = (
+        f"{len(paths):,} images ({kinds})"
+        + (f", slices of {len(volumes)} volumes" if volumes else "")
+        + f", about {middle[1]} x {middle[0]} px, {channels.most_common(1)[0][0]} channel(s), values {low:g}"
+        f" to {max(float(a.max()) for a in arrays):g}"
+    )
+    return dict(
+        paths=paths,
+        arrays=arrays,
+        facts=facts,
+        shape=tuple(int(v) for v in middle),
+        shapes=shapes,
+        window=SOFT_TISSUE if low < -500 else [],
+        spacing=pixel_spacing(some[len(some) // 2]),
+    )
 
 # %% ../nbs/24_new.ipynb #738d453f
-WIDE = dict(semi_major=[.08, .35], axis_ratio=[.6, 1.], center_x=[.3, .7], center_y=[.3, .7], angle=[0., 180.])    # what is drawn where nothing is known
-WORDS = dict(radius='semi_major', diameter='semi_major', ratio='axis_ratio', x='center_x', y='center_y', angle='angle')
-_CLAUSE = re.compile(r'^\s*([a-z]+)\s+(-?[\d.]+)\s*(?:-|to)\s*(-?[\d.]+)\s*(px|mm|%|degrees)?\s*$')
+WIDE = dict(
+    semi_major=[0.08, 0.35],
+    axis_ratio=[0.6, 1.0],
+    center_x=[0.3, 0.7],
+    center_y=[0.3, 0.7],
+    angle=[0.0, 180.0],
+)  # what is drawn where nothing is known
+WORDS = dict(
+    radius="semi_major", diameter="semi_major", ratio="axis_ratio", x="center_x", y="center_y", angle="angle"
+)
+_CLAUSE = re.compile(r"^\s*([a-z]+)\s+(-?[\d.]+)\s*(?:-|to)\s*(-?[\d.]+)\s*(px|mm|%|degrees)?\s*$")
+
 
 def parse_hint(
-    hint:str,           # such as 'radius 40-90 px, ratio 0.7-1, x 40-60 %'
-    shape,              # (height, width) of a usual image
-    canvas,             # (height, width)
-    spacing=None,       # (row, column) in mm, for lengths in mm
-)->dict:                # some fields of `EllipseRanges` -> [low, high]
+    hint: str,  # such as 'radius 40-90 px, ratio 0.7-1, x 40-60 %'
+    shape,  # (height, width) of a usual image
+    canvas,  # (height, width)
+    spacing=None,  # (row, column) in mm, for lengths in mm
+) -> dict:  # some fields of `EllipseRanges` -> [low, high]
     "The ranges that a hint means. Raises `InputError`."
     found = {}
-    for clause in filter(str.strip, hint.lower().split(',')):
+    for clause in filter(str.strip, hint.lower().split(",")):
         m = _CLAUSE.match(clause)
-        if not m or m[1] not in WORDS: raise InputError(f'the hint {clause.strip()!r} is not understood' + (nearest(m[1], WORDS) if m else '') + '; write such as "radius 40-90 px, ratio 0.7-1, angle 0-30 degrees"')
+        if not m or m[1] not in WORDS:
+            raise InputError(
+                f"the hint {clause.strip()!r} is not understood"
+                + (nearest(m[1], WORDS) if m else "")
+                + '; write such as "radius 40-90 px, ratio 0.7-1, angle 0-30 degrees"'
+            )
         key = WORDS[m[1]]
-        try: values = sorted(float(v) for v in (m[2], m[3]))
-        except ValueError: raise InputError(f'the hint {clause.strip()!r} has no two numbers; write such as "radius 40-90 px"') from None
-        unit = dict(semi_major=_length(m[4], shape, canvas, spacing, clause) / (2 if m[1] == 'diameter' else 1), center_x=.01, center_y=.01).get(key, 1.) if key != 'semi_major' or m[4] else None
-        if unit is None: raise InputError(f'the hint {clause.strip()!r} has no unit; write px, mm or %')
-        found[key] = [round(v * unit, 4) for v in values]; check_value(f'ellipse_{key}', found[key])
+        try:
+            values = sorted(float(v) for v in (m[2], m[3]))
+        except ValueError:
+            raise InputError(
+                f'the hint {clause.strip()!r} has no two numbers; write such as "radius 40-90 px"'
+            ) from None
+        unit = (
+            dict(
+                semi_major=_length(m[4], shape, canvas, spacing, clause) / (2 if m[1] == "diameter" else 1),
+                center_x=0.01,
+                center_y=0.01,
+            ).get(key, 1.0)
+            if key != "semi_major" or m[4]
+            else None
+        )
+        if unit is None:
+            raise InputError(f"the hint {clause.strip()!r} has no unit; write px, mm or %")
+        found[key] = [round(v * unit, 4) for v in values]
+        check_value(f"ellipse_{key}", found[key])
     return found
+
 
 def _length(unit, shape, canvas, spacing, clause):
     "Fractions of the canvas's width in one px, mm or % of the image's."
     across = place(shape, canvas).inner_width / canvas[1]
-    if unit == 'mm' and spacing is None: raise InputError(f'the hint {clause.strip()!r} is in mm, but the images do not tell their spacing; give px')
-    return across / shape[1] * {'px': 1, 'mm': 1 / spacing[1] if spacing else 1, '%': shape[1] / 100}.get(unit, 1)
+    if unit == "mm" and spacing is None:
+        raise InputError(
+            f"the hint {clause.strip()!r} is in mm, but the images do not tell their spacing; give px"
+        )
+    return (
+        across
+        / shape[1]
+        * {"px": 1, "mm": 1 / spacing[1] if spacing else 1, "%": shape[1] / 100}.get(unit, 1)
+    )
 
 # %% ../nbs/24_new.ipynb #518087e6
-RUN_KEYS = ('images', 'aux_masks', 'out', 'truth', 'spacing', 'ids')    # of a task file, beside the fields of `Config`
+RUN_KEYS = (
+    "images",
+    "aux_masks",
+    "out",
+    "truth",
+    "spacing",
+    "ids",
+)  # of a task file, beside the fields of `Config`
+
 
 def read_task(
-    path,           # YAML file of `new`
-)->tuple:           # fields of `Config`, arguments of `fit`
+    path,  # YAML file of `new`
+) -> tuple:  # fields of `Config`, arguments of `fit`
     "Read a task file. Raises `InputError` naming the file."
     path = Path(path)
-    try: values = yaml.safe_load(path.read_text())
-    except OSError as e: raise InputError(f'{path} cannot be read ({e.strerror}); give the YAML file that aeseg new wrote') from None
-    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as e: raise InputError(f'{path} is not YAML ({type(e).__name__}); write one "key: value" a line') from None
-    if not isinstance(values, dict): raise InputError(f'{path} must hold one "key: value" a line')
+    try:
+        values = yaml.safe_load(path.read_text())
+    except OSError as e:
+        raise InputError(
+            f"{path} cannot be read ({e.strerror}); give the YAML file that aeseg new wrote"
+        ) from None
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as e:
+        raise InputError(f'{path} is not YAML ({type(e).__name__}); write one "key: value" a line') from None
+    if not isinstance(values, dict):
+        raise InputError(f'{path} must hold one "key: value" a line')
     given = {k: values.pop(k) for k in RUN_KEYS if values.get(k) is not None}
     for key, value in given.items():
         texts = value if isinstance(value, list) else [value]
-        if not texts or not all(isinstance(t, str) or key == 'spacing' and type(t) in (int, float) for t in texts) or isinstance(value, list) and key in ('out', 'truth', 'spacing'): raise InputError(f'{path}: {key}={value!r} must be a path' + (' or a list of paths' if key in ('images', 'aux_masks') else ''))
-        if key in ('images', 'aux_masks'): given[key] = [str(path.parent/t) for t in texts]
-        elif key == 'out' or key == 'truth' and value not in ('auto', 'none'): given[key] = str(path.parent/value)
-    try: make_config(**{str(k): v for k, v in values.items()})
-    except InputError as e: raise InputError(f'{path}: {e}') from None
+        if (
+            not texts
+            or not all(isinstance(t, str) or key == "spacing" and type(t) in (int, float) for t in texts)
+            or isinstance(value, list)
+            and key in ("out", "truth", "spacing")
+        ):
+            raise InputError(
+                f"{path}: {key}={value!r} must be a path"
+                + (" or a list of paths" if key in ("images", "aux_masks") else "")
+            )
+        if key in ("images", "aux_masks"):
+            given[key] = [str(path.parent / t) for t in texts]
+        elif key == "out" or key == "truth" and value not in ("auto", "none"):
+            given[key] = str(path.parent / value)
+    try:
+        make_config(**{str(k): v for k, v in values.items()})
+    except InputError as e:
+        raise InputError(f"{path}: {e}") from None
     return values, given
 
 # %% ../nbs/24_new.ipynb #0265461f
 def task_text(
-    name:str,
-    seen:dict,          # of `look`
-    run:dict,           # images, out and, with auxiliary masks, aux_masks
-    values:dict,        # fields of `Config` that are written
-    canvas,             # (height, width)
-)->str:                 # YAML
+    name: str,
+    seen: dict,  # of `look`
+    run: dict,  # images, out and, with auxiliary masks, aux_masks
+    values: dict,  # fields of `Config` that are written
+    canvas,  # (height, width)
+) -> str:  # YAML
     "A commented task file."
-    line = lambda key, value, comment: f'{key + ": " + yaml.safe_dump(value, default_flow_style=True).replace("...", "").strip():<44}# {comment}'
-    why = dict(preset='smoke (seconds, learns nothing), cpu (minutes) or gpu', task='an organ without a prior of its own', variant='plus: also registers labels to the edges of the images', shape='ellipse: drawn; masks: those of aux_masks; statistical: a shape model of them',
-               size=f'long side of the canvas in pixels; the canvas is {canvas[1]} x {canvas[0]} px', window='values that become black and white; []: percentiles of each image', axis='how volumes are cut', flips='left_right only where a mirrored image could be real',
-               ellipse_semi_major="least and largest longer semi-axis, fraction of the canvas's width", ellipse_axis_ratio='shorter axis divided by the longer one', ellipse_center_x="centre, fraction of the canvas's width", ellipse_center_y='and of its height', ellipse_angle='of the long axis against the x axis, degrees, clockwise')
-    about = dict(images='folder of images, from the folder of this file', aux_masks='masks of another data set, of other patients', out='run folder')
-    return '\n'.join([f'# {name}: written by aeseg new. Change what is wrong, then:  aeseg fit {name}.yaml', f'# {seen["facts"]}', *(line(k, v, about[k]) for k, v in run.items()), *(line(k, v, why[k]) for k, v in values.items())]) + '\n'
+    line = lambda key, value, comment: (
+        f'{key + ": " + yaml.safe_dump(value, default_flow_style=True).replace("...", "").strip():<44}#'
+        f" {comment}"
+    )
+    why = dict(
+        preset="smoke (seconds, learns nothing), cpu (minutes) or gpu",
+        task="an organ without a prior of its own",
+        variant="plus: also registers labels to the edges of the images",
+        shape="ellipse: drawn; masks: those of aux_masks; statistical: a shape model of them",
+        size=f"long side of the canvas in pixels; the canvas is {canvas[1]} x {canvas[0]} px",
+        window="values that become black and white; []: percentiles of each image",
+        axis="how volumes are cut",
+        flips="left_right only where a mirrored image could be real",
+        ellipse_semi_major="least and largest longer semi-axis, fraction of the canvas's width",
+        ellipse_axis_ratio="shorter axis divided by the longer one",
+        ellipse_center_x="centre, fraction of the canvas's width",
+        ellipse_center_y="and of its height",
+        ellipse_angle="of the long axis against the x axis, degrees, clockwise",
+    )
+    about = dict(
+        images="folder of images, from the folder of this file",
+        aux_masks="masks of another data set, of other patients",
+        out="run folder",
+    )
+    return (
+        "\n".join(
+            [
+                f"# {name}: written by aeseg new. Change what is wrong, then:  aeseg fit {name}.yaml",
+                f'# {seen["facts"]}',
+                *(line(k, v, about[k]) for k, v in run.items()),
+                *(line(k, v, why[k]) for k, v in values.items()),
+            ]
+        )
+        + "\n"
+    )
+
 
 def contact_sheet(
-    path,               # PNG
-    seen:dict,          # of `look`
-    config:Config,
+    path,  # PNG
+    seen: dict,  # of `look`
+    config: Config,
     canvas,
-    auxiliary=None,     # folder of masks, or None
+    auxiliary=None,  # folder of masks, or None
 ):
     "Some images as the networks will see them, and below them shapes that are drawn for them."
     from matplotlib.figure import Figure
-    chosen = [seen['arrays'][int(k)] for k in np.linspace(0, len(seen['arrays']) - 1, min(8, len(seen['arrays']))).round()]
+
+    chosen = [
+        seen["arrays"][int(k)]
+        for k in np.linspace(0, len(seen["arrays"]) - 1, min(8, len(seen["arrays"]))).round()
+    ]
     images = [to_canvas(apply_window(a, config.window), place(a.shape[:2], canvas), canvas) for a in chosen]
-    masks = make_auxiliary(config, canvas, auxiliary or ()).sample(len(images), generator_for(config.seed, 'examples', 0))[:, 0].numpy()
-    figure = Figure((1.4 * len(images), 2.9 * canvas[0] / canvas[1] + .6), dpi=100); axes = figure.subplots(2, len(images), squeeze=False, gridspec_kw=dict(left=.01, right=.99, bottom=.02, top=.87, wspace=.04, hspace=.04))
+    masks = (
+        make_auxiliary(config, canvas, auxiliary or ())
+        .sample(len(images), generator_for(config.seed, "examples", 0))[:, 0]
+        .numpy()
+    )
+    figure = Figure((1.4 * len(images), 2.9 * canvas[0] / canvas[1] + 0.6), dpi=100)
+    axes = figure.subplots(
+        2,
+        len(images),
+        squeeze=False,
+        gridspec_kw=dict(left=0.01, right=0.99, bottom=0.02, top=0.87, wspace=0.04, hspace=0.04),
+    )
     for k, (image, mask) in enumerate(zip(images, masks)):
-        axes[0, k].imshow(image, cmap='gray', vmin=0, vmax=255); axes[1, k].imshow(image, cmap='gray', vmin=0, vmax=255, alpha=.35); axes[1, k].contour(mask, [.5], colors='tab:orange', linewidths=1)
-    for a in axes.flat: a.axis('off')
-    figure.suptitle('images on the canvas; shapes drawn for them, which belong to no image', fontsize=9)
-    with replacing(path) as temporary: figure.savefig(temporary)
+        axes[0, k].imshow(image, cmap="gray", vmin=0, vmax=255)
+        axes[1, k].imshow(image, cmap="gray", vmin=0, vmax=255, alpha=0.35)
+        axes[1, k].contour(mask, [0.5], colors="tab:orange", linewidths=1)
+    for a in axes.flat:
+        a.axis("off")
+    figure.suptitle("images on the canvas; shapes drawn for them, which belong to no image", fontsize=9)
+    with replacing(path) as temporary:
+        figure.savefig(temporary)
 
 # %% ../nbs/24_new.ipynb #57356551
 def new(
-    name,               # of the task; name.yaml and name.png are written
-    images,             # data-set folder or folder of images
-    shape:str='ellipse',
-    aux_masks=(),       # folders of masks of another data set; then shape is 'masks' or 'statistical'
-    hint:str='',        # see `parse_hint`
-    axis:str='axial',   # of the slices of volumes
-    overwrite:bool=False,
-)->Path:                # the YAML file
+    name,  # of the task; name.yaml and name.png are written
+    images,  # data-set folder or folder of images
+    shape: str = "ellipse",
+    aux_masks=(),  # folders of masks of another data set; then shape is 'masks' or 'statistical'
+    hint: str = "",  # see `parse_hint`
+    axis: str = "axial",  # of the slices of volumes
+    overwrite: bool = False,
+) -> Path:  # the YAML file
     "Look at images and write a task file and a contact sheet. Raises `InputError`."
-    path = Path(name).with_suffix('.yaml'); name = path.stem
+    path = Path(name).with_suffix(".yaml")
+    name = path.stem
     aux_masks = [aux_masks] if isinstance(aux_masks, (str, Path)) else list(aux_masks or ())
-    if path.exists() and not overwrite: raise InputError(f'{path} is there already; choose another name, or give --overwrite')
-    if aux_masks and shape == 'ellipse': shape = 'masks'
-    if hint and shape != 'ellipse': raise InputError('a hint is about ellipses, and --aux-masks brings shapes of its own; leave one of them out')
-    seen = look(images, axis); size = 128; canvas = choose_canvas(seen['shapes'], size)
-    ranges = {**WIDE, **parse_hint(hint, seen['shape'], canvas, seen['spacing'])} if shape == 'ellipse' else {}
-    if ranges and ranges['semi_major'][0] * canvas[1] < 5: size, canvas = 256, choose_canvas(seen['shapes'], 256)      # a small organ needs a finer canvas
-    volumes = any(isinstance(s, Slice) for s in seen['paths'].values())
-    values = dict(preset='cpu', task='other', shape=shape, variant='full', size=size, window=seen['window'], flips='none', **(dict(axis=axis) if volumes else {}), **{f'ellipse_{k}': ranges[k] for k in EllipseRanges._fields if ranges})
+    if path.exists() and not overwrite:
+        raise InputError(f"{path} is there already; choose another name, or give --overwrite")
+    if aux_masks and shape == "ellipse":
+        shape = "masks"
+    if hint and shape != "ellipse":
+        raise InputError(
+            "a hint is about ellipses, and --aux-masks brings shapes of its own; leave one of them out"
+        )
+    seen = look(images, axis)
+    size = 128
+    canvas = choose_canvas(seen["shapes"], size)
+    ranges = (
+        {**WIDE, **parse_hint(hint, seen["shape"], canvas, seen["spacing"])} if shape == "ellipse" else {}
+    )
+    if ranges and ranges["semi_major"][0] * canvas[1] < 5:
+        size, canvas = 256, choose_canvas(seen["shapes"], 256)  # a small organ needs a finer canvas
+    volumes = any(isinstance(s, Slice) for s in seen["paths"].values())
+    values = dict(
+        preset="cpu",
+        task="other",
+        shape=shape,
+        variant="full",
+        size=size,
+        window=seen["window"],
+        flips="none",
+        **(dict(axis=axis) if volumes else {}),
+        **{f"ellipse_{k}": ranges[k] for k in EllipseRanges._fields if ranges},
+    )
     relative = lambda p: Path(os.path.relpath(p, path.absolute().parent)).as_posix()
-    run = dict(images=relative(images), **(dict(aux_masks=[relative(a) for a in aux_masks]) if aux_masks else {}), out=f'runs/{name}')
-    contact_sheet(path.with_suffix('.png'), seen, make_config(**values), canvas, aux_masks)
-    with replacing(path) as temporary: temporary.write_text(task_text(name, seen, run, values, canvas))
+    run = dict(
+        images=relative(images),
+        **(dict(aux_masks=[relative(a) for a in aux_masks]) if aux_masks else {}),
+        out=f"runs/{name}",
+    )
+    contact_sheet(path.with_suffix(".png"), seen, make_config(**values), canvas, aux_masks)
+    with replacing(path) as temporary:
+        temporary.write_text(task_text(name, seen, run, values, canvas))
     return path

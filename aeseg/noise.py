@@ -14,38 +14,51 @@ from .data import probability
 
 # %% ../nbs/19_noise.ipynb #09f6232a
 def signed_distance(
-    mask:np.ndarray,    # (H, W) bool
-)->np.ndarray:          # (H, W) float, pixels; at least 0.5 inside, at most -0.5 outside
+    mask: np.ndarray,  # (H, W) bool
+) -> np.ndarray:  # (H, W) float, pixels; at least 0.5 inside, at most -0.5 outside
     "Distance to the boundary of a mask."
     around = np.pad(mask, 1)
-    return np.where(around, distance_transform_edt(around) - .5, .5 - distance_transform_edt(~around))[1:-1, 1:-1]
+    return np.where(around, distance_transform_edt(around) - 0.5, 0.5 - distance_transform_edt(~around))[
+        1:-1, 1:-1
+    ]
+
 
 def organ_size(
-    mask:np.ndarray,    # (H, W) bool, not empty
-)->float:               # pixels
+    mask: np.ndarray,  # (H, W) bool, not empty
+) -> float:  # pixels
     "Twice the area by the perimeter: the radius of a disc."
     from skimage.measure import perimeter_crofton
+
     return 2 * mask.sum() / perimeter_crofton(np.pad(mask, 1), directions=4)
 
 # %% ../nbs/19_noise.ipynb #250a1877
-SMOOTHNESS = .5     # correlation length of a warp, in organ sizes
+SMOOTHNESS = 0.5  # correlation length of a warp, in organ sizes
 
-def dilate(mask, distance, size, strength, rng): return distance > -strength * size
 
-def erode(mask, distance, size, strength, rng): return distance > min(strength * size, distance.max() - .5)
+def dilate(mask, distance, size, strength, rng):
+    return distance > -strength * size
+
+
+def erode(mask, distance, size, strength, rng):
+    return distance > min(strength * size, distance.max() - 0.5)
+
 
 def bend(mask, distance, size, strength, rng):
     field = gaussian_filter(rng.standard_normal(mask.shape), SMOOTHNESS * size)
     boundary = field[abs(distance) < 1]
     level = distance + strength * size * (field - boundary.mean()) / boundary.std()
-    return level > min(0, level.max() - .5)
+    return level > min(0, level.max() - 0.5)
+
 
 def bite(mask, distance, size, strength, rng):
     inside, edge = np.argwhere(mask), np.argwhere((distance > 0) & (distance < 1))
     lost = mask.sum() - erode(mask, distance, size, strength, rng).sum()
-    left, out = inside[np.argsort(((inside - rng.choice(edge)) ** 2).sum(1), kind='stable')[lost:]], np.zeros_like(mask)
+    left, out = inside[
+        np.argsort(((inside - rng.choice(edge)) ** 2).sum(1), kind="stable")[lost:]
+    ], np.zeros_like(mask)
     out[tuple(left.T)] = True
     return out
+
 
 KINDS = dict(dilation=dilate, erosion=erode, warp=bend, missing=bite)
 
@@ -53,27 +66,39 @@ KINDS = dict(dilation=dilate, erosion=erode, warp=bend, missing=bite)
 @dataclass(frozen=True)
 class Corruption:
     "Spoilt masks, and what is wrong with them."
-    masks: torch.Tensor         # (N, 1, H, W) uint8, 0 or 255
-    corrupted: torch.Tensor     # (N,) bool, which were spoilt
-    error: torch.Tensor         # (N, 1, H, W) bool, the wrong pixels
+
+    masks: torch.Tensor  # (N, 1, H, W) uint8, 0 or 255
+    corrupted: torch.Tensor  # (N,) bool, which were spoilt
+    error: torch.Tensor  # (N, 1, H, W) bool, the wrong pixels
+
 
 def corrupt(
-    masks:torch.Tensor,     # (N, 1, H, W) clean, uint8 or in [0, 1]; cut at 0.5
-    kind:str='mixed',       # one of `KINDS`, or mixed: one of them at random for each mask
-    rate:float=.5,          # fraction of masks that are spoilt, in [0, 1]
-    strength:float=.2,      # how far boundaries move, as a fraction of the organ's size; about 1 - Dice
-    seed:int=0,             # of every draw
-)->Corruption:
+    masks: torch.Tensor,  # (N, 1, H, W) clean, uint8 or in [0, 1]; cut at 0.5
+    kind: str = "mixed",  # one of `KINDS`, or mixed: one of them at random for each mask
+    rate: float = 0.5,  # fraction of masks that are spoilt, in [0, 1]
+    strength: float = 0.2,  # how far boundaries move, as a fraction of the organ's size; about 1 - Dice
+    seed: int = 0,  # of every draw
+) -> Corruption:
     "Spoil masks in a controlled way. Raises `InputError`."
-    if kind not in (*KINDS, 'mixed'): raise InputError(f'kind={kind!r} is unknown{nearest(kind, (*KINDS, "mixed"))}')
-    if not 0 <= rate <= 1: raise InputError(f'rate={rate} must be a fraction of the masks between 0 and 1')
-    if not 0 <= strength < np.inf: raise InputError(f'strength={strength} must be a fraction of the organ, at least 0')
-    clean = (probability(masks) > .5).numpy()
-    if not (full := clean.any((1, 2, 3))).all(): raise InputError(f'mask {int(np.argmin(full))} of {len(clean)} is empty, so it has no boundary to move; leave it out')
-    chosen = np.random.default_rng(seed).permutation(len(clean))[:round(rate * len(clean))]
-    spoilt, corrupted = clean.copy(), np.zeros(len(clean), bool); corrupted[chosen] = True
+    if kind not in (*KINDS, "mixed"):
+        raise InputError(f'kind={kind!r} is unknown{nearest(kind, (*KINDS, "mixed"))}')
+    if not 0 <= rate <= 1:
+        raise InputError(f"rate={rate} must be a fraction of the masks between 0 and 1")
+    if not 0 <= strength < np.inf:
+        raise InputError(f"strength={strength} must be a fraction of the organ, at least 0")
+    clean = (probability(masks) > 0.5).numpy()
+    if not (full := clean.any((1, 2, 3))).all():
+        raise InputError(
+            f"mask {int(np.argmin(full))} of {len(clean)} is empty, so it has no boundary to move; leave"
+            " it out"
+        )
+    chosen = np.random.default_rng(seed).permutation(len(clean))[: round(rate * len(clean))]
+    spoilt, corrupted = clean.copy(), np.zeros(len(clean), bool)
+    corrupted[chosen] = True
     for k in chosen:
         rng, mask = np.random.default_rng([seed, k]), clean[k, 0]
-        name = str(rng.choice([*KINDS])) if kind == 'mixed' else kind
+        name = str(rng.choice([*KINDS])) if kind == "mixed" else kind
         spoilt[k, 0] = KINDS[name](mask, signed_distance(mask), organ_size(mask), strength, rng)
-    return Corruption(torch.from_numpy(spoilt).byte() * 255, torch.from_numpy(corrupted), torch.from_numpy(spoilt ^ clean))
+    return Corruption(
+        torch.from_numpy(spoilt).byte() * 255, torch.from_numpy(corrupted), torch.from_numpy(spoilt ^ clean)
+    )

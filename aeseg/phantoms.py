@@ -21,697 +21,1069 @@ from scipy.ndimage import gaussian_filter, gaussian_filter1d, label as component
 from skimage.draw import polygon
 
 # %% ../nbs/01_phantoms.ipynb #b8c88784
-def scene_grid(size:tuple, # (height, width) of the image in pixels
-               aspect:float=1., # width of the scene divided by its height
-              ) -> tuple: # x, y: two arrays (height, width), scene coordinates of the pixel centres
+def scene_grid(
+    size: tuple,  # (height, width) of the image in pixels
+    aspect: float = 1.0,  # width of the scene divided by its height
+) -> tuple:  # x, y: two arrays (height, width), scene coordinates of the pixel centres
     "Scene coordinates of every pixel centre."
     height, width = size
-    pixel = max(1/width, 1/(aspect*height))
-    return np.meshgrid((np.arange(width)+0.5-width/2)*pixel, (np.arange(height)+0.5-height/2)*pixel)
+    pixel = max(1 / width, 1 / (aspect * height))
+    return np.meshgrid(
+        (np.arange(width) + 0.5 - width / 2) * pixel, (np.arange(height) + 0.5 - height / 2) * pixel
+    )
 
-def task_generator(task:str, # name of a task; two tasks share no random number
-                   seed:int, # any non-negative integer
-                  ) -> np.random.Generator: # the only source of randomness of one phantom
+
+def task_generator(
+    task: str,  # name of a task; two tasks share no random number
+    seed: int,  # any non-negative integer
+) -> np.random.Generator:  # the only source of randomness of one phantom
     "A random generator that depends on the task and the seed only, not on Python's salted hash."
     return np.random.default_rng([zlib.crc32(task.encode()), seed])
 
 # %% ../nbs/01_phantoms.ipynb #b356de64
-def smooth_field(rng:np.random.Generator, # source of randomness
-                 x:np.ndarray, # scene x coordinates, any shape
-                 y:np.ndarray, # scene y coordinates, same shape
-                 scale:float, # distance between independent values, in scene widths
-                 cells:int=64, # lattice points a side; the field repeats after `cells*scale`
-                ) -> np.ndarray: # same shape, mean about 0, standard deviation about 0.8
+def smooth_field(
+    rng: np.random.Generator,  # source of randomness
+    x: np.ndarray,  # scene x coordinates, any shape
+    y: np.ndarray,  # scene y coordinates, same shape
+    scale: float,  # distance between independent values, in scene widths
+    cells: int = 64,  # lattice points a side; the field repeats after `cells*scale`
+) -> np.ndarray:  # same shape, mean about 0, standard deviation about 0.8
     "A smooth random field, evaluated at the given points."
-    cells = min(cells, int(4/scale)+4)
+    cells = min(cells, int(4 / scale) + 4)
     lattice = rng.standard_normal((cells, cells))
-    return map_coordinates(lattice, [y/scale+cells/2, x/scale+cells/2], order=3, mode='grid-wrap')
+    return map_coordinates(lattice, [y / scale + cells / 2, x / scale + cells / 2], order=3, mode="grid-wrap")
 
 # %% ../nbs/01_phantoms.ipynb #bcff2f0d
-def ellipse_level(x:np.ndarray, # scene x coordinates
-                  y:np.ndarray, # scene y coordinates
-                  centre:tuple, # (x, y) in the scene
-                  axes:tuple, # the two semi-axes, in scene widths
-                  angle:float=0., # radians from the x axis to the first semi-axis
-                 ) -> tuple: # level (1 on the outline), signed distance, u, v (coordinates along the semi-axes)
+def ellipse_level(
+    x: np.ndarray,  # scene x coordinates
+    y: np.ndarray,  # scene y coordinates
+    centre: tuple,  # (x, y) in the scene
+    axes: tuple,  # the two semi-axes, in scene widths
+    angle: float = 0.0,  # radians from the x axis to the first semi-axis
+) -> tuple:  # level (1 on the outline), signed distance, u, v (coordinates along the semi-axes)
     "Where points lie relative to an ellipse; the distance is exact to first order at the outline, negative inside."
-    dx, dy = x-centre[0], y-centre[1]
-    u, v = np.cos(angle)*dx + np.sin(angle)*dy, np.cos(angle)*dy - np.sin(angle)*dx
-    level = np.hypot(u/axes[0], v/axes[1])
-    slope = np.hypot(u/axes[0]**2, v/axes[1]**2) + 1e-9
-    return level, level*(level-1)/slope, u, v
+    dx, dy = x - centre[0], y - centre[1]
+    u, v = np.cos(angle) * dx + np.sin(angle) * dy, np.cos(angle) * dy - np.sin(angle) * dx
+    level = np.hypot(u / axes[0], v / axes[1])
+    slope = np.hypot(u / axes[0] ** 2, v / axes[1] ** 2) + 1e-9
+    return level, level * (level - 1) / slope, u, v
 
-def soft_step(distance:np.ndarray, # signed distance, negative inside
-              width:float, # half the width of the transition, same unit
-             ) -> np.ndarray: # coverage in [0, 1], 1 inside
+
+def soft_step(
+    distance: np.ndarray,  # signed distance, negative inside
+    width: float,  # half the width of the transition, same unit
+) -> np.ndarray:  # coverage in [0, 1], 1 inside
     "A soft edge: 1 inside, 0 outside, a smooth ramp between."
-    ramp = np.clip(0.5-0.5*distance/width, 0, 1)
-    return ramp*ramp*(3-2*ramp)
+    ramp = np.clip(0.5 - 0.5 * distance / width, 0, 1)
+    return ramp * ramp * (3 - 2 * ramp)
 
 # %% ../nbs/01_phantoms.ipynb #4ea08090
-def closed_curve(points:np.ndarray, # (K, 2) control points (x, y) in order around the shape
-                 samples:int=12, # points drawn per control point
-                ) -> np.ndarray: # (K*samples, 2), the curve passes through each control point
+def closed_curve(
+    points: np.ndarray,  # (K, 2) control points (x, y) in order around the shape
+    samples: int = 12,  # points drawn per control point
+) -> np.ndarray:  # (K*samples, 2), the curve passes through each control point
     "The periodic cubic spline through the control points."
     points = np.asarray(points, float)
-    t = np.arange(len(points)*samples)/samples
-    return np.stack([map_coordinates(column, [t], order=3, mode='grid-wrap') for column in points.T], 1)
+    t = np.arange(len(points) * samples) / samples
+    return np.stack([map_coordinates(column, [t], order=3, mode="grid-wrap") for column in points.T], 1)
 
-def fill_curve(curve:np.ndarray, # (N, 2) points (x, y) of a closed line, scene coordinates
-               x:np.ndarray, # (height, width) scene x coordinates of the pixels
-               y:np.ndarray, # (height, width) scene y coordinates
-              ) -> np.ndarray: # (height, width) bool, True inside
+
+def fill_curve(
+    curve: np.ndarray,  # (N, 2) points (x, y) of a closed line, scene coordinates
+    x: np.ndarray,  # (height, width) scene x coordinates of the pixels
+    y: np.ndarray,  # (height, width) scene y coordinates
+) -> np.ndarray:  # (height, width) bool, True inside
     "The pixels inside a closed line."
-    pixel, inside = x[0,1]-x[0,0], np.zeros(x.shape, bool)
-    inside[polygon((curve[:,1]-y[0,0])/pixel, (curve[:,0]-x[0,0])/pixel, x.shape)] = True
+    pixel, inside = x[0, 1] - x[0, 0], np.zeros(x.shape, bool)
+    inside[polygon((curve[:, 1] - y[0, 0]) / pixel, (curve[:, 0] - x[0, 0]) / pixel, x.shape)] = True
     return inside
 
 # %% ../nbs/01_phantoms.ipynb #1bec7c93
-def largest(mask:np.ndarray, # (height, width) bool
-            count:int=1, # pieces to keep
-           ) -> np.ndarray: # (height, width) bool
+def largest(
+    mask: np.ndarray,  # (height, width) bool
+    count: int = 1,  # pieces to keep
+) -> np.ndarray:  # (height, width) bool
     "The largest connected pieces of a mask, without slivers that two crossing outlines leave."
     pieces, _ = components(mask, np.ones((3, 3)))
-    return np.isin(pieces, 1+np.argsort(-np.bincount(pieces.ravel())[1:])[:count])
+    return np.isin(pieces, 1 + np.argsort(-np.bincount(pieces.ravel())[1:])[:count])
 
 # %% ../nbs/01_phantoms.ipynb #4d0ebda6
-def stroke(points:np.ndarray, # (N, 2) points (x, y) along the line, scene coordinates
-           widths:float|np.ndarray, # half-width of the line, one number or one a point, scene widths
-           x:np.ndarray, # (height, width) scene x coordinates of the pixels
-           y:np.ndarray, # (height, width) scene y coordinates
-          ) -> np.ndarray: # (height, width) coverage in [0, 1]
+def stroke(
+    points: np.ndarray,  # (N, 2) points (x, y) along the line, scene coordinates
+    widths: float | np.ndarray,  # half-width of the line, one number or one a point, scene widths
+    x: np.ndarray,  # (height, width) scene x coordinates of the pixels
+    y: np.ndarray,  # (height, width) scene y coordinates
+) -> np.ndarray:  # (height, width) coverage in [0, 1]
     "Draw a line of changing width with soft edges; each piece touches only the pixels near it."
     points = np.asarray(points, float)
-    drawn, pixel = np.zeros(x.shape), x[0,1]-x[0,0]
-    widths = np.broadcast_to(np.maximum(widths, 0.3*pixel), len(points))   # a thinner line would vanish between pixels
-    for p, q, w in zip(points[:-1], points[1:], (widths[:-1]+widths[1:])/2):
-        reach = w+1.5*pixel
-        left, top = (np.minimum(p, q)-reach-(x[0,0], y[0,0]))/pixel
-        right, bottom = (np.maximum(p, q)+reach-(x[0,0], y[0,0]))/pixel
-        box = np.s_[max(int(top), 0):max(int(bottom)+2, 0), max(int(left), 0):max(int(right)+2, 0)]
-        dx, dy, (lx, ly) = x[box]-p[0], y[box]-p[1], q-p
-        t = np.clip((dx*lx+dy*ly)/(lx*lx+ly*ly+1e-12), 0, 1)
-        distance = np.hypot(dx-t*lx, dy-t*ly)
-        drawn[box] = np.maximum(drawn[box], np.clip(0.5+(w-distance)/pixel, 0, 1))
+    drawn, pixel = np.zeros(x.shape), x[0, 1] - x[0, 0]
+    widths = np.broadcast_to(
+        np.maximum(widths, 0.3 * pixel), len(points)
+    )  # a thinner line would vanish between pixels
+    for p, q, w in zip(points[:-1], points[1:], (widths[:-1] + widths[1:]) / 2):
+        reach = w + 1.5 * pixel
+        left, top = (np.minimum(p, q) - reach - (x[0, 0], y[0, 0])) / pixel
+        right, bottom = (np.maximum(p, q) + reach - (x[0, 0], y[0, 0])) / pixel
+        box = np.s_[max(int(top), 0) : max(int(bottom) + 2, 0), max(int(left), 0) : max(int(right) + 2, 0)]
+        dx, dy, (lx, ly) = x[box] - p[0], y[box] - p[1], q - p
+        t = np.clip((dx * lx + dy * ly) / (lx * lx + ly * ly + 1e-12), 0, 1)
+        distance = np.hypot(dx - t * lx, dy - t * ly)
+        drawn[box] = np.maximum(drawn[box], np.clip(0.5 + (w - distance) / pixel, 0, 1))
     return drawn
 
 # %% ../nbs/01_phantoms.ipynb #feaf22ca
-def branches(rng:np.random.Generator, # source of randomness
-             start:tuple, # (x, y) in the scene
-             heading:float, # radians from the x axis towards y
-             width:float, # half-width at the start, scene widths
-             length:float, # scene widths
-             bend:float=0., # mean turn over the whole length, radians
-             depth:int=2, # how often a branch may branch again
-            ) -> list: # of (points (N, 2), half-widths (N,)), the parent first
+def branches(
+    rng: np.random.Generator,  # source of randomness
+    start: tuple,  # (x, y) in the scene
+    heading: float,  # radians from the x axis towards y
+    width: float,  # half-width at the start, scene widths
+    length: float,  # scene widths
+    bend: float = 0.0,  # mean turn over the whole length, radians
+    depth: int = 2,  # how often a branch may branch again
+) -> list:  # of (points (N, 2), half-widths (N,)), the parent first
     "A vessel that winds, tapers and sends branches to both sides."
-    steps = max(int(length/0.03), 4)
-    turns = heading+np.linspace(0, bend, steps)+0.5*np.cumsum(rng.standard_normal(steps))/np.sqrt(steps)
-    points = np.cumsum(np.vstack([[start], np.stack([np.cos(turns), np.sin(turns)], 1)*length/steps]), 0)
-    widths, tree = width*np.linspace(1, 0.5, steps+1), []
+    steps = max(int(length / 0.03), 4)
+    turns = (
+        heading + np.linspace(0, bend, steps) + 0.5 * np.cumsum(rng.standard_normal(steps)) / np.sqrt(steps)
+    )
+    points = np.cumsum(np.vstack([[start], np.stack([np.cos(turns), np.sin(turns)], 1) * length / steps]), 0)
+    widths, tree = width * np.linspace(1, 0.5, steps + 1), []
     side = rng.choice([-1, 1])
-    for _ in range(rng.integers(1, 3+depth) if depth else 0):
-        at, side = rng.integers(steps//4+1, steps), -side
-        tree += branches(rng, points[at], turns[at-1]+side*rng.uniform(0.4, 1), 0.7*widths[at],
-                         rng.uniform(0.4, 0.8)*length, 0.5*bend, depth-1)
-    return [(points, widths)]+tree
+    for _ in range(rng.integers(1, 3 + depth) if depth else 0):
+        at, side = rng.integers(steps // 4 + 1, steps), -side
+        tree += branches(
+            rng,
+            points[at],
+            turns[at - 1] + side * rng.uniform(0.4, 1),
+            0.7 * widths[at],
+            rng.uniform(0.4, 0.8) * length,
+            0.5 * bend,
+            depth - 1,
+        )
+    return [(points, widths)] + tree
 
 # %% ../nbs/01_phantoms.ipynb #8671824b
-def draw_branches(tree:list, # from `branches`
-                  x:np.ndarray, # (height, width) scene x coordinates of the pixels
-                  y:np.ndarray, # (height, width) scene y coordinates
-                 ) -> np.ndarray: # (height, width) coverage in [0, 1]
+def draw_branches(
+    tree: list,  # from `branches`
+    x: np.ndarray,  # (height, width) scene x coordinates of the pixels
+    y: np.ndarray,  # (height, width) scene y coordinates
+) -> np.ndarray:  # (height, width) coverage in [0, 1]
     "All strokes of a tree in one picture."
     return np.max([stroke(points, widths, x, y) for points, widths in tree], 0)
 
-def paint(image:np.ndarray, # (height, width), changed in place
-          value:float|np.ndarray, # gray value, or one a pixel
-          region:np.ndarray, # bool (edges are then softened) or coverage in [0, 1]
-          blur:float=0.6, # softness of the edge of a bool region, pixels
-         ) -> None:
+
+def paint(
+    image: np.ndarray,  # (height, width), changed in place
+    value: float | np.ndarray,  # gray value, or one a pixel
+    region: np.ndarray,  # bool (edges are then softened) or coverage in [0, 1]
+    blur: float = 0.6,  # softness of the edge of a bool region, pixels
+) -> None:
     "Lay a gray value over a region."
-    if region.dtype == bool: region = gaussian_filter(region.astype(np.float32), blur)
-    image += region*(value-image)
+    if region.dtype == bool:
+        region = gaussian_filter(region.astype(np.float32), blur)
+    image += region * (value - image)
 
 # %% ../nbs/01_phantoms.ipynb #afdc45f2
-FETAL_ASPECT = 1.5   # ultrasound frames are wider than high
+FETAL_ASPECT = 1.5  # ultrasound frames are wider than high
 
-def fetal_head_shape(rng:np.random.Generator, # source of randomness
-                     spread:float=1., # 1 = range of the images; larger = more varied shapes
-                    ) -> dict: # centre (x, y), axes (two semi-axes, scene widths), angle (radians)
+
+def fetal_head_shape(
+    rng: np.random.Generator,  # source of randomness
+    spread: float = 1.0,  # 1 = range of the images; larger = more varied shapes
+) -> dict:  # centre (x, y), axes (two semi-axes, scene widths), angle (radians)
     "A head outline: an ellipse that lies inside the frame."
-    major = 0.23 + np.clip(0.07*spread*rng.uniform(-1, 1), -0.12, 0.09)
-    minor = major*np.clip(0.78 + 0.10*spread*rng.uniform(-1, 1), 0.6, 0.97)
-    angle = rng.uniform(-np.pi/4, np.pi/4)  # the probe is turned until the midline lies across the beam
-    half_height = np.hypot(major*np.sin(angle), minor*np.cos(angle))
-    room = np.clip(0.5/FETAL_ASPECT-0.01-half_height, 0, 0.07)
-    return dict(centre=(rng.uniform(-0.08, 0.08), rng.uniform(-0.6, 1)*room), axes=(major, minor), angle=angle)
+    major = 0.23 + np.clip(0.07 * spread * rng.uniform(-1, 1), -0.12, 0.09)
+    minor = major * np.clip(0.78 + 0.10 * spread * rng.uniform(-1, 1), 0.6, 0.97)
+    angle = rng.uniform(-np.pi / 4, np.pi / 4)  # the probe is turned until the midline lies across the beam
+    half_height = np.hypot(major * np.sin(angle), minor * np.cos(angle))
+    room = np.clip(0.5 / FETAL_ASPECT - 0.01 - half_height, 0, 0.07)
+    return dict(
+        centre=(rng.uniform(-0.08, 0.08), rng.uniform(-0.6, 1) * room), axes=(major, minor), angle=angle
+    )
 
-def fetal_head_mask(shape:dict, # from `fetal_head_shape`
-                    size:tuple, # (height, width) in pixels
-                   ) -> np.ndarray: # (height, width) uint8 in {0, 1}
+
+def fetal_head_mask(
+    shape: dict,  # from `fetal_head_shape`
+    size: tuple,  # (height, width) in pixels
+) -> np.ndarray:  # (height, width) uint8 in {0, 1}
     "The filled outline."
     return (ellipse_level(*scene_grid(size, FETAL_ASPECT), **shape)[0] <= 1).astype(np.uint8)
 
 # %% ../nbs/01_phantoms.ipynb #cc9f54a9
-def beam_fan(rng:np.random.Generator, # source of randomness
-             shape:dict, # the head that the fan must hold
-             beams:int=168, # number of beams across the fan
-             depths:int=224, # samples along a beam
-            ) -> dict: # apex (scene y of the beams' origin), half (radians), near, far (radii), x and y (depths, beams)
+def beam_fan(
+    rng: np.random.Generator,  # source of randomness
+    shape: dict,  # the head that the fan must hold
+    beams: int = 168,  # number of beams across the fan
+    depths: int = 224,  # samples along a beam
+) -> dict:  # apex (scene y of the beams' origin), half (radians), near, far (radii), x and y (depths, beams)
     "A fan of beams from a curved probe at the upper edge, wide enough to hold the head."
-    top = 0.5/FETAL_ASPECT
-    apex = -top-rng.uniform(0.12, 0.3)
-    near, far = -top-apex+rng.uniform(-0.03, 0.03), top-apex+rng.uniform(-0.02, 0.12)
-    t = np.linspace(0, 2*np.pi, 60)
-    (a, b), turn = shape['axes'], shape['angle']
-    rim_x = shape['centre'][0]+a*np.cos(t)*np.cos(turn)-b*np.sin(t)*np.sin(turn)
-    rim_y = shape['centre'][1]+a*np.cos(t)*np.sin(turn)+b*np.sin(t)*np.cos(turn)
-    half = max(rng.uniform(0.52, 0.8), 0.97*abs(np.arctan2(rim_x, rim_y-apex)).max())
-    radius, bearing = np.meshgrid(np.linspace(near, far, depths), np.linspace(-half, half, beams), indexing='ij')
-    return dict(apex=apex, half=half, near=near, far=far, x=radius*np.sin(bearing), y=apex+radius*np.cos(bearing))
+    top = 0.5 / FETAL_ASPECT
+    apex = -top - rng.uniform(0.12, 0.3)
+    near, far = -top - apex + rng.uniform(-0.03, 0.03), top - apex + rng.uniform(-0.02, 0.12)
+    t = np.linspace(0, 2 * np.pi, 60)
+    (a, b), turn = shape["axes"], shape["angle"]
+    rim_x = shape["centre"][0] + a * np.cos(t) * np.cos(turn) - b * np.sin(t) * np.sin(turn)
+    rim_y = shape["centre"][1] + a * np.cos(t) * np.sin(turn) + b * np.sin(t) * np.cos(turn)
+    half = max(rng.uniform(0.52, 0.8), 0.97 * abs(np.arctan2(rim_x, rim_y - apex)).max())
+    radius, bearing = np.meshgrid(
+        np.linspace(near, far, depths), np.linspace(-half, half, beams), indexing="ij"
+    )
+    return dict(
+        apex=apex,
+        half=half,
+        near=near,
+        far=far,
+        x=radius * np.sin(bearing),
+        y=apex + radius * np.cos(bearing),
+    )
 
 # %% ../nbs/01_phantoms.ipynb #f59a4bd8
-def scan_convert(beams:np.ndarray, # (depths, beams) brightness along the beams
-                 fan:dict, # from `beam_fan`
-                 size:tuple, # (height, width) in pixels
-                ) -> np.ndarray: # (height, width), 0 outside of the fan
+def scan_convert(
+    beams: np.ndarray,  # (depths, beams) brightness along the beams
+    fan: dict,  # from `beam_fan`
+    size: tuple,  # (height, width) in pixels
+) -> np.ndarray:  # (height, width), 0 outside of the fan
     "Turn beams into the picture of a fan."
     x, y = scene_grid(size, FETAL_ASPECT)
-    row = (np.hypot(x, y-fan['apex'])-fan['near'])/(fan['far']-fan['near'])*(beams.shape[0]-1)
-    column = (np.arctan2(x, y-fan['apex'])/fan['half']+1)/2*(beams.shape[1]-1)
-    return map_coordinates(beams, [row, column], order=1, mode='constant', cval=0)
+    row = (np.hypot(x, y - fan["apex"]) - fan["near"]) / (fan["far"] - fan["near"]) * (beams.shape[0] - 1)
+    column = (np.arctan2(x, y - fan["apex"]) / fan["half"] + 1) / 2 * (beams.shape[1] - 1)
+    return map_coordinates(beams, [row, column], order=1, mode="constant", cval=0)
 
 # %% ../nbs/01_phantoms.ipynb #ea5c6397
-def maternal_echo(rng:np.random.Generator, # source of randomness
-                  fan:dict, # from `beam_fan`
-                  distance:np.ndarray, # (depths, beams) signed distance to the head outline
-                 ) -> np.ndarray: # (depths, beams) echo strength, about 1 in tissue and 0.03 in fluid
+def maternal_echo(
+    rng: np.random.Generator,  # source of randomness
+    fan: dict,  # from `beam_fan`
+    distance: np.ndarray,  # (depths, beams) signed distance to the head outline
+) -> np.ndarray:  # (depths, beams) echo strength, about 1 in tissue and 0.03 in fluid
     "Echoes around the head: layered abdominal wall, uterus and placenta, pockets of amniotic fluid."
-    x, y = fan['x'], fan['y']
-    depth = np.hypot(x, y-fan['apex'])-fan['near']
-    echo = 0.5*np.exp(0.5*smooth_field(rng, x, y, 0.11)+0.35*smooth_field(rng, x, y, 0.03))
-    layers = smooth_field(rng, 0.12*x, depth+0.012*smooth_field(rng, x, y, 0.2), 0.022)  # long in x, thin in depth
+    x, y = fan["x"], fan["y"]
+    depth = np.hypot(x, y - fan["apex"]) - fan["near"]
+    echo = 0.5 * np.exp(0.5 * smooth_field(rng, x, y, 0.11) + 0.35 * smooth_field(rng, x, y, 0.03))
+    layers = smooth_field(
+        rng, 0.12 * x, depth + 0.012 * smooth_field(rng, x, y, 0.2), 0.022
+    )  # long in x, thin in depth
     wall = rng.uniform(0.03, 0.11)
-    echo *= np.exp(soft_step(depth-wall-0.02*smooth_field(rng, x, y, 0.25), 0.02)*(0.8*layers+0.25)+0.12*layers)
-    pocket = smooth_field(rng, x, y, 0.2)-4*np.maximum(distance-0.02, 0)-rng.uniform(-0.3, 0.6)
-    fluid = soft_step(-pocket, 0.08)*soft_step(wall+0.02-depth, 0.02)*soft_step(0.5-depth, 0.1)**0.5
-    return echo*(1-0.95*fluid)+0.01
+    echo *= np.exp(
+        soft_step(depth - wall - 0.02 * smooth_field(rng, x, y, 0.25), 0.02) * (0.8 * layers + 0.25)
+        + 0.12 * layers
+    )
+    pocket = smooth_field(rng, x, y, 0.2) - 4 * np.maximum(distance - 0.02, 0) - rng.uniform(-0.3, 0.6)
+    fluid = (
+        soft_step(-pocket, 0.08) * soft_step(wall + 0.02 - depth, 0.02) * soft_step(0.5 - depth, 0.1) ** 0.5
+    )
+    return echo * (1 - 0.95 * fluid) + 0.01
 
 # %% ../nbs/01_phantoms.ipynb #3558f1cf
-def skull_echo(rng:np.random.Generator, # source of randomness
-               fan:dict, # from `beam_fan`
-               shape:dict, # from `fetal_head_shape`
-              ) -> tuple: # echo and bone, both (depths, beams); bone in [0, 1] is also there where it sends no echo back
+def skull_echo(
+    rng: np.random.Generator,  # source of randomness
+    fan: dict,  # from `beam_fan`
+    shape: dict,  # from `fetal_head_shape`
+) -> tuple:  # echo and bone, both (depths, beams); bone in [0, 1] is also there where it sends no echo back
     "The skull: bright and thick where a beam meets it at a right angle, faint where beams graze it, with sutures."
-    x, y = fan['x'], fan['y']
+    x, y = fan["x"], fan["y"]
     level, distance, u, v = ellipse_level(x, y, **shape)
-    (a, b), turn = shape['axes'], shape['angle']
+    (a, b), turn = shape["axes"], shape["angle"]
     thick = rng.uniform(0.004, 0.0075)
-    normal = np.stack([u/a**2, v/b**2])/(np.hypot(u/a**2, v/b**2)+1e-9)
-    beam_x, beam_y = x/np.hypot(x, y-fan['apex']), (y-fan['apex'])/np.hypot(x, y-fan['apex'])
-    facing = abs(normal[0]*(np.cos(turn)*beam_x+np.sin(turn)*beam_y)+normal[1]*(np.cos(turn)*beam_y-np.sin(turn)*beam_x))
-    thick = thick*(0.6+0.8*facing**2)
-    bone = np.exp(-((distance+1.3*thick)/thick)**2)
-    around = np.arctan2(v/b, u/a)
-    density = smooth_field(rng, 0.2*np.cos(around), 0.2*np.sin(around), 0.09)
-    whole = soft_step(-density-rng.uniform(0.1, 0.8), 0.5)
-    strength = rng.uniform(9, 20)*(0.05+0.95*facing**3)*np.exp(0.6*density)*(0.06+0.94*whole)
-    return strength*bone, bone*(0.4+0.6*whole)
+    normal = np.stack([u / a**2, v / b**2]) / (np.hypot(u / a**2, v / b**2) + 1e-9)
+    beam_x, beam_y = x / np.hypot(x, y - fan["apex"]), (y - fan["apex"]) / np.hypot(x, y - fan["apex"])
+    facing = abs(
+        normal[0] * (np.cos(turn) * beam_x + np.sin(turn) * beam_y)
+        + normal[1] * (np.cos(turn) * beam_y - np.sin(turn) * beam_x)
+    )
+    thick = thick * (0.6 + 0.8 * facing**2)
+    bone = np.exp(-(((distance + 1.3 * thick) / thick) ** 2))
+    around = np.arctan2(v / b, u / a)
+    density = smooth_field(rng, 0.2 * np.cos(around), 0.2 * np.sin(around), 0.09)
+    whole = soft_step(-density - rng.uniform(0.1, 0.8), 0.5)
+    strength = rng.uniform(9, 20) * (0.05 + 0.95 * facing**3) * np.exp(0.6 * density) * (0.06 + 0.94 * whole)
+    return strength * bone, bone * (0.4 + 0.6 * whole)
 
 # %% ../nbs/01_phantoms.ipynb #94f07ff7
-def brain_echo(rng:np.random.Generator, # source of randomness
-               fan:dict, # from `beam_fan`
-               shape:dict, # from `fetal_head_shape`
-              ) -> np.ndarray: # (depths, beams) echo strength inside the head
+def brain_echo(
+    rng: np.random.Generator,  # source of randomness
+    fan: dict,  # from `beam_fan`
+    shape: dict,  # from `fetal_head_shape`
+) -> np.ndarray:  # (depths, beams) echo strength inside the head
     "Echoes inside the head: dark brain, convolutions, broken midline, cavum, walls of the ventricles, choroid plexus."
-    x, y = fan['x'], fan['y']
+    x, y = fan["x"], fan["y"]
     _, _, u, v = ellipse_level(x, y, **shape)
-    (a, b), side = shape['axes'], rng.choice([-1, 1])
-    u, v = u+0.006*smooth_field(rng, x, y, 0.1), v+0.005*smooth_field(rng, x, y, 0.15)
-    echo = rng.uniform(0.12, 0.32)*np.exp(0.5*smooth_field(rng, x, y, 0.09)+0.45*smooth_field(rng, x, y, 0.025))
-    folds = smooth_field(rng, x, y, 0.035)                                  # zero lines of a field look like sulci
-    echo += rng.uniform(0.3, 0.9)*np.exp(-(folds/0.2)**2)*soft_step(0.4-smooth_field(rng, x, y, 0.06), 0.4)
-    gap = soft_step(-smooth_field(rng, u, 0*v, 0.035)-0.1, 0.6)
-    echo += rng.uniform(1, 3.5)*gap*np.exp(-(v/0.0035)**2)*soft_step(abs(u)-0.85*a, 0.05)
+    (a, b), side = shape["axes"], rng.choice([-1, 1])
+    u, v = u + 0.006 * smooth_field(rng, x, y, 0.1), v + 0.005 * smooth_field(rng, x, y, 0.15)
+    echo = rng.uniform(0.12, 0.32) * np.exp(
+        0.5 * smooth_field(rng, x, y, 0.09) + 0.45 * smooth_field(rng, x, y, 0.025)
+    )
+    folds = smooth_field(rng, x, y, 0.035)  # zero lines of a field look like sulci
+    echo += (
+        rng.uniform(0.3, 0.9)
+        * np.exp(-((folds / 0.2) ** 2))
+        * soft_step(0.4 - smooth_field(rng, x, y, 0.06), 0.4)
+    )
+    gap = soft_step(-smooth_field(rng, u, 0 * v, 0.035) - 0.1, 0.6)
+    echo += rng.uniform(1, 3.5) * gap * np.exp(-((v / 0.0035) ** 2)) * soft_step(abs(u) - 0.85 * a, 0.05)
     for sign in (-1, 1):
-        cavum = np.exp(-((v-sign*0.016)/0.003)**2)*soft_step(abs(u-side*0.42*a)-0.14*a, 0.01)
-        wall = np.exp(-((v-sign*(0.38*b-0.25*u*u/a))/0.003)**2)*soft_step(abs(u+side*0.25*a)-0.35*a, 0.05)
-        echo += rng.uniform(0.5, 2)*cavum+rng.uniform(0.2, 1.6)*wall*soft_step(-folds, 1)
-    plexus = ellipse_level(u, v, (-side*0.38*a, rng.choice([-1, 1])*0.36*b), (0.2*a, 0.11*b), 0.3*side)[1]
-    return echo+rng.uniform(0.6, 1.8)*soft_step(plexus, 0.012)
+        cavum = np.exp(-(((v - sign * 0.016) / 0.003) ** 2)) * soft_step(
+            abs(u - side * 0.42 * a) - 0.14 * a, 0.01
+        )
+        wall = np.exp(-(((v - sign * (0.38 * b - 0.25 * u * u / a)) / 0.003) ** 2)) * soft_step(
+            abs(u + side * 0.25 * a) - 0.35 * a, 0.05
+        )
+        echo += rng.uniform(0.5, 2) * cavum + rng.uniform(0.2, 1.6) * wall * soft_step(-folds, 1)
+    plexus = ellipse_level(
+        u, v, (-side * 0.38 * a, rng.choice([-1, 1]) * 0.36 * b), (0.2 * a, 0.11 * b), 0.3 * side
+    )[1]
+    return echo + rng.uniform(0.6, 1.8) * soft_step(plexus, 0.012)
 
 # %% ../nbs/01_phantoms.ipynb #444fe0db
-def beam_speckle(rng:np.random.Generator, # source of randomness
-                 shape:tuple, # (depths, beams)
-                 looks:int=2, # independent patterns averaged, as in compound imaging
-                ) -> np.ndarray: # (depths, beams), mean 1; Rayleigh distributed for one look
+def beam_speckle(
+    rng: np.random.Generator,  # source of randomness
+    shape: tuple,  # (depths, beams)
+    looks: int = 2,  # independent patterns averaged, as in compound imaging
+) -> np.ndarray:  # (depths, beams), mean 1; Rayleigh distributed for one look
     "Speckle: the magnitude of a complex random field, wider across the beams than along them."
     total = 0
     for _ in range(looks):
         wave = [gaussian_filter(rng.standard_normal(shape).astype(np.float32), (0.7, 1.1)) for _ in range(2)]
-        total = total+np.hypot(*wave)
-    return total/total.mean()
+        total = total + np.hypot(*wave)
+    return total / total.mean()
 
 # %% ../nbs/01_phantoms.ipynb #557547e4
-def sound_left(bone:np.ndarray, # (depths, beams) in [0, 1]
-               fan:dict, # from `beam_fan`
-               absorption:float, # per scene width of bone
-               decay:float, # per scene width of soft tissue, beyond what the scanner compensates
-              ) -> np.ndarray: # (depths, beams) in [0, 1], falls along each beam
+def sound_left(
+    bone: np.ndarray,  # (depths, beams) in [0, 1]
+    fan: dict,  # from `beam_fan`
+    absorption: float,  # per scene width of bone
+    decay: float,  # per scene width of soft tissue, beyond what the scanner compensates
+) -> np.ndarray:  # (depths, beams) in [0, 1], falls along each beam
     "The fraction of the sound that comes back from each depth."
-    step = (fan['far']-fan['near'])/(len(bone)-1)
-    return gaussian_filter1d(np.exp(-step*np.cumsum(absorption*bone+decay, 0)), 1.5, axis=1)
+    step = (fan["far"] - fan["near"]) / (len(bone) - 1)
+    return gaussian_filter1d(np.exp(-step * np.cumsum(absorption * bone + decay, 0)), 1.5, axis=1)
 
 # %% ../nbs/01_phantoms.ipynb #52e68157
-def fetal_head(rng:np.random.Generator, # source of randomness
-               size:tuple=(128, 192), # (height, width) in pixels
-              ) -> tuple: # image (height, width) uint8, mask (height, width) uint8 in {0, 1}
+def fetal_head(
+    rng: np.random.Generator,  # source of randomness
+    size: tuple = (128, 192),  # (height, width) in pixels
+) -> tuple:  # image (height, width) uint8, mask (height, width) uint8 in {0, 1}
     "An ultrasound image of a fetal head and the mask of the head."
-    shape = fetal_head_shape(rng); fan = beam_fan(rng, shape)
-    _, distance, _, _ = ellipse_level(fan['x'], fan['y'], **shape)
+    shape = fetal_head_shape(rng)
+    fan = beam_fan(rng, shape)
+    _, distance, _, _ = ellipse_level(fan["x"], fan["y"], **shape)
     skull, bone = skull_echo(rng, fan, shape)
-    head = soft_step(distance+0.008, 0.008)
-    echo = maternal_echo(rng, fan, distance)*(1-head)+brain_echo(rng, fan, shape)*head
+    head = soft_step(distance + 0.008, 0.008)
+    echo = maternal_echo(rng, fan, distance) * (1 - head) + brain_echo(rng, fan, shape) * head
     echo *= sound_left(bone, fan, rng.uniform(10, 45), rng.uniform(0.5, 2))  # shadows fall on tissue ...
-    skull *= sound_left(bone, fan, rng.uniform(2, 8), 0.5)                   # ... and far less on the echo of the bone itself
-    blocked = soft_step(smooth_field(rng, fan['x']/np.maximum(fan['y']-fan['apex'], 0.05), 0*fan['y'], 0.12)+1.35, 0.3)
-    edges = np.minimum(1, 6*(1-abs(np.linspace(-1, 1, echo.shape[1]))))    # the outermost beams touch no skin
-    echo = gaussian_filter((echo+skull)*beam_speckle(rng, echo.shape), (0.4, 0.7))*(1-0.75*blocked)*(0.3+0.7*edges)
-    dynamic = rng.uniform(38, 48)                                          # decibels between black and white
-    bright = 1+20*np.log10(np.maximum(echo/rng.uniform(5, 9), 1e-6))/dynamic
-    bright = np.clip(bright, 0, 1)**rng.uniform(1.1, 1.5)+0.012
-    return np.rint(255*np.clip(scan_convert(bright, fan, size), 0, 1)).astype(np.uint8), fetal_head_mask(shape, size)
+    skull *= sound_left(bone, fan, rng.uniform(2, 8), 0.5)  # ... and far less on the echo of the bone itself
+    blocked = soft_step(
+        smooth_field(rng, fan["x"] / np.maximum(fan["y"] - fan["apex"], 0.05), 0 * fan["y"], 0.12) + 1.35, 0.3
+    )
+    edges = np.minimum(
+        1, 6 * (1 - abs(np.linspace(-1, 1, echo.shape[1])))
+    )  # the outermost beams touch no skin
+    echo = (
+        gaussian_filter((echo + skull) * beam_speckle(rng, echo.shape), (0.4, 0.7))
+        * (1 - 0.75 * blocked)
+        * (0.3 + 0.7 * edges)
+    )
+    dynamic = rng.uniform(38, 48)  # decibels between black and white
+    bright = 1 + 20 * np.log10(np.maximum(echo / rng.uniform(5, 9), 1e-6)) / dynamic
+    bright = np.clip(bright, 0, 1) ** rng.uniform(1.1, 1.5) + 0.012
+    return np.rint(255 * np.clip(scan_convert(bright, fan, size), 0, 1)).astype(np.uint8), fetal_head_mask(
+        shape, size
+    )
 
 # %% ../nbs/01_phantoms.ipynb #dda5a22b
-def optic_disc_shape(rng:np.random.Generator, # source of randomness
-                     spread:float=1., # 1 = range of the images; larger = more varied shapes
-                    ) -> dict: # centre, axes, angle of an ellipse; waves: (amplitude, phase) of its 2 and 3-fold ripple
+def optic_disc_shape(
+    rng: np.random.Generator,  # source of randomness
+    spread: float = 1.0,  # 1 = range of the images; larger = more varied shapes
+) -> dict:  # centre, axes, angle of an ellipse; waves: (amplitude, phase) of its 2 and 3-fold ripple
     "A disc outline: a slightly high, slightly rippled ellipse away from the centre."
-    radius = 0.165+np.clip(0.03*spread*rng.uniform(-1, 1), -0.06, 0.06)
-    ratio = np.clip(0.91+0.08*spread*rng.uniform(-1, 1), 0.7, 1)
-    return dict(centre=tuple(rng.uniform(-0.2, 0.2, 2)), axes=(radius*ratio**0.5, radius/ratio**0.5), angle=rng.uniform(-0.4, 0.4),
-                waves=[(0.025*spread*rng.uniform(-1, 1), rng.uniform(0, 6.3)) for _ in (2, 3)])
+    radius = 0.165 + np.clip(0.03 * spread * rng.uniform(-1, 1), -0.06, 0.06)
+    ratio = np.clip(0.91 + 0.08 * spread * rng.uniform(-1, 1), 0.7, 1)
+    return dict(
+        centre=tuple(rng.uniform(-0.2, 0.2, 2)),
+        axes=(radius * ratio**0.5, radius / ratio**0.5),
+        angle=rng.uniform(-0.4, 0.4),
+        waves=[(0.025 * spread * rng.uniform(-1, 1), rng.uniform(0, 6.3)) for _ in (2, 3)],
+    )
 
-def optic_disc_distance(shape:dict, # from `optic_disc_shape`
-                        x:np.ndarray, # scene x coordinates
-                        y:np.ndarray, # scene y coordinates
-                       ) -> np.ndarray: # approximate signed distance to the rim, scene widths, negative inside
+
+def optic_disc_distance(
+    shape: dict,  # from `optic_disc_shape`
+    x: np.ndarray,  # scene x coordinates
+    y: np.ndarray,  # scene y coordinates
+) -> np.ndarray:  # approximate signed distance to the rim, scene widths, negative inside
     "Distance to the rippled outline."
-    level, _, u, v = ellipse_level(x, y, shape['centre'], shape['axes'], shape['angle'])
+    level, _, u, v = ellipse_level(x, y, shape["centre"], shape["axes"], shape["angle"])
     around = np.arctan2(v, u)
-    ripple = 1+sum(a*np.sin(k*around+phase) for k, (a, phase) in zip((2, 3), shape['waves']))
-    return (level/ripple-1)*np.sqrt(np.prod(shape['axes']))
+    ripple = 1 + sum(a * np.sin(k * around + phase) for k, (a, phase) in zip((2, 3), shape["waves"]))
+    return (level / ripple - 1) * np.sqrt(np.prod(shape["axes"]))
 
 # %% ../nbs/01_phantoms.ipynb #035e3b1e
-def optic_disc_mask(shape:dict, # from `optic_disc_shape`
-                    size:tuple, # (height, width) in pixels
-                   ) -> np.ndarray: # (height, width) uint8 in {0, 1}
+def optic_disc_mask(
+    shape: dict,  # from `optic_disc_shape`
+    size: tuple,  # (height, width) in pixels
+) -> np.ndarray:  # (height, width) uint8 in {0, 1}
     "The disc, cup included."
     return (optic_disc_distance(shape, *scene_grid(size)) <= 0).astype(np.uint8)
 
 # %% ../nbs/01_phantoms.ipynb #8c359c80
-def retina_vessels(rng:np.random.Generator, # source of randomness
-                   shape:dict, # from `optic_disc_shape`
-                   temporal:int, # -1 or 1: the side of the macula, to which the arcades bend
-                   x:np.ndarray, # (height, width) scene x coordinates of the pixels
-                   y:np.ndarray, # (height, width) scene y coordinates
-                  ) -> tuple: # arteries, veins: coverage in [0, 1]
+def retina_vessels(
+    rng: np.random.Generator,  # source of randomness
+    shape: dict,  # from `optic_disc_shape`
+    temporal: int,  # -1 or 1: the side of the macula, to which the arcades bend
+    x: np.ndarray,  # (height, width) scene x coordinates of the pixels
+    y: np.ndarray,  # (height, width) scene y coordinates
+) -> tuple:  # arteries, veins: coverage in [0, 1]
     "Arteries and veins that leave the disc in four arcades."
-    radius, drawn = np.mean(shape['axes']), []
-    root = np.array(shape['centre'])-(0.2*radius*temporal, 0)+0.1*radius*rng.standard_normal(2)
-    for width in (rng.uniform(0.008, 0.010), rng.uniform(0.011, 0.0145)):    # arteries, veins
+    radius, drawn = np.mean(shape["axes"]), []
+    root = np.array(shape["centre"]) - (0.2 * radius * temporal, 0) + 0.1 * radius * rng.standard_normal(2)
+    for width in (rng.uniform(0.008, 0.010), rng.uniform(0.011, 0.0145)):  # arteries, veins
         tree = []
         for up in (-1, 1):
-            for side in (-1, 1):                                            # towards the macula, away from it
-                outward = up*(np.pi/2-side*temporal*rng.uniform(0.05, 0.75))
+            for side in (-1, 1):  # towards the macula, away from it
+                outward = up * (np.pi / 2 - side * temporal * rng.uniform(0.05, 0.75))
                 thin = 1 if side == 1 else 0.8
-                tree += branches(rng, root+0.03*rng.standard_normal(2)*(1, 0.4), outward, thin*width, rng.uniform(0.55, 0.9),
-                                 -up*temporal*side*rng.uniform(-0.1, 1.2), depth=1)
-            tree += branches(rng, root, rng.uniform(-0.5, 0.5)+(temporal > 0)*np.pi, 0.4*width, rng.uniform(0.3, 0.5), depth=1)
+                tree += branches(
+                    rng,
+                    root + 0.03 * rng.standard_normal(2) * (1, 0.4),
+                    outward,
+                    thin * width,
+                    rng.uniform(0.55, 0.9),
+                    -up * temporal * side * rng.uniform(-0.1, 1.2),
+                    depth=1,
+                )
+            tree += branches(
+                rng,
+                root,
+                rng.uniform(-0.5, 0.5) + (temporal > 0) * np.pi,
+                0.4 * width,
+                rng.uniform(0.3, 0.5),
+                depth=1,
+            )
         drawn.append(draw_branches(tree, x, y))
     return tuple(drawn)
 
 # %% ../nbs/01_phantoms.ipynb #3896d23f
-def uneven_light(rng:np.random.Generator, # source of randomness
-                 x:np.ndarray, # scene x coordinates
-                 y:np.ndarray, # scene y coordinates
-                ) -> np.ndarray: # (height, width, 3), about 1: brightness of red, green, blue
+def uneven_light(
+    rng: np.random.Generator,  # source of randomness
+    x: np.ndarray,  # scene x coordinates
+    y: np.ndarray,  # scene y coordinates
+) -> np.ndarray:  # (height, width, 3), about 1: brightness of red, green, blue
     "Light that falls off to one side and flares at the other, whiter where it is stronger."
-    turn = rng.uniform(0, 2*np.pi)
-    along = np.cos(turn)*x+np.sin(turn)*y
-    light = np.exp(rng.uniform(0.6, 1.4)*along+0.12*smooth_field(rng, x, y, 0.35))
-    flare = rng.uniform(0.15, 0.75)*np.exp(-((along-rng.uniform(0.5, 0.62))/rng.uniform(0.08, 0.2))**2)
-    return light[...,None]+flare[...,None]*(0.6, 1.1, 0.9)
+    turn = rng.uniform(0, 2 * np.pi)
+    along = np.cos(turn) * x + np.sin(turn) * y
+    light = np.exp(rng.uniform(0.6, 1.4) * along + 0.12 * smooth_field(rng, x, y, 0.35))
+    flare = rng.uniform(0.15, 0.75) * np.exp(
+        -(((along - rng.uniform(0.5, 0.62)) / rng.uniform(0.08, 0.2)) ** 2)
+    )
+    return light[..., None] + flare[..., None] * (0.6, 1.1, 0.9)
 
 # %% ../nbs/01_phantoms.ipynb #3b3fb49a
-def retina_pigment(rng:np.random.Generator, # source of randomness
-                   x:np.ndarray, # scene x coordinates
-                   y:np.ndarray, # scene y coordinates
-                  ) -> np.ndarray: # (height, width, 3) in about [0, 1]
+def retina_pigment(
+    rng: np.random.Generator,  # source of randomness
+    x: np.ndarray,  # scene x coordinates
+    y: np.ndarray,  # scene y coordinates
+) -> np.ndarray:  # (height, width, 3) in about [0, 1]
     "The orange fundus with the streaks of the choroid."
     base = np.array((rng.uniform(0.5, 0.68), rng.uniform(0.24, 0.36), rng.uniform(0.07, 0.17)))
-    turn, bent = rng.uniform(0, np.pi), 0.02*smooth_field(rng, x, y, 0.1)
-    along, across = np.cos(turn)*x+np.sin(turn)*y, np.cos(turn)*y-np.sin(turn)*x
-    streaks = 1-abs(smooth_field(rng, 0.45*along, across+bent, 0.035))
-    mottle = 0.03*smooth_field(rng, x, y, 0.02)+0.08*smooth_field(rng, x, y, 0.12)
-    return base*(1+mottle[...,None]+rng.uniform(0.02, 0.09)*streaks[...,None]*(0.7, 1.3, 0.5))
+    turn, bent = rng.uniform(0, np.pi), 0.02 * smooth_field(rng, x, y, 0.1)
+    along, across = np.cos(turn) * x + np.sin(turn) * y, np.cos(turn) * y - np.sin(turn) * x
+    streaks = 1 - abs(smooth_field(rng, 0.45 * along, across + bent, 0.035))
+    mottle = 0.03 * smooth_field(rng, x, y, 0.02) + 0.08 * smooth_field(rng, x, y, 0.12)
+    return base * (1 + mottle[..., None] + rng.uniform(0.02, 0.09) * streaks[..., None] * (0.7, 1.3, 0.5))
 
 # %% ../nbs/01_phantoms.ipynb #d2a021e3
-def disc_pigment(rng:np.random.Generator, # source of randomness
-                 shape:dict, # from `optic_disc_shape`
-                 temporal:int, # -1 or 1: the paler side
-                 x:np.ndarray, # scene x coordinates
-                 y:np.ndarray, # scene y coordinates
-                ) -> np.ndarray: # (height, width, 3) in about [0, 1]
+def disc_pigment(
+    rng: np.random.Generator,  # source of randomness
+    shape: dict,  # from `optic_disc_shape`
+    temporal: int,  # -1 or 1: the paler side
+    x: np.ndarray,  # scene x coordinates
+    y: np.ndarray,  # scene y coordinates
+) -> np.ndarray:  # (height, width, 3) in about [0, 1]
     "The pink rim, paler on the temporal side, and the pale cup."
-    (cx, cy), radius = shape['centre'], np.mean(shape['axes'])
-    cup = radius*rng.uniform(0.3, 0.65)
-    centre = (cx+temporal*rng.uniform(0, 0.2)*radius, cy+rng.uniform(-0.1, 0.1)*radius)
-    hollow = soft_step(ellipse_level(x, y, centre, (cup*rng.uniform(0.85, 1), cup))[1]+0.006*smooth_field(rng, x, y, 0.06), 0.3*cup)
+    (cx, cy), radius = shape["centre"], np.mean(shape["axes"])
+    cup = radius * rng.uniform(0.3, 0.65)
+    centre = (cx + temporal * rng.uniform(0, 0.2) * radius, cy + rng.uniform(-0.1, 0.1) * radius)
+    hollow = soft_step(
+        ellipse_level(x, y, centre, (cup * rng.uniform(0.85, 1), cup))[1]
+        + 0.006 * smooth_field(rng, x, y, 0.06),
+        0.3 * cup,
+    )
     rim = np.array((rng.uniform(0.8, 0.95), rng.uniform(0.44, 0.58), rng.uniform(0.12, 0.24)))
     pale = np.array((rng.uniform(0.98, 1.1), rng.uniform(0.78, 0.95), rng.uniform(0.36, 0.58)))
-    pallor = np.clip(0.25*temporal*(x-cx)/radius+0.1+0.1*smooth_field(rng, x, y, 0.05), 0, 1)
-    paleness = np.maximum(hollow, pallor)[...,None]
-    return rim*(1-paleness)+pale*paleness
+    pallor = np.clip(0.25 * temporal * (x - cx) / radius + 0.1 + 0.1 * smooth_field(rng, x, y, 0.05), 0, 1)
+    paleness = np.maximum(hollow, pallor)[..., None]
+    return rim * (1 - paleness) + pale * paleness
 
 # %% ../nbs/01_phantoms.ipynb #4fb11f7f
-def optic_disc(rng:np.random.Generator, # source of randomness
-               size:tuple=(128, 128), # (height, width) in pixels
-              ) -> tuple: # image (height, width, 3) uint8, mask (height, width) uint8 in {0, 1}
+def optic_disc(
+    rng: np.random.Generator,  # source of randomness
+    size: tuple = (128, 128),  # (height, width) in pixels
+) -> tuple:  # image (height, width, 3) uint8, mask (height, width) uint8 in {0, 1}
     "A crop of a fundus photograph and the mask of the optic disc."
     (x, y), shape, temporal = scene_grid(size), optic_disc_shape(rng), rng.choice([-1, 1])
     distance = optic_disc_distance(shape, x, y)
-    disc = soft_step(distance+0.004*smooth_field(rng, x, y, 0.04), rng.uniform(0.012, 0.03))[...,None]
+    disc = soft_step(distance + 0.004 * smooth_field(rng, x, y, 0.04), rng.uniform(0.012, 0.03))[..., None]
     image = retina_pigment(rng, x, y)
-    side = np.clip(0.5+temporal*(x-shape['centre'][0])/0.3, 0, 1)            # atrophy: a pale crescent, mostly temporal
-    reach = rng.uniform(-0.02, 0.09)*side+0.012*smooth_field(rng, x, y, 0.08)
-    image += soft_step(distance-reach, 0.02)[...,None]*rng.uniform(0.02, 0.28)*np.array((0.8, 0.7, 0.25))
-    around = np.arctan2(y-shape['centre'][1], x-shape['centre'][0])
-    fibres = abs(np.sin(around))*np.exp(-np.maximum(distance, 0)/0.12)*(1+0.25*np.sin(40*around+6*smooth_field(rng, x, y, 0.1)))
-    image += rng.uniform(0, 0.16)*fibres[...,None]*(0.6, 0.8, 0.35)           # sheen of the nerve fibres, above and below
-    image = image*(1-disc)+disc_pigment(rng, shape, temporal, x, y)*disc
-    arteries, veins = (gaussian_filter(v, 0.5)[...,None] for v in retina_vessels(rng, shape, temporal, x, y))
-    image *= (1-arteries*(0.12, 0.42, 0.4))*(1-veins*(0.24, 0.55, 0.5))
+    side = np.clip(
+        0.5 + temporal * (x - shape["centre"][0]) / 0.3, 0, 1
+    )  # atrophy: a pale crescent, mostly temporal
+    reach = rng.uniform(-0.02, 0.09) * side + 0.012 * smooth_field(rng, x, y, 0.08)
+    image += (
+        soft_step(distance - reach, 0.02)[..., None] * rng.uniform(0.02, 0.28) * np.array((0.8, 0.7, 0.25))
+    )
+    around = np.arctan2(y - shape["centre"][1], x - shape["centre"][0])
+    fibres = (
+        abs(np.sin(around))
+        * np.exp(-np.maximum(distance, 0) / 0.12)
+        * (1 + 0.25 * np.sin(40 * around + 6 * smooth_field(rng, x, y, 0.1)))
+    )
+    image += (
+        rng.uniform(0, 0.16) * fibres[..., None] * (0.6, 0.8, 0.35)
+    )  # sheen of the nerve fibres, above and below
+    image = image * (1 - disc) + disc_pigment(rng, shape, temporal, x, y) * disc
+    arteries, veins = (gaussian_filter(v, 0.5)[..., None] for v in retina_vessels(rng, shape, temporal, x, y))
+    image *= (1 - arteries * (0.12, 0.42, 0.4)) * (1 - veins * (0.24, 0.55, 0.5))
     image *= uneven_light(rng, x, y)
     image *= rng.uniform(0.8, 1.1)
-    image = np.where(image < 0.7, image, 1-0.3*np.exp((0.7-image)/0.3))      # the camera saturates gently
-    noise = gaussian_filter(rng.standard_normal(image.shape), (0.7, 0.7, 0))*0.016
-    return np.rint(255*np.clip(image+noise, 0, 1)).astype(np.uint8), (distance <= 0).astype(np.uint8)
+    image = np.where(image < 0.7, image, 1 - 0.3 * np.exp((0.7 - image) / 0.3))  # the camera saturates gently
+    noise = gaussian_filter(rng.standard_normal(image.shape), (0.7, 0.7, 0)) * 0.016
+    return np.rint(255 * np.clip(image + noise, 0, 1)).astype(np.uint8), (distance <= 0).astype(np.uint8)
 
 # %% ../nbs/01_phantoms.ipynb #7c94f5e8
-def lung_shape(rng:np.random.Generator, # source of randomness
-               spread:float=1., # 1 = range of the images; larger = more varied shapes
-              ) -> dict: # numbers that fix the chest, in scene widths
+def lung_shape(
+    rng: np.random.Generator,  # source of randomness
+    spread: float = 1.0,  # 1 = range of the images; larger = more varied shapes
+) -> dict:  # numbers that fix the chest, in scene widths
     "The numbers of one chest: cage, domes of the diaphragm, heart, mediastinum."
-    vary = lambda middle, width: middle+spread*width*rng.uniform(-1, 1)
-    return dict(middle=vary(0, 0.025), tilt=vary(0, 0.04), half=vary(0.335, 0.03), top=vary(-0.36, 0.03), dome=vary(0.21, 0.06),
-                left_lower=vary(0.018, 0.02), arch=vary(0.24, 0.08), narrow=vary(0.0, 0.06), mediastinum=vary(0.052, 0.01),
-                knob=vary(0.026, 0.01), heart_x=vary(0.05, 0.012), heart_y=vary(-0.04, 0.02), heart=(vary(0.15, 0.02), vary(0.115, 0.015)),
-                heart_turn=vary(0.75, 0.2))
+    vary = lambda middle, width: middle + spread * width * rng.uniform(-1, 1)
+    return dict(
+        middle=vary(0, 0.025),
+        tilt=vary(0, 0.04),
+        half=vary(0.335, 0.03),
+        top=vary(-0.36, 0.03),
+        dome=vary(0.21, 0.06),
+        left_lower=vary(0.018, 0.02),
+        arch=vary(0.24, 0.08),
+        narrow=vary(0.0, 0.06),
+        mediastinum=vary(0.052, 0.01),
+        knob=vary(0.026, 0.01),
+        heart_x=vary(0.05, 0.012),
+        heart_y=vary(-0.04, 0.02),
+        heart=(vary(0.15, 0.02), vary(0.115, 0.015)),
+        heart_turn=vary(0.75, 0.2),
+    )
 
-def cage_curve(shape:dict, # from `lung_shape`
-               side:int, # -1: image left (the patient's right), 1: image right
-              ) -> np.ndarray: # (N, 2) closed line in the scene
+
+def cage_curve(
+    shape: dict,  # from `lung_shape`
+    side: int,  # -1: image left (the patient's right), 1: image right
+) -> np.ndarray:  # (N, 2) closed line in the scene
     "One half of the rib cage, open towards the belly (it reaches below the diaphragm)."
-    n, bottom = shape['narrow'], shape['dome']+0.07
-    points = np.array([(0.34, 0), (0.58-n, 0.09), (0.80-n, 0.28), (0.93-n/2, 0.53), (1, 0.78), (1.01, 1.02), (0.98, 1.25),
-                       (0.5, 1.35), (0.06, 1.25), (0.02, 0.6), (0.08, 0.2), (0.18, 0.05)])
-    return closed_curve(np.stack([shape['middle']+side*shape['half']*points[:,0], shape['top']+(bottom-shape['top'])*points[:,1]], 1))
+    n, bottom = shape["narrow"], shape["dome"] + 0.07
+    points = np.array(
+        [
+            (0.34, 0),
+            (0.58 - n, 0.09),
+            (0.80 - n, 0.28),
+            (0.93 - n / 2, 0.53),
+            (1, 0.78),
+            (1.01, 1.02),
+            (0.98, 1.25),
+            (0.5, 1.35),
+            (0.06, 1.25),
+            (0.02, 0.6),
+            (0.08, 0.2),
+            (0.18, 0.05),
+        ]
+    )
+    return closed_curve(
+        np.stack(
+            [
+                shape["middle"] + side * shape["half"] * points[:, 0],
+                shape["top"] + (bottom - shape["top"]) * points[:, 1],
+            ],
+            1,
+        )
+    )
 
 # %% ../nbs/01_phantoms.ipynb #9349d0ab
-def chest_parts(shape:dict, # from `lung_shape`
-                x:np.ndarray, # (height, width) scene x coordinates of the pixels
-                y:np.ndarray, # (height, width) scene y coordinates
-               ) -> dict: # bool arrays cage, heart, centre (heart and mediastinum), belly, lungs; dx = distance from the midline
+def chest_parts(
+    shape: dict,  # from `lung_shape`
+    x: np.ndarray,  # (height, width) scene x coordinates of the pixels
+    y: np.ndarray,  # (height, width) scene y coordinates
+) -> (
+    dict
+):  # bool arrays cage, heart, centre (heart and mediastinum), belly, lungs; dx = distance from the midline
     "The parts of a chest that bound the lungs."
-    dx = x-shape['middle']-shape['tilt']*y
-    cage = fill_curve(cage_curve(shape, -1), dx+shape['middle'], y) | fill_curve(cage_curve(shape, 1), dx+shape['middle'], y)
-    heart = ellipse_level(dx, y, (shape['heart_x'], shape['dome']+shape['heart_y']), shape['heart'], shape['heart_turn'])[0] < 1
-    heart |= ellipse_level(dx, y, (0.022, shape['dome']+shape['heart_y']-0.13), (0.062, 0.11), -0.25)[0] < 1   # left atrium, pulmonary trunk
-    width = shape['mediastinum']-0.012*np.cos(9*(y-shape['top']))+0.25*np.maximum(y-shape['dome']+0.05, 0)
-    knob = (dx > 0)*shape['knob']*np.exp(-((y-0.55*shape['top'])/0.05)**2)
-    dome = shape['dome']+shape['left_lower']*(dx > 0)+shape['arch']*shape['half']*(abs(dx)/shape['half']-0.45)**2/0.3
-    smooth = lambda part, width: gaussian_filter(part.astype(np.float32), width/(x[0,1]-x[0,0])) > 0.5
-    centre, belly = smooth(heart | (abs(dx) < width+knob), 0.012), y > dome  # heart and vessels merge without notches
-    lungs = largest(smooth(cage & ~centre & ~belly, 0.005), 2)              # no sliver between heart and dome
+    dx = x - shape["middle"] - shape["tilt"] * y
+    cage = fill_curve(cage_curve(shape, -1), dx + shape["middle"], y) | fill_curve(
+        cage_curve(shape, 1), dx + shape["middle"], y
+    )
+    heart = (
+        ellipse_level(
+            dx, y, (shape["heart_x"], shape["dome"] + shape["heart_y"]), shape["heart"], shape["heart_turn"]
+        )[0]
+        < 1
+    )
+    heart |= (
+        ellipse_level(dx, y, (0.022, shape["dome"] + shape["heart_y"] - 0.13), (0.062, 0.11), -0.25)[0] < 1
+    )  # left atrium, pulmonary trunk
+    width = (
+        shape["mediastinum"]
+        - 0.012 * np.cos(9 * (y - shape["top"]))
+        + 0.25 * np.maximum(y - shape["dome"] + 0.05, 0)
+    )
+    knob = (dx > 0) * shape["knob"] * np.exp(-(((y - 0.55 * shape["top"]) / 0.05) ** 2))
+    dome = (
+        shape["dome"]
+        + shape["left_lower"] * (dx > 0)
+        + shape["arch"] * shape["half"] * (abs(dx) / shape["half"] - 0.45) ** 2 / 0.3
+    )
+    smooth = lambda part, width: gaussian_filter(part.astype(np.float32), width / (x[0, 1] - x[0, 0])) > 0.5
+    centre, belly = (
+        smooth(heart | (abs(dx) < width + knob), 0.012),
+        y > dome,
+    )  # heart and vessels merge without notches
+    lungs = largest(smooth(cage & ~centre & ~belly, 0.005), 2)  # no sliver between heart and dome
     return dict(cage=cage, centre=centre, heart=heart, belly=belly, lungs=lungs, dx=dx)
 
-def lung_mask(shape:dict, # from `lung_shape`
-              size:tuple, # (height, width) in pixels
-             ) -> np.ndarray: # (height, width) uint8 in {0, 1}
+
+def lung_mask(
+    shape: dict,  # from `lung_shape`
+    size: tuple,  # (height, width) in pixels
+) -> np.ndarray:  # (height, width) uint8 in {0, 1}
     "Both lungs, without heart, mediastinum and what lies behind the diaphragm."
-    return chest_parts(shape, *scene_grid(size))['lungs'].astype(np.uint8)
+    return chest_parts(shape, *scene_grid(size))["lungs"].astype(np.uint8)
 
 # %% ../nbs/01_phantoms.ipynb #16037009
-def body_thickness(rng:np.random.Generator, # source of randomness
-                   dx:np.ndarray, # (height, width) distance from the midline, scene widths
-                   y:np.ndarray, # (height, width) scene y coordinates
-                  ) -> np.ndarray: # (height, width) in [0, 1]
+def body_thickness(
+    rng: np.random.Generator,  # source of randomness
+    dx: np.ndarray,  # (height, width) distance from the midline, scene widths
+    y: np.ndarray,  # (height, width) scene y coordinates
+) -> np.ndarray:  # (height, width) in [0, 1]
     "How much body lies in the beam: neck, shoulders, arms raised off the trunk, trunk; 0 in the air beside it."
     trunk, slope = rng.uniform(0.39, 0.45), rng.uniform(-0.02, 0.03)
     heights = [-0.5, -0.46, -0.42, -0.38, -0.28, -0.1, 0, 0.1, 0.3, 0.5]
-    halves = [0.2, 0.3, 0.46+slope, 0.56+slope, 0.62, 0.57, trunk+0.06, trunk+0.02, trunk, trunk+rng.uniform(-0.01, 0.04)]
-    half = np.interp(y, heights, halves)*(1+0.02*smooth_field(rng, np.sign(dx), y, 0.2))
-    return np.clip(1-(dx/gaussian_filter1d(half, 0.02*len(y), axis=0))**2, 0, 1)**0.6
+    halves = [
+        0.2,
+        0.3,
+        0.46 + slope,
+        0.56 + slope,
+        0.62,
+        0.57,
+        trunk + 0.06,
+        trunk + 0.02,
+        trunk,
+        trunk + rng.uniform(-0.01, 0.04),
+    ]
+    half = np.interp(y, heights, halves) * (1 + 0.02 * smooth_field(rng, np.sign(dx), y, 0.2))
+    return np.clip(1 - (dx / gaussian_filter1d(half, 0.02 * len(y), axis=0)) ** 2, 0, 1) ** 0.6
 
 # %% ../nbs/01_phantoms.ipynb #d605803d
-def rib_bones(rng:np.random.Generator, # source of randomness
-              shape:dict, # from `lung_shape`
-              x:np.ndarray, # (height, width) midline-centred x coordinates of the pixels
-              y:np.ndarray, # (height, width) scene y coordinates
-             ) -> np.ndarray: # (height, width) thickness of bone, about [0, 1]
+def rib_bones(
+    rng: np.random.Generator,  # source of randomness
+    shape: dict,  # from `lung_shape`
+    x: np.ndarray,  # (height, width) midline-centred x coordinates of the pixels
+    y: np.ndarray,  # (height, width) scene y coordinates
+) -> np.ndarray:  # (height, width) thickness of bone, about [0, 1]
     "Posterior ribs (nearly level) and anterior ribs (steep, fading into cartilage) on both sides, and the clavicles."
-    t, bone, half, gap = np.linspace(0, 1, 11), np.zeros(x.shape), shape['half'], rng.uniform(0.06, 0.068)
+    t, bone, half, gap = np.linspace(0, 1, 11), np.zeros(x.shape), shape["half"], rng.uniform(0.06, 0.068)
     droop, steep = rng.uniform(0.02, 0.07), rng.uniform(0.1, 0.16)
     for side in (-1, 1):
         for i in range(10):
-            reach = half*np.interp(i, [0, 1, 3, 6, 9], [0.45, 0.66, 0.88, 0.99, 1.03])
-            back = shape['top']+0.01+gap*i+droop*(i/9)*t**1.5*1.6-0.03*np.sin(np.pi*t)+0.05*t**4
-            line = np.stack([side*(0.03+(reach-0.03)*np.sin(t*np.pi/2)), back+0.002*rng.standard_normal()], 1)
-            bone = np.maximum(bone, rng.uniform(0.8, 1)*stroke(line, 0.0115-0.002*t, x, y))
-            if not 1 <= i <= 7: continue
-            front = np.stack([side*reach*np.cos(0.42*np.pi*t), back[-1]+0.01+steep*np.sin(t*np.pi/2)], 1)
-            bone += 0.6*stroke(front[:8], 0.011, x, y)*np.clip(abs(x)/(0.5*half)-0.3, 0, 1)
+            reach = half * np.interp(i, [0, 1, 3, 6, 9], [0.45, 0.66, 0.88, 0.99, 1.03])
+            back = (
+                shape["top"]
+                + 0.01
+                + gap * i
+                + droop * (i / 9) * t**1.5 * 1.6
+                - 0.03 * np.sin(np.pi * t)
+                + 0.05 * t**4
+            )
+            line = np.stack(
+                [
+                    side * (0.03 + (reach - 0.03) * np.sin(t * np.pi / 2)),
+                    back + 0.002 * rng.standard_normal(),
+                ],
+                1,
+            )
+            bone = np.maximum(bone, rng.uniform(0.8, 1) * stroke(line, 0.0115 - 0.002 * t, x, y))
+            if not 1 <= i <= 7:
+                continue
+            front = np.stack(
+                [side * reach * np.cos(0.42 * np.pi * t), back[-1] + 0.01 + steep * np.sin(t * np.pi / 2)], 1
+            )
+            bone += 0.6 * stroke(front[:8], 0.011, x, y) * np.clip(abs(x) / (0.5 * half) - 0.3, 0, 1)
         rise = rng.uniform(0.05, 0.09)
-        collar = np.stack([side*(0.03+0.36*t), shape['top']+0.09-rise*t+0.022*np.sin(2*np.pi*t)], 1)
-        bone += 1.2*stroke(collar, 0.011+0.004*(2*t-1)**2, x, y)
-    core = gaussian_filter(bone, 0.010/(x[0,1]-x[0,0]))                     # bone is hollow: its edges are denser than its core
-    return gaussian_filter(np.maximum(bone-0.4*core, 0), 0.5)
+        collar = np.stack(
+            [side * (0.03 + 0.36 * t), shape["top"] + 0.09 - rise * t + 0.022 * np.sin(2 * np.pi * t)], 1
+        )
+        bone += 1.2 * stroke(collar, 0.011 + 0.004 * (2 * t - 1) ** 2, x, y)
+    core = gaussian_filter(
+        bone, 0.010 / (x[0, 1] - x[0, 0])
+    )  # bone is hollow: its edges are denser than its core
+    return gaussian_filter(np.maximum(bone - 0.4 * core, 0), 0.5)
 
 # %% ../nbs/01_phantoms.ipynb #98092881
-def lung_marks(rng:np.random.Generator, # source of randomness
-               shape:dict, # from `lung_shape`
-               x:np.ndarray, # (height, width) midline-centred x coordinates of the pixels
-               y:np.ndarray, # (height, width) scene y coordinates
-              ) -> np.ndarray: # (height, width) thickness of blood vessels, about [0, 1]
+def lung_marks(
+    rng: np.random.Generator,  # source of randomness
+    shape: dict,  # from `lung_shape`
+    x: np.ndarray,  # (height, width) midline-centred x coordinates of the pixels
+    y: np.ndarray,  # (height, width) scene y coordinates
+) -> np.ndarray:  # (height, width) thickness of blood vessels, about [0, 1]
     "The hila and the vessels that fan out from them."
     trees, glow = [], 0
     for side in (-1, 1):
-        root = np.array((side*0.07, 0.25*shape['dome']-0.07+0.01*side))
-        glow = glow+np.exp(-ellipse_level(x, y, root, (0.03, 0.05))[0]**2)
+        root = np.array((side * 0.07, 0.25 * shape["dome"] - 0.07 + 0.01 * side))
+        glow = glow + np.exp(-ellipse_level(x, y, root, (0.03, 0.05))[0] ** 2)
         for turn in rng.uniform(-1.2, 1.4, 7):
-            trees += branches(rng, root, turn if side == 1 else np.pi-turn, 0.006, rng.uniform(0.14, 0.3), depth=1)
-    return gaussian_filter(draw_branches(trees, x, y), 0.6)+0.5*glow
+            trees += branches(
+                rng, root, turn if side == 1 else np.pi - turn, 0.006, rng.uniform(0.14, 0.3), depth=1
+            )
+    return gaussian_filter(draw_branches(trees, x, y), 0.6) + 0.5 * glow
 
 # %% ../nbs/01_phantoms.ipynb #3efadaaf
-def lung(rng:np.random.Generator, # source of randomness
-         size:tuple=(128, 128), # (height, width) in pixels
-        ) -> tuple: # image (height, width) uint8, mask (height, width) uint8 in {0, 1}
+def lung(
+    rng: np.random.Generator,  # source of randomness
+    size: tuple = (128, 128),  # (height, width) in pixels
+) -> tuple:  # image (height, width) uint8, mask (height, width) uint8 in {0, 1}
     "A chest X-ray and the mask of both lungs."
     (x, y), shape = scene_grid(size), lung_shape(rng)
-    parts, pixel = chest_parts(shape, x, y), x[0,1]-x[0,0]
-    soft = lambda part, width: gaussian_filter(part.astype(np.float32), width/pixel)
-    dx, air = parts['dx'], 0.65*soft(parts['lungs'], 0.005)+0.35*soft(parts['lungs'], 0.035)
+    parts, pixel = chest_parts(shape, x, y), x[0, 1] - x[0, 0]
+    soft = lambda part, width: gaussian_filter(part.astype(np.float32), width / pixel)
+    dx, air = parts["dx"], 0.65 * soft(parts["lungs"], 0.005) + 0.35 * soft(parts["lungs"], 0.035)
     body = body_thickness(rng, dx, y)
-    total = rng.uniform(1.0, 1.3)*body*(1-rng.uniform(0.52, 0.66)*air)
-    total += 0.35*soft(parts['heart'], 0.02)+0.45*soft(parts['centre'] & ~parts['belly'], 0.006)*np.clip((y-shape['top'])/0.2+0.5, 0.3, 1)
-    total += 0.75*soft(parts['belly'], 0.004)*body*soft_step(abs(dx)-shape['half']+0.01, 0.03)
-    spine = soft_step(abs(dx)-0.035, 0.008)*(1+0.12*np.sin(y*2*np.pi/0.055))
-    windpipe = soft_step(abs(dx+0.004)-0.013, 0.008)*soft_step(y+0.1, 0.05)
-    total += 0.3*spine-0.22*windpipe+rng.uniform(0.22, 0.34)*rib_bones(rng, shape, dx, y)*body
-    total += rng.uniform(0.12, 0.25)*lung_marks(rng, shape, dx, y)*(0.3+0.7*air)
-    for side in (-1, 1):                                                    # breast or muscle, and shoulder blade
-        chest = ellipse_level(dx, y, (side*rng.uniform(0.2, 0.24), rng.uniform(0.1, 0.18)), (0.16, 0.13))[1]
-        blade = ellipse_level(dx, y, (side*rng.uniform(0.34, 0.38), -0.17), (0.05, 0.15), side*0.25)[1]
-        total += body*(rng.uniform(0, 0.35)*soft_step(chest, 0.05)+rng.uniform(0.1, 0.25)*soft_step(blade, 0.015))
-    gas = ellipse_level(dx, y, (rng.uniform(0.12, 0.2), shape['dome']+rng.uniform(0.06, 0.1)), (rng.uniform(0.02, 0.06), 0.028))[1]
-    total -= rng.uniform(0, 0.5)*soft_step(gas+0.006*smooth_field(rng, x, y, 0.04), 0.012)*parts['belly']
-    total *= np.exp(rng.uniform(-0.5, 0.5)*x+rng.uniform(-0.1, 0.4)*y+0.04*smooth_field(rng, x, y, 0.2))
-    film = (1-np.exp(-rng.uniform(1, 1.5)*np.maximum(total, 0)))
-    film = rng.uniform(0.06, 0.3)*(1-film)+film/np.quantile(film, 0.97)*0.97
-    noise = 0.010*gaussian_filter(rng.standard_normal(film.shape), 0.4)
-    return np.rint(255*np.clip(film+noise, 0, 1)).astype(np.uint8), parts['lungs'].astype(np.uint8)
+    total = rng.uniform(1.0, 1.3) * body * (1 - rng.uniform(0.52, 0.66) * air)
+    total += 0.35 * soft(parts["heart"], 0.02) + 0.45 * soft(
+        parts["centre"] & ~parts["belly"], 0.006
+    ) * np.clip((y - shape["top"]) / 0.2 + 0.5, 0.3, 1)
+    total += 0.75 * soft(parts["belly"], 0.004) * body * soft_step(abs(dx) - shape["half"] + 0.01, 0.03)
+    spine = soft_step(abs(dx) - 0.035, 0.008) * (1 + 0.12 * np.sin(y * 2 * np.pi / 0.055))
+    windpipe = soft_step(abs(dx + 0.004) - 0.013, 0.008) * soft_step(y + 0.1, 0.05)
+    total += 0.3 * spine - 0.22 * windpipe + rng.uniform(0.22, 0.34) * rib_bones(rng, shape, dx, y) * body
+    total += rng.uniform(0.12, 0.25) * lung_marks(rng, shape, dx, y) * (0.3 + 0.7 * air)
+    for side in (-1, 1):  # breast or muscle, and shoulder blade
+        chest = ellipse_level(dx, y, (side * rng.uniform(0.2, 0.24), rng.uniform(0.1, 0.18)), (0.16, 0.13))[1]
+        blade = ellipse_level(dx, y, (side * rng.uniform(0.34, 0.38), -0.17), (0.05, 0.15), side * 0.25)[1]
+        total += body * (
+            rng.uniform(0, 0.35) * soft_step(chest, 0.05) + rng.uniform(0.1, 0.25) * soft_step(blade, 0.015)
+        )
+    gas = ellipse_level(
+        dx,
+        y,
+        (rng.uniform(0.12, 0.2), shape["dome"] + rng.uniform(0.06, 0.1)),
+        (rng.uniform(0.02, 0.06), 0.028),
+    )[1]
+    total -= (
+        rng.uniform(0, 0.5) * soft_step(gas + 0.006 * smooth_field(rng, x, y, 0.04), 0.012) * parts["belly"]
+    )
+    total *= np.exp(
+        rng.uniform(-0.5, 0.5) * x + rng.uniform(-0.1, 0.4) * y + 0.04 * smooth_field(rng, x, y, 0.2)
+    )
+    film = 1 - np.exp(-rng.uniform(1, 1.5) * np.maximum(total, 0))
+    film = rng.uniform(0.06, 0.3) * (1 - film) + film / np.quantile(film, 0.97) * 0.97
+    noise = 0.010 * gaussian_filter(rng.standard_normal(film.shape), 0.4)
+    return np.rint(255 * np.clip(film + noise, 0, 1)).astype(np.uint8), parts["lungs"].astype(np.uint8)
 
 # %% ../nbs/01_phantoms.ipynb #52e13e18
-_HIGH = np.array([(0.42, -0.60), (0.10, -0.84), (-0.32, -0.84), (-0.66, -0.64), (-0.88, -0.22), (-0.91, 0.15), (-0.78, 0.47),
-                  (-0.52, 0.64), (-0.26, 0.42), (-0.12, 0.12), (-0.14, -0.14), (0.10, -0.34)])  # slice below the diaphragm
-_LOW = np.array([(-0.42, -0.58), (-0.56, -0.70), (-0.66, -0.63), (-0.78, -0.48), (-0.89, -0.22), (-0.92, 0.04), (-0.88, 0.26),
-                 (-0.78, 0.40), (-0.66, 0.30), (-0.60, 0.08), (-0.56, -0.18), (-0.46, -0.40)])  # slice through the tip of the right lobe
+_HIGH = np.array(
+    [
+        (0.42, -0.60),
+        (0.10, -0.84),
+        (-0.32, -0.84),
+        (-0.66, -0.64),
+        (-0.88, -0.22),
+        (-0.91, 0.15),
+        (-0.78, 0.47),
+        (-0.52, 0.64),
+        (-0.26, 0.42),
+        (-0.12, 0.12),
+        (-0.14, -0.14),
+        (0.10, -0.34),
+    ]
+)  # slice below the diaphragm
+_LOW = np.array(
+    [
+        (-0.42, -0.58),
+        (-0.56, -0.70),
+        (-0.66, -0.63),
+        (-0.78, -0.48),
+        (-0.89, -0.22),
+        (-0.92, 0.04),
+        (-0.88, 0.26),
+        (-0.78, 0.40),
+        (-0.66, 0.30),
+        (-0.60, 0.08),
+        (-0.56, -0.18),
+        (-0.46, -0.40),
+    ]
+)  # slice through the tip of the right lobe
 
-def liver_shape(rng:np.random.Generator, # source of randomness
-                spread:float=1., # 1 = range of the images; larger = more varied shapes
-               ) -> dict: # body: centre, axes (scene widths), power; inner: (axes) of the belly wall; height in [0, 1]; curve
+
+def liver_shape(
+    rng: np.random.Generator,  # source of randomness
+    spread: float = 1.0,  # 1 = range of the images; larger = more varied shapes
+) -> (
+    dict
+):  # body: centre, axes (scene widths), power; inner: (axes) of the belly wall; height in [0, 1]; curve
     "The numbers of one slice and the outline of its liver."
-    half = 0.445+0.035*np.clip(spread, 0, 1.5)*rng.uniform(-1, 1)
-    axes = (half, half*rng.uniform(0.66, 0.8))
-    wall = rng.uniform(0.045, 0.085)                                          # fat and muscle, scene widths
-    inner, height = (axes[0]-wall, axes[1]-wall), np.clip(0.45+0.45*spread*rng.uniform(-1, 1), 0, 1)
+    half = 0.445 + 0.035 * np.clip(spread, 0, 1.5) * rng.uniform(-1, 1)
+    axes = (half, half * rng.uniform(0.66, 0.8))
+    wall = rng.uniform(0.045, 0.085)  # fat and muscle, scene widths
+    inner, height = (axes[0] - wall, axes[1] - wall), np.clip(0.45 + 0.45 * spread * rng.uniform(-1, 1), 0, 1)
     centre = (rng.uniform(-0.02, 0.02), rng.uniform(-0.04, 0.02))
-    points = _HIGH*(1-height)+_LOW*height+spread*0.03*rng.standard_normal((12, 2))
-    points[:2] += spread*rng.uniform(-0.16, 0.1)*np.array((1, 0.1))         # the left lobe is short or long
-    lung = 0.13*max(0, 1-height/0.35)                                       # lung lies behind the liver in high slices
-    points[5:8] *= 1-lung
-    points *= 1.05*np.minimum(1, 0.91/np.linalg.norm(points, axis=1))[:,None]    # the liver stays inside the belly
-    return dict(centre=centre, axes=axes, inner=inner, height=height, lung=lung, curve=closed_curve(points)*inner+centre)
+    points = _HIGH * (1 - height) + _LOW * height + spread * 0.03 * rng.standard_normal((12, 2))
+    points[:2] += spread * rng.uniform(-0.16, 0.1) * np.array((1, 0.1))  # the left lobe is short or long
+    lung = 0.13 * max(0, 1 - height / 0.35)  # lung lies behind the liver in high slices
+    points[5:8] *= 1 - lung
+    points *= (
+        1.05 * np.minimum(1, 0.91 / np.linalg.norm(points, axis=1))[:, None]
+    )  # the liver stays inside the belly
+    return dict(
+        centre=centre,
+        axes=axes,
+        inner=inner,
+        height=height,
+        lung=lung,
+        curve=closed_curve(points) * inner + centre,
+    )
 
 # %% ../nbs/01_phantoms.ipynb #28eb07c2
-def liver_mask(shape:dict, # from `liver_shape`
-               size:tuple, # (height, width) in pixels
-              ) -> np.ndarray: # (height, width) uint8 in {0, 1}
+def liver_mask(
+    shape: dict,  # from `liver_shape`
+    size: tuple,  # (height, width) in pixels
+) -> np.ndarray:  # (height, width) uint8 in {0, 1}
     "The liver with its vessels and lesions."
-    return largest(fill_curve(shape['curve'], *scene_grid(size))).astype(np.uint8)
+    return largest(fill_curve(shape["curve"], *scene_grid(size))).astype(np.uint8)
 
 # %% ../nbs/01_phantoms.ipynb #86c4b9a8
-def body_wall(rng:np.random.Generator, # source of randomness
-              shape:dict, # from `liver_shape`
-              x:np.ndarray, # (height, width) scene x coordinates of the pixels
-              y:np.ndarray, # (height, width) scene y coordinates
-              noise:np.ndarray, # (height, width) smooth field that bends the outlines
-             ) -> tuple: # image (height, width) in [0, 1], belly (height, width) bool
+def body_wall(
+    rng: np.random.Generator,  # source of randomness
+    shape: dict,  # from `liver_shape`
+    x: np.ndarray,  # (height, width) scene x coordinates of the pixels
+    y: np.ndarray,  # (height, width) scene y coordinates
+    noise: np.ndarray,  # (height, width) smooth field that bends the outlines
+) -> tuple:  # image (height, width) in [0, 1], belly (height, width) bool
     "Air, table, fat, muscle, ribs, fat of the belly, and lung behind the liver in high slices."
-    (cx, cy), (a, b), (p, q) = shape['centre'], shape['axes'], shape['inner']
+    (cx, cy), (a, b), (p, q) = shape["centre"], shape["axes"], shape["inner"]
     image = np.zeros(x.shape)
-    sag = cy+b+0.035-rng.uniform(0.2, 0.5)*(x-cx)**2
-    image += rng.uniform(0.2, 0.8)*np.exp(-((y-sag)/0.004)**2)*(abs(x-cx) < 0.36)
-    ring = lambda u, v: (abs((x-cx)/u)**2.3+abs((y-cy)/v)**2.3)**(1/2.3)+0.012*noise
-    muscle = rng.uniform(0.4, 0.6)                                          # where in the wall muscle begins
-    outer = (a-(a-p)*muscle, b-(b-q)*muscle)
+    sag = cy + b + 0.035 - rng.uniform(0.2, 0.5) * (x - cx) ** 2
+    image += rng.uniform(0.2, 0.8) * np.exp(-(((y - sag) / 0.004) ** 2)) * (abs(x - cx) < 0.36)
+    ring = lambda u, v: (abs((x - cx) / u) ** 2.3 + abs((y - cy) / v) ** 2.3) ** (1 / 2.3) + 0.012 * noise
+    muscle = rng.uniform(0.4, 0.6)  # where in the wall muscle begins
+    outer = (a - (a - p) * muscle, b - (b - q) * muscle)
     fat = rng.uniform(0.14, 0.22)
-    paint(image, fat+0.015*noise, ring(a, b) < 1)
+    paint(image, fat + 0.015 * noise, ring(a, b) < 1)
     paint(image, 0.46, ring(*outer) < 1)
     belly = ring(p, q) < 1
-    paint(image, fat+0.02+0.06*np.maximum(smooth_field(rng, x, y, 0.02), 0), belly)
-    back = ellipse_level(x, y, (cx, cy-0.03), (p*0.95, q*(0.99-1.6*shape['lung'])))[0] > 1
-    if shape['lung'] > 0.02: paint(image, 0.02, belly & back & (y > cy+0.1*q))
-    around = np.linspace(0.1, 3.04, 9)+rng.uniform(-0.08, 0.08)
-    for turn in [*around, *-around[::2]]:                                   # ribs are cut obliquely
-        u, v = (0.45*outer[0]+0.55*p)*np.cos(turn), (0.45*outer[1]+0.55*q)*np.sin(turn)
-        if rng.random() < 0.2 or abs(np.cos(turn)) < 0.35: continue
-        rib = ellipse_level(x, y, (cx+u, cy+v), (rng.uniform(0.012, 0.024), 0.0065), np.arctan2(v*p/q, u*q/p)+np.pi/2)[1]
+    paint(image, fat + 0.02 + 0.06 * np.maximum(smooth_field(rng, x, y, 0.02), 0), belly)
+    back = ellipse_level(x, y, (cx, cy - 0.03), (p * 0.95, q * (0.99 - 1.6 * shape["lung"])))[0] > 1
+    if shape["lung"] > 0.02:
+        paint(image, 0.02, belly & back & (y > cy + 0.1 * q))
+    around = np.linspace(0.1, 3.04, 9) + rng.uniform(-0.08, 0.08)
+    for turn in [*around, *-around[::2]]:  # ribs are cut obliquely
+        u, v = (0.45 * outer[0] + 0.55 * p) * np.cos(turn), (0.45 * outer[1] + 0.55 * q) * np.sin(turn)
+        if rng.random() < 0.2 or abs(np.cos(turn)) < 0.35:
+            continue
+        rib = ellipse_level(
+            x,
+            y,
+            (cx + u, cy + v),
+            (rng.uniform(0.012, 0.024), 0.0065),
+            np.arctan2(v * p / q, u * q / p) + np.pi / 2,
+        )[1]
         paint(image, rng.uniform(0.75, 1), soft_step(rib, 0.006))
     return image, belly
 
 # %% ../nbs/01_phantoms.ipynb #bf38ce28
-def spine_parts(rng:np.random.Generator, # source of randomness
-                shape:dict, # from `liver_shape`
-                x:np.ndarray, # (height, width) scene x coordinates of the pixels
-                y:np.ndarray, # (height, width) scene y coordinates
-                image:np.ndarray, # (height, width) slice, changed in place
-               ) -> tuple: # (x, y) centre of the vertebra
+def spine_parts(
+    rng: np.random.Generator,  # source of randomness
+    shape: dict,  # from `liver_shape`
+    x: np.ndarray,  # (height, width) scene x coordinates of the pixels
+    y: np.ndarray,  # (height, width) scene y coordinates
+    image: np.ndarray,  # (height, width) slice, changed in place
+) -> tuple:  # (x, y) centre of the vertebra
     "Vertebra, canal, processes, muscles of the back and crura."
-    (cx, cy), (a, b), (p, q) = shape['centre'], shape['axes'], shape['inner']
-    at = (cx+rng.uniform(-0.01, 0.01), cy+0.66*q)
+    (cx, cy), (a, b), (p, q) = shape["centre"], shape["axes"], shape["inner"]
+    at = (cx + rng.uniform(-0.01, 0.01), cy + 0.66 * q)
     for side in (-1, 1):
-        paint(image, 0.46+0.05*smooth_field(rng, x, y, 0.02), ellipse_level(x, y, (at[0]+side*0.07, at[1]+0.082), (0.062, 0.042), side*0.2)[0] < 1)
-        crus = rng.uniform(0.012, 0.02)+0.012*shape['height']
-        paint(image, 0.47, ellipse_level(x, y, (at[0]+side*0.058, at[1]-0.012), (crus, 1.6*crus), side*-0.3)[0] < 1)
-        process = [(at[0]+side*0.02, at[1]+0.045), (at[0]+side*0.05, at[1]+0.052), (at[0]+side*0.078, at[1]+0.062)]
+        paint(
+            image,
+            0.46 + 0.05 * smooth_field(rng, x, y, 0.02),
+            ellipse_level(x, y, (at[0] + side * 0.07, at[1] + 0.082), (0.062, 0.042), side * 0.2)[0] < 1,
+        )
+        crus = rng.uniform(0.012, 0.02) + 0.012 * shape["height"]
+        paint(
+            image,
+            0.47,
+            ellipse_level(x, y, (at[0] + side * 0.058, at[1] - 0.012), (crus, 1.6 * crus), side * -0.3)[0]
+            < 1,
+        )
+        process = [
+            (at[0] + side * 0.02, at[1] + 0.045),
+            (at[0] + side * 0.05, at[1] + 0.052),
+            (at[0] + side * 0.078, at[1] + 0.062),
+        ]
         paint(image, 0.9, stroke(process, [0.011, 0.007, 0.005], x, y))
-        paint(image, 0.92, stroke([(at[0]+side*0.026, at[1]+0.04), (at[0], at[1]+0.085), (at[0], at[1]+0.115)], [0.007, 0.008, 0.005], x, y))
+        paint(
+            image,
+            0.92,
+            stroke(
+                [(at[0] + side * 0.026, at[1] + 0.04), (at[0], at[1] + 0.085), (at[0], at[1] + 0.115)],
+                [0.007, 0.008, 0.005],
+                x,
+                y,
+            ),
+        )
     vertebra = ellipse_level(x, y, at, (0.052, 0.04))[1]
     paint(image, 0.95, soft_step(vertebra, 0.005))
-    paint(image, 0.72+0.08*smooth_field(rng, x, y, 0.012), soft_step(vertebra+0.008, 0.006))
-    paint(image, 0.45, soft_step(ellipse_level(x, y, (at[0], at[1]+0.05), (0.02, 0.014))[1], 0.005))
+    paint(image, 0.72 + 0.08 * smooth_field(rng, x, y, 0.012), soft_step(vertebra + 0.008, 0.006))
+    paint(image, 0.45, soft_step(ellipse_level(x, y, (at[0], at[1] + 0.05), (0.02, 0.014))[1], 0.005))
     return at
 
 # %% ../nbs/01_phantoms.ipynb #6b23b516
-def left_organs(rng:np.random.Generator, # source of randomness
-                shape:dict, # from `liver_shape`
-                x:np.ndarray, # (height, width) scene x coordinates of the pixels
-                y:np.ndarray, # (height, width) scene y coordinates
-                image:np.ndarray, # (height, width) slice, changed in place
-                enhanced:float, # in [0, 1], strength of the contrast agent
-               ) -> None:
+def left_organs(
+    rng: np.random.Generator,  # source of randomness
+    shape: dict,  # from `liver_shape`
+    x: np.ndarray,  # (height, width) scene x coordinates of the pixels
+    y: np.ndarray,  # (height, width) scene y coordinates
+    image: np.ndarray,  # (height, width) slice, changed in place
+    enhanced: float,  # in [0, 1], strength of the contrast agent
+) -> None:
     "Spleen and stomach with its gas and fluid, on the image's right."
-    (cx, cy), inner, height = shape['centre'], np.array(shape['inner']), shape['height']
+    (cx, cy), inner, height = shape["centre"], np.array(shape["inner"]), shape["height"]
     if height < 0.8:
-        small = 1-0.4*height
-        spleen = np.array([(0.92, -0.02), (0.91, 0.25), (0.78, 0.5), (0.56, 0.66), (0.5, 0.55), (0.62, 0.36), (0.7, 0.15), (0.8, -0.1)])
-        spleen = (spleen-(0.78, 0.38))*small*rng.uniform(1, 1.3)+(0.78, 0.38)+0.02*rng.standard_normal((8, 2))
-        spleen *= np.minimum(1, 0.94/np.linalg.norm(spleen, axis=1))[:,None]*(1-0.8*shape['lung'])
-        paint(image, 0.5+0.12*enhanced+0.02*smooth_field(rng, x, y, 0.03), fill_curve(closed_curve(spleen)*inner+(cx, cy), x, y))
-    stomach = np.array([(0.30, -0.60), (0.55, -0.66), (0.74, -0.46), (0.78, -0.15), (0.6, 0.05), (0.4, -0.08), (0.28, -0.3)])
-    stomach = (stomach-(0.5, -0.35))*rng.uniform(0.75, 1.2)*(1-0.3*height)+(0.5, -0.35)+0.04*rng.standard_normal((7, 2))
-    curve = closed_curve(stomach)*inner+(cx, cy)
+        small = 1 - 0.4 * height
+        spleen = np.array(
+            [
+                (0.92, -0.02),
+                (0.91, 0.25),
+                (0.78, 0.5),
+                (0.56, 0.66),
+                (0.5, 0.55),
+                (0.62, 0.36),
+                (0.7, 0.15),
+                (0.8, -0.1),
+            ]
+        )
+        spleen = (
+            (spleen - (0.78, 0.38)) * small * rng.uniform(1, 1.3)
+            + (0.78, 0.38)
+            + 0.02 * rng.standard_normal((8, 2))
+        )
+        spleen *= np.minimum(1, 0.94 / np.linalg.norm(spleen, axis=1))[:, None] * (1 - 0.8 * shape["lung"])
+        paint(
+            image,
+            0.5 + 0.12 * enhanced + 0.02 * smooth_field(rng, x, y, 0.03),
+            fill_curve(closed_curve(spleen) * inner + (cx, cy), x, y),
+        )
+    stomach = np.array(
+        [(0.30, -0.60), (0.55, -0.66), (0.74, -0.46), (0.78, -0.15), (0.6, 0.05), (0.4, -0.08), (0.28, -0.3)]
+    )
+    stomach = (
+        (stomach - (0.5, -0.35)) * rng.uniform(0.75, 1.2) * (1 - 0.3 * height)
+        + (0.5, -0.35)
+        + 0.04 * rng.standard_normal((7, 2))
+    )
+    curve = closed_curve(stomach) * inner + (cx, cy)
     middle = curve.mean(0)
     paint(image, 0.47, fill_curve(curve, x, y))
-    hollow = fill_curve((curve-middle)*rng.uniform(0.75, 0.9)+middle, x, y)
-    paint(image, rng.choice([0.34, 0.4, 0.44, 0.9], p=[0.3, 0.3, 0.25, 0.15])+0.05*smooth_field(rng, x, y, 0.025), hollow)
-    paint(image, 0.02, hollow & (y < middle[1]+rng.uniform(-0.08, 0.04)))   # gas rises: its lower border is level
+    hollow = fill_curve((curve - middle) * rng.uniform(0.75, 0.9) + middle, x, y)
+    paint(
+        image,
+        rng.choice([0.34, 0.4, 0.44, 0.9], p=[0.3, 0.3, 0.25, 0.15]) + 0.05 * smooth_field(rng, x, y, 0.025),
+        hollow,
+    )
+    paint(
+        image, 0.02, hollow & (y < middle[1] + rng.uniform(-0.08, 0.04))
+    )  # gas rises: its lower border is level
 
 # %% ../nbs/01_phantoms.ipynb #d4f7f6a6
-def middle_organs(rng:np.random.Generator, # source of randomness
-                  shape:dict, # from `liver_shape`
-                  at:tuple, # (x, y) centre of the vertebra
-                  x:np.ndarray, # (height, width) scene x coordinates of the pixels
-                  y:np.ndarray, # (height, width) scene y coordinates
-                  image:np.ndarray, # (height, width) slice, changed in place
-                  enhanced:float, # in [0, 1], strength of the contrast agent
-                 ) -> None:
+def middle_organs(
+    rng: np.random.Generator,  # source of randomness
+    shape: dict,  # from `liver_shape`
+    at: tuple,  # (x, y) centre of the vertebra
+    x: np.ndarray,  # (height, width) scene x coordinates of the pixels
+    y: np.ndarray,  # (height, width) scene y coordinates
+    image: np.ndarray,  # (height, width) slice, changed in place
+    enhanced: float,  # in [0, 1], strength of the contrast agent
+) -> None:
     "Bowel loops, pancreas, kidneys, aorta and vena cava."
-    (cx, cy), inner, height = shape['centre'], np.array(shape['inner']), shape['height']
+    (cx, cy), inner, height = shape["centre"], np.array(shape["inner"]), shape["height"]
     noise = smooth_field(rng, x, y, 0.04)
-    def blob(value, centre, axes, turn=0., bend=0.006):
-        distance = ellipse_level(x, y, centre, axes, turn)[1]+bend*noise
-        paint(image, value, soft_step(distance, 0.007)); return distance
-    for _ in range(int(rng.integers(4, 9)*(0.6+1.2*height))):
-        spot = inner*(rng.uniform(-0.45, 0.75), rng.uniform(-0.72, 0.1))+(cx, cy)
+
+    def blob(value, centre, axes, turn=0.0, bend=0.006):
+        distance = ellipse_level(x, y, centre, axes, turn)[1] + bend * noise
+        paint(image, value, soft_step(distance, 0.007))
+        return distance
+
+    for _ in range(int(rng.integers(4, 9) * (0.6 + 1.2 * height))):
+        spot = inner * (rng.uniform(-0.45, 0.75), rng.uniform(-0.72, 0.1)) + (cx, cy)
         radius = rng.uniform(0.02, 0.042)
-        loop = blob(0.48, spot, (radius*rng.uniform(1, 1.5), radius), rng.uniform(0, 3))
-        paint(image, rng.choice([0.42, 0.38, 0.03, 0.85], p=[0.4, 0.25, 0.2, 0.15]), soft_step(loop+0.009, 0.006))
-    blob(0.44+0.08*enhanced, (at[0]+0.06, at[1]-0.15), (0.1, 0.022), -0.35, 0.012)
+        loop = blob(0.48, spot, (radius * rng.uniform(1, 1.5), radius), rng.uniform(0, 3))
+        paint(
+            image,
+            rng.choice([0.42, 0.38, 0.03, 0.85], p=[0.4, 0.25, 0.2, 0.15]),
+            soft_step(loop + 0.009, 0.006),
+        )
+    blob(0.44 + 0.08 * enhanced, (at[0] + 0.06, at[1] - 0.15), (0.1, 0.022), -0.35, 0.012)
     for side in (-1, 1):
-        if height < 0.42-0.04*side: continue
-        spot, turn = (cx+side*rng.uniform(0.44, 0.52)*inner[0], cy+rng.uniform(0.4, 0.5)*inner[1]), side*rng.uniform(-0.9, -0.4)
-        kidney = blob(0.5+0.38*enhanced, spot, (0.052, 0.066), turn, 0.004)
-        paint(image, 0.46+0.2*enhanced, soft_step(kidney+0.017, 0.007))
-        blob(0.25, (spot[0]-side*0.016, spot[1]-0.006), (0.014, 0.026), turn, 0.008)
-    blob(0.46+0.4*enhanced, (at[0]+0.022, at[1]-0.068), (0.022, 0.022), bend=0.001)
-    blob(0.45+0.22*enhanced, (at[0]-0.05, at[1]-0.085), (0.026, 0.018), bend=0.003)
+        if height < 0.42 - 0.04 * side:
+            continue
+        spot, turn = (
+            cx + side * rng.uniform(0.44, 0.52) * inner[0],
+            cy + rng.uniform(0.4, 0.5) * inner[1],
+        ), side * rng.uniform(-0.9, -0.4)
+        kidney = blob(0.5 + 0.38 * enhanced, spot, (0.052, 0.066), turn, 0.004)
+        paint(image, 0.46 + 0.2 * enhanced, soft_step(kidney + 0.017, 0.007))
+        blob(0.25, (spot[0] - side * 0.016, spot[1] - 0.006), (0.014, 0.026), turn, 0.008)
+    blob(0.46 + 0.4 * enhanced, (at[0] + 0.022, at[1] - 0.068), (0.022, 0.022), bend=0.001)
+    blob(0.45 + 0.22 * enhanced, (at[0] - 0.05, at[1] - 0.085), (0.026, 0.018), bend=0.003)
 
 # %% ../nbs/01_phantoms.ipynb #1008a568
-def fill_liver(rng:np.random.Generator, # source of randomness
-               shape:dict, # from `liver_shape`
-               x:np.ndarray, # (height, width) scene x coordinates of the pixels
-               y:np.ndarray, # (height, width) scene y coordinates
-               image:np.ndarray, # (height, width) slice, changed in place
-               enhanced:float, # in [0, 1], strength of the contrast agent
-              ) -> np.ndarray: # (height, width) bool: the liver
+def fill_liver(
+    rng: np.random.Generator,  # source of randomness
+    shape: dict,  # from `liver_shape`
+    x: np.ndarray,  # (height, width) scene x coordinates of the pixels
+    y: np.ndarray,  # (height, width) scene y coordinates
+    image: np.ndarray,  # (height, width) slice, changed in place
+    enhanced: float,  # in [0, 1], strength of the contrast agent
+) -> np.ndarray:  # (height, width) bool: the liver
     "The liver with portal and hepatic vessels, sometimes lesions and a gall bladder under it."
-    inside, curve = largest(fill_curve(shape['curve'], x, y)), shape['curve']
-    if shape['height'] > 0.3:                                               # drawn first: only its free part is seen
-        gall = ellipse_level(x, y, curve[9*12]+(0.02, -0.03), (0.035, 0.024), rng.uniform(0.5, 1.5))[1]
+    inside, curve = largest(fill_curve(shape["curve"], x, y)), shape["curve"]
+    if shape["height"] > 0.3:  # drawn first: only its free part is seen
+        gall = ellipse_level(x, y, curve[9 * 12] + (0.02, -0.03), (0.035, 0.024), rng.uniform(0.5, 1.5))[1]
         paint(image, 0.36, soft_step(gall, 0.006))
-    gray = rng.uniform(0.45, 0.51)+0.08*enhanced
-    paint(image, gray+0.012*smooth_field(rng, x, y, 0.06), inside)
-    porta, middle = curve[9*12+6], curve.mean(0)
+    gray = rng.uniform(0.45, 0.51) + 0.08 * enhanced
+    paint(image, gray + 0.012 * smooth_field(rng, x, y, 0.06), inside)
+    porta, middle = curve[9 * 12 + 6], curve.mean(0)
     tree = []
     for turn in (-0.5, 0.1, 0.7):
-        heading = np.arctan2(*(middle-porta)[::-1])+turn
-        tree += branches(rng, porta+(middle-porta)*rng.uniform(0.1, 0.5), heading, 0.009, rng.uniform(0.12, 0.26), depth=1)
-    vessels = draw_branches(tree, x, y)*gaussian_filter(smooth_field(rng, x, y, 0.05) > -0.2, 1., output=np.float32)
-    paint(image, gray+rng.uniform(-0.05, 0.08)+0.1*enhanced, 0.8*vessels*inside)
+        heading = np.arctan2(*(middle - porta)[::-1]) + turn
+        tree += branches(
+            rng,
+            porta + (middle - porta) * rng.uniform(0.1, 0.5),
+            heading,
+            0.009,
+            rng.uniform(0.12, 0.26),
+            depth=1,
+        )
+    vessels = draw_branches(tree, x, y) * gaussian_filter(
+        smooth_field(rng, x, y, 0.05) > -0.2, 1.0, output=np.float32
+    )
+    paint(image, gray + rng.uniform(-0.05, 0.08) + 0.1 * enhanced, 0.8 * vessels * inside)
     for _ in range(rng.choice([0, 1, 3], p=[0.6, 0.25, 0.15])):
-        spot, radius = curve[rng.integers(len(curve))]*0.4+middle*0.6, rng.uniform(0.012, 0.04)
-        lesion = ellipse_level(x, y, spot, (radius, 0.85*radius), rng.uniform(0, 3))[1]+0.006*smooth_field(rng, x, y, 0.03)
-        paint(image, gray-rng.uniform(0.08, 0.16), soft_step(lesion, 0.01)*inside)
+        spot, radius = curve[rng.integers(len(curve))] * 0.4 + middle * 0.6, rng.uniform(0.012, 0.04)
+        lesion = ellipse_level(x, y, spot, (radius, 0.85 * radius), rng.uniform(0, 3))[
+            1
+        ] + 0.006 * smooth_field(rng, x, y, 0.03)
+        paint(image, gray - rng.uniform(0.08, 0.16), soft_step(lesion, 0.01) * inside)
     return inside
 
 # %% ../nbs/01_phantoms.ipynb #0ab22416
-def liver(rng:np.random.Generator, # source of randomness
-          size:tuple=(128, 128), # (height, width) in pixels
-         ) -> tuple: # image (height, width) uint8, mask (height, width) uint8 in {0, 1}
+def liver(
+    rng: np.random.Generator,  # source of randomness
+    size: tuple = (128, 128),  # (height, width) in pixels
+) -> tuple:  # image (height, width) uint8, mask (height, width) uint8 in {0, 1}
     "An abdominal CT slice in a soft-tissue window and the mask of the liver."
     (x, y), shape = scene_grid(size), liver_shape(rng)
     enhanced = rng.uniform(0, 1)
@@ -722,72 +1094,98 @@ def liver(rng:np.random.Generator, # source of randomness
     inside = fill_liver(rng, shape, x, y, image, enhanced)
     contrast, grit = rng.uniform(0.95, 1.15), rng.uniform(0.045, 0.11)
     grain = gaussian_filter(rng.standard_normal(image.shape), 0.6)
-    image = (image-0.05)*contrast+grit*grain*np.clip(5*image, 0.05, 1)
-    return np.rint(255*np.clip(image, 0, 1)).astype(np.uint8), inside.astype(np.uint8)
+    image = (image - 0.05) * contrast + grit * grain * np.clip(5 * image, 0.05, 1)
+    return np.rint(255 * np.clip(image, 0, 1)).astype(np.uint8), inside.astype(np.uint8)
 
 # %% ../nbs/01_phantoms.ipynb #44829ac4
 PHANTOMS = dict(fetal_head=fetal_head, optic_disc=optic_disc, lung=lung, liver=liver)
-SIZES = dict(fetal_head=(128, 192), optic_disc=(128, 128), lung=(128, 128), liver=(128, 128)) # (height, width) in pixels
-MASKS = dict(fetal_head=(fetal_head_shape, fetal_head_mask), optic_disc=(optic_disc_shape, optic_disc_mask),
-             lung=(lung_shape, lung_mask), liver=(liver_shape, liver_mask))
+SIZES = dict(
+    fetal_head=(128, 192), optic_disc=(128, 128), lung=(128, 128), liver=(128, 128)
+)  # (height, width) in pixels
+MASKS = dict(
+    fetal_head=(fetal_head_shape, fetal_head_mask),
+    optic_disc=(optic_disc_shape, optic_disc_mask),
+    lung=(lung_shape, lung_mask),
+    liver=(liver_shape, liver_mask),
+)
 
-def check_task(task:str, # name of a task
-              ) -> str: # the same name
+
+def check_task(
+    task: str,  # name of a task
+) -> str:  # the same name
     "Refuse an unknown task and name the nearest valid one."
-    if task in PHANTOMS: return task
+    if task in PHANTOMS:
+        return task
     near = difflib.get_close_matches(str(task), PHANTOMS, n=1, cutoff=0)[0]
-    raise ValueError(f"unknown phantom task {task!r}; did you mean {near!r}? Valid tasks: {', '.join(PHANTOMS)}")
+    raise ValueError(
+        f"unknown phantom task {task!r}; did you mean {near!r}? Valid tasks: {', '.join(PHANTOMS)}"
+    )
 
 # %% ../nbs/01_phantoms.ipynb #0a169888
-def phantom(task:str, # a key of `PHANTOMS`
-            seed:int, # non-negative; task and seed fix the phantom
-            size:tuple=None, # (height, width) in pixels, about 96 to 256; None = `SIZES[task]`
-           ) -> tuple: # image (height, width) or (height, width, 3) uint8, mask (height, width) uint8 in {0, 1}
+def phantom(
+    task: str,  # a key of `PHANTOMS`
+    seed: int,  # non-negative; task and seed fix the phantom
+    size: tuple = None,  # (height, width) in pixels, about 96 to 256; None = `SIZES[task]`
+) -> tuple:  # image (height, width) or (height, width, 3) uint8, mask (height, width) uint8 in {0, 1}
     "Draw one phantom."
     check_task(task)
     return PHANTOMS[task](task_generator(task, seed), size or SIZES[task])
 
-def phantom_mask(task:str, # a key of `PHANTOMS`
-                 seed:int, # non-negative; never the shape of `phantom(task, seed)`
-                 size:tuple=None, # (height, width) in pixels; None = `SIZES[task]`
-                 spread:float=1.25, # 1 = shape range of the images; larger = other patients than those of the images
-                ) -> np.ndarray: # (height, width) uint8 in {0, 1}
+
+def phantom_mask(
+    task: str,  # a key of `PHANTOMS`
+    seed: int,  # non-negative; never the shape of `phantom(task, seed)`
+    size: tuple = None,  # (height, width) in pixels; None = `SIZES[task]`
+    spread: float = 1.25,  # 1 = shape range of the images; larger = other patients than those of the images
+) -> np.ndarray:  # (height, width) uint8 in {0, 1}
     "Draw only a mask, from a wider range of shapes: an unpaired auxiliary mask of 'another data set'."
     shape, mask = MASKS[check_task(task)]
-    return mask(shape(task_generator(f'{task} auxiliary', seed), spread), size or SIZES[task])
+    return mask(shape(task_generator(f"{task} auxiliary", seed), spread), size or SIZES[task])
 
 # %% ../nbs/01_phantoms.ipynb #0e84ce63
-def _write_png(path, array): Image.fromarray(array).save(path)
+def _write_png(path, array):
+    Image.fromarray(array).save(path)
 
-def write_phantoms(folder:str|Path, # data set to make; created if absent
-                   task:str, # a key of `PHANTOMS`
-                   count:int, # number of images
-                   val:int, # how many of them, the last ones, are the validation split
-                   seed:int=0, # seed of the first image; the others follow by ones
-                   size:tuple=None, # (height, width) in pixels; None = `SIZES[task]`
-                  ) -> Path: # the folder: images/<id>.png, masks/<id>.png (0 or 255), splits.csv (id, split)
+
+def write_phantoms(
+    folder: str | Path,  # data set to make; created if absent
+    task: str,  # a key of `PHANTOMS`
+    count: int,  # number of images
+    val: int,  # how many of them, the last ones, are the validation split
+    seed: int = 0,  # seed of the first image; the others follow by ones
+    size: tuple = None,  # (height, width) in pixels; None = `SIZES[task]`
+) -> Path:  # the folder: images/<id>.png, masks/<id>.png (0 or 255), splits.csv (id, split)
     "Write phantoms as a data set."
     check_task(task)
-    if not 0 <= val <= count: raise ValueError(f'val={val} must lie between 0 and count={count}')
+    if not 0 <= val <= count:
+        raise ValueError(f"val={val} must lie between 0 and count={count}")
     folder, rows = Path(folder), []
-    for part in ('images', 'masks'): (folder/part).mkdir(parents=True, exist_ok=True)
+    for part in ("images", "masks"):
+        (folder / part).mkdir(parents=True, exist_ok=True)
     for i in range(count):
-        image, mask = phantom(task, seed+i, size)
-        name = f'{task}_{i:04d}'
-        _write_png(folder/'images'/f'{name}.png', image); _write_png(folder/'masks'/f'{name}.png', 255*mask)
-        rows.append((name, 'train' if i < count-val else 'val'))
-    with open(folder/'splits.csv', 'w', newline='') as file: csv.writer(file, lineterminator='\n').writerows([('id', 'split'), *rows])
+        image, mask = phantom(task, seed + i, size)
+        name = f"{task}_{i:04d}"
+        _write_png(folder / "images" / f"{name}.png", image)
+        _write_png(folder / "masks" / f"{name}.png", 255 * mask)
+        rows.append((name, "train" if i < count - val else "val"))
+    with open(folder / "splits.csv", "w", newline="") as file:
+        csv.writer(file, lineterminator="\n").writerows([("id", "split"), *rows])
     return folder
 
 # %% ../nbs/01_phantoms.ipynb #b64cafda
-def write_phantom_masks(folder:str|Path, # data set to make; created if absent
-                        task:str, # a key of `PHANTOMS`
-                        count:int, # number of masks
-                        seed:int=0, # seed of the first mask; the others follow by ones
-                        size:tuple=None, # (height, width) in pixels; None = `SIZES[task]`
-                       ) -> Path: # the folder: masks/<id>.png (0 or 255), nothing else
+def write_phantom_masks(
+    folder: str | Path,  # data set to make; created if absent
+    task: str,  # a key of `PHANTOMS`
+    count: int,  # number of masks
+    seed: int = 0,  # seed of the first mask; the others follow by ones
+    size: tuple = None,  # (height, width) in pixels; None = `SIZES[task]`
+) -> Path:  # the folder: masks/<id>.png (0 or 255), nothing else
     "Write auxiliary masks as a data set without images."
     check_task(task)
-    folder = Path(folder); (folder/'masks').mkdir(parents=True, exist_ok=True)
-    for i in range(count): _write_png(folder/'masks'/f'{task}_auxiliary_{i:04d}.png', 255*phantom_mask(task, seed+i, size))
+    folder = Path(folder)
+    (folder / "masks").mkdir(parents=True, exist_ok=True)
+    for i in range(count):
+        _write_png(
+            folder / "masks" / f"{task}_auxiliary_{i:04d}.png", 255 * phantom_mask(task, seed + i, size)
+        )
     return folder

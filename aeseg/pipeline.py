@@ -16,7 +16,22 @@ from pathlib import Path
 import numpy as np, torch
 from .auxiliary_masks import make_auxiliary
 from .config import Config, InputError, gan_values, make_config, nearest
-from .data import Images, Stored, collect, find_images, from_canvas, generator_for, load_images, probability, read_images, read_mask, replacing, to_bytes, to_canvas, write_mask
+from aeseg.data import (
+    Images,
+    Stored,
+    collect,
+    find_images,
+    from_canvas,
+    generator_for,
+    load_images,
+    probability,
+    read_images,
+    read_mask,
+    replacing,
+    to_bytes,
+    to_canvas,
+    write_mask,
+)
 from .formats import Slice, pixel_spacing
 from .gan import GAN, VAEStage, build_networks, label_alarms, label_statistics, make_feedback
 from .iterative import iterate, segment
@@ -26,215 +41,357 @@ from .quality import fit_of_labels, score_labels, second_look
 from .registration import register
 from .runs import Run, launch, make_fabric, train
 from .vae import make_vae
-from .volumes import FORMATS, largest_component, mask_format, smooth_slices, write_segmentation, write_volume
+from aeseg.volumes import (
+    FORMATS,
+    largest_component,
+    mask_format,
+    smooth_slices,
+    write_segmentation,
+    write_volume,
+)
 
 # %% ../nbs/16_pipeline.ipynb #ed406c18
 def build_model(
-    config:Config,
-    channels:int,           # of the images
-    canvas,                 # (height, width)
-)->torch.nn.Module:
+    config: Config,
+    channels: int,  # of the images
+    canvas,  # (height, width)
+) -> torch.nn.Module:
     "An untrained network of the kind that ends a run with this configuration."
-    if config.rounds: return segmentation_network(channels, config.segmentation_channels)
+    if config.rounds:
+        return segmentation_network(channels, config.segmentation_channels)
     vae = make_vae(config, canvas)
     networks, feedback = build_networks(config, channels, vae)
-    return torch.nn.ModuleDict(dict(E=networks['E'], D_z=feedback.discriminator, vae=vae))
+    return torch.nn.ModuleDict(dict(E=networks["E"], D_z=feedback.discriminator, vae=vae))
+
 
 def save_model(
-    path,                   # model.safetensors
-    model:torch.nn.Module,  # as `build_model` makes it
-    images:Images,          # on the canvas that it was trained on
+    path,  # model.safetensors
+    model: torch.nn.Module,  # as `build_model` makes it
+    images: Images,  # on the canvas that it was trained on
 ):
     "Write weights, canvas and channels."
     from safetensors.torch import save_file
+
     with replacing(path) as temporary:
-        save_file({k: v.detach().cpu().contiguous() for k, v in model.state_dict().items()}, temporary, metadata=dict(canvas=f'{images.canvas[0]}x{images.canvas[1]}', channels=str(images.channels)))
+        save_file(
+            {k: v.detach().cpu().contiguous() for k, v in model.state_dict().items()},
+            temporary,
+            metadata=dict(canvas=f"{images.canvas[0]}x{images.canvas[1]}", channels=str(images.channels)),
+        )
+
 
 def find_run(
     folder,
-)->Run:
+) -> Run:
     "The run in a folder. Raises `InputError` where there is none."
     run = Run(folder)
-    if not (run.folder/'config.yaml').exists(): raise InputError(f'{run.folder} is not a run folder; give the --out of an aeseg fit')
+    if not (run.folder / "config.yaml").exists():
+        raise InputError(f"{run.folder} is not a run folder; give the --out of an aeseg fit")
     return run
 
+
 def load_model(
-    run:Run,                # a finished run
+    run: Run,  # a finished run
     fabric,
-):                          # model, canvas, channels
+):  # model, canvas, channels
     "The trained model of a run. Raises `InputError` where there is none."
     from safetensors import SafetensorError, safe_open
-    path = run.folder/'model.safetensors'
-    if not path.exists(): raise InputError(f'{path} does not exist; finish the run with aeseg fit --resume, or name the folder of a finished run')
+
+    path = run.folder / "model.safetensors"
+    if not path.exists():
+        raise InputError(
+            f"{path} does not exist; finish the run with aeseg fit --resume, or name the folder of a"
+            " finished run"
+        )
     try:
-        with safe_open(path, 'pt') as f: meta, state = f.metadata(), {k: f.get_tensor(k) for k in f.keys()}
-        canvas, channels = tuple(int(v) for v in meta['canvas'].split('x')), int(meta['channels'])
-        model = build_model(run.config, channels, canvas); model.load_state_dict(state)
-    except (SafetensorError, KeyError, TypeError, RuntimeError) as e: raise InputError(f'{path} is not a model of this run ({type(e).__name__}); fit again with --overwrite') from None
+        with safe_open(path, "pt") as f:
+            meta, state = f.metadata(), {k: f.get_tensor(k) for k in f.keys()}
+        canvas, channels = tuple(int(v) for v in meta["canvas"].split("x")), int(meta["channels"])
+        model = build_model(run.config, channels, canvas)
+        model.load_state_dict(state)
+    except (SafetensorError, KeyError, TypeError, RuntimeError) as e:
+        raise InputError(
+            f"{path} is not a model of this run ({type(e).__name__}); fit again with --overwrite"
+        ) from None
     return fabric.to_device(model), canvas, channels
 
+
 def apply_model(
-    model:torch.nn.Module,      # of `load_model`
-    config:Config,
-    pixels,                     # (N, C, H, W) uint8; may be `Stored`
+    model: torch.nn.Module,  # of `load_model`
+    config: Config,
+    pixels,  # (N, C, H, W) uint8; may be `Stored`
     fabric,
-    where=None,                 # see `segment`
-):                              # (N, 1, H, W) probabilities as uint8
+    where=None,  # see `segment`
+):  # (N, 1, H, W) probabilities as uint8
     "The model's masks on the canvas."
-    if config.rounds: return segment(model, pixels, fabric, where=where)
-    feedback = make_feedback(config, model['D_z'], model['vae'])
-    calibrated = lambda x: torch.logit(model['E'].eval()(x, feedback), eps=1e-4)
+    if config.rounds:
+        return segment(model, pixels, fabric, where=where)
+    feedback = make_feedback(config, model["D_z"], model["vae"])
+    calibrated = lambda x: torch.logit(model["E"].eval()(x, feedback), eps=1e-4)
     calibrated.eval = calibrated.train = lambda: None
     return segment(calibrated, pixels, fabric, where=where)
 
 # %% ../nbs/16_pipeline.ipynb #686c91fe
 def data_digest(
-    images:Images,
-    masks=None,         # auxiliary masks, if there are any
-)->str:
+    images: Images,
+    masks=None,  # auxiliary masks, if there are any
+) -> str:
     "A fingerprint of ids, pixels and auxiliary masks, so that a run is never resumed on other data."
-    h = hashlib.sha256('\n'.join(images.ids).encode())
-    for pixels in images.pixels.split(256): h.update(pixels.numpy().tobytes())
-    if masks is not None: h.update(masks.sample(64, generator_for(0, 'digest', 0)).numpy().tobytes())
+    h = hashlib.sha256("\n".join(images.ids).encode())
+    for pixels in images.pixels.split(256):
+        h.update(pixels.numpy().tobytes())
+    if masks is not None:
+        h.update(masks.sample(64, generator_for(0, "digest", 0)).numpy().tobytes())
     return h.hexdigest()[:16]
+
 
 def write_masks(
     folder,
-    images:Images,
-    labels,                         # (N, 1, H, W) on the canvas, uint8 or probabilities; may be `Stored`
+    images: Images,
+    labels,  # (N, 1, H, W) on the canvas, uint8 or probabilities; may be `Stored`
 ):
     "One PNG an image, at the image's own size."
-    for i, placement, p in zip(images.ids, images.placements, labels): write_mask(Path(folder)/f'{i}.png', from_canvas(probability(p)[0].numpy(), placement))
+    for i, placement, p in zip(images.ids, images.placements, labels):
+        write_mask(Path(folder) / f"{i}.png", from_canvas(probability(p)[0].numpy(), placement))
+
 
 def write_rows(path, rows):
     "Rows (dicts of one form) as CSV, atomically."
-    with replacing(path) as temporary, temporary.open('w', newline='') as f:
-        w = csv.DictWriter(f, rows[0].keys()); w.writeheader(); w.writerows(rows)
+    with replacing(path) as temporary, temporary.open("w", newline="") as f:
+        w = csv.DictWriter(f, rows[0].keys())
+        w.writeheader()
+        w.writerows(rows)
+
 
 def write_round(
-    folder,                         # of the run
-    r:int,                          # number of the round
-    images:Images,
-    labels,                         # (N, 1, H, W) on the canvas, uint8 or probabilities; may be `Stored`
-    rows,                           # their scores
+    folder,  # of the run
+    r: int,  # number of the round
+    images: Images,
+    labels,  # (N, 1, H, W) on the canvas, uint8 or probabilities; may be `Stored`
+    rows,  # their scores
 ):
     "What a round learned from: labels as masks, the same with their certainty, and what was selected."
-    folder = Path(folder)/'rounds'/f'round_{r}'
-    write_masks(folder/'labels', images, labels)
-    collect((to_bytes(probability(piece)) for piece in labels.split(16)), labels.shape, folder/'labels.npy')
-    write_rows(folder/'quality.csv', rows)          # comes last: it says that the round is there
+    folder = Path(folder) / "rounds" / f"round_{r}"
+    write_masks(folder / "labels", images, labels)
+    collect((to_bytes(probability(piece)) for piece in labels.split(16)), labels.shape, folder / "labels.npy")
+    write_rows(folder / "quality.csv", rows)  # comes last: it says that the round is there
 
 # %% ../nbs/16_pipeline.ipynb #25e10002
-DECISIONS = ('accepted', 'rejected', 'corrected')
-REVIEW_COLUMNS = ('id', 'decision', 'round', 'corrected', 'note', 'time')     # round: whose label was judged; corrected: a file in the folder corrected/ beside
+DECISIONS = ("accepted", "rejected", "corrected")
+REVIEW_COLUMNS = (
+    "id",
+    "decision",
+    "round",
+    "corrected",
+    "note",
+    "time",
+)  # round: whose label was judged; corrected: a file in the folder corrected/ beside
+
 
 def read_reviews(
-    path,           # reviews.csv
-):                  # {id: row}, and sentences about rows that were left out
+    path,  # reviews.csv
+):  # {id: row}, and sentences about rows that were left out
     "Read human decisions; a row that is incomplete is left out. Raises `InputError` where the file is none of decisions."
-    try: lines = list(csv.reader(Path(path).read_text(encoding='utf-8').splitlines()))
-    except FileNotFoundError: raise InputError(f'{path} does not exist; write it with aeseg inspect, or leave out --reviews') from None
-    except (OSError, UnicodeDecodeError, csv.Error) as e: raise InputError(f'{path} cannot be read ({type(e).__name__}); restore it, or delete it to start reviewing again') from None
-    if not lines or tuple(lines[0]) != REVIEW_COLUMNS: raise InputError(f'{path} does not start with the columns {",".join(REVIEW_COLUMNS)}; restore it, or delete it to start reviewing again')
+    try:
+        lines = list(csv.reader(Path(path).read_text(encoding="utf-8").splitlines()))
+    except FileNotFoundError:
+        raise InputError(
+            f"{path} does not exist; write it with aeseg inspect, or leave out --reviews"
+        ) from None
+    except (OSError, UnicodeDecodeError, csv.Error) as e:
+        raise InputError(
+            f"{path} cannot be read ({type(e).__name__}); restore it, or delete it to start reviewing again"
+        ) from None
+    if not lines or tuple(lines[0]) != REVIEW_COLUMNS:
+        raise InputError(
+            f'{path} does not start with the columns {",".join(REVIEW_COLUMNS)}; restore it, or delete it to'
+            " start reviewing again"
+        )
     rows, problems = {}, []
     for n, values in enumerate(lines[1:], 2):
         row = dict(zip(REVIEW_COLUMNS, values))
-        whole = len(values) == len(REVIEW_COLUMNS) and row['id'] and row['decision'] in ('', *DECISIONS) and row['round'].isdigit() and re.fullmatch(r'\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ', row['time']) and bool(row['corrected']) == (row['decision'] == 'corrected')
-        if whole: rows[row['id']] = {**row, 'round': int(row['round'])}
-        else: problems.append(f'{path}, line {n}, is not a whole row and was left out')
+        whole = (
+            len(values) == len(REVIEW_COLUMNS)
+            and row["id"]
+            and row["decision"] in ("", *DECISIONS)
+            and row["round"].isdigit()
+            and re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", row["time"])
+            and bool(row["corrected"]) == (row["decision"] == "corrected")
+        )
+        if whole:
+            rows[row["id"]] = {**row, "round": int(row["round"])}
+        else:
+            problems.append(f"{path}, line {n}, is not a whole row and was left out")
     return rows, problems
 
 # %% ../nbs/16_pipeline.ipynb #25e10004
 def take_reviews(
-    run:Run,            # opened
-    path,               # reviews.csv, with the folder corrected/ beside it
-    ids,                # of the training images
+    run: Run,  # opened
+    path,  # reviews.csv, with the folder corrected/ beside it
+    ids,  # of the training images
 ):
     "Copy decisions into the folder of a further round, which `fit` then trains. Does nothing where the run was finished with the same ones. Raises `InputError`."
     rows, problems = read_reviews(path)
-    rows, past = {i: r for i, r in rows.items() if r['decision']}, run.provenance.get('reviews', [])
-    if problems: raise InputError(f'{problems[0]}; complete it or remove the line')
-    if not rows: raise InputError(f'{path} holds no decision; accept, reject or correct labels first')
-    if alien := sorted(set(rows) - set(ids)): raise InputError(f'{path} has a decision about {alien[0]!r}, which is no training image of {run.folder}; give the reviews of this run')
-    if not any(r['decision'] != 'rejected' for r in rows.values()) and len(rows) == len(ids): raise InputError(f'{path} rejects every label, so nothing is left to learn from')
-    digest = hashlib.sha256('\n'.join(f'{i},{r["decision"]},{r["round"]},{r["corrected"]}' for i, r in sorted(rows.items())).encode()).hexdigest()[:16]
-    if past and past[-1]['digest'] == digest: return
-    if not run.finished: raise InputError(f'{run.folder} is not finished' + (f': its round {past[-1]["round"]} began with other decisions' if past else '') + '; continue it with --resume alone, then give --reviews')
-    if not run.config.rounds: raise InputError(f'{run.folder} was run with rounds=0 and has no network that could learn from reviews; fit again with rounds=1')
-    r = 1 + len(list((run.folder/'rounds').glob('round_*/quality.csv')))
-    if past and past[-1]['round'] == r: raise InputError(f'{run.folder}/rounds is incomplete; fit again with --overwrite')
-    _copy_decisions(run.folder, Path(path).parent, rows, run.folder/'rounds'/f'round_{r}')
-    count = {d: sum(row['decision'] == d for row in rows.values()) for d in DECISIONS}
+    rows, past = {i: r for i, r in rows.items() if r["decision"]}, run.provenance.get("reviews", [])
+    if problems:
+        raise InputError(f"{problems[0]}; complete it or remove the line")
+    if not rows:
+        raise InputError(f"{path} holds no decision; accept, reject or correct labels first")
+    if alien := sorted(set(rows) - set(ids)):
+        raise InputError(
+            f"{path} has a decision about {alien[0]!r}, which is no training image of {run.folder}; give the"
+            " reviews of this run"
+        )
+    if not any(r["decision"] != "rejected" for r in rows.values()) and len(rows) == len(ids):
+        raise InputError(f"{path} rejects every label, so nothing is left to learn from")
+    digest = hashlib.sha256(
+        "\n".join(
+            f'{i},{r["decision"]},{r["round"]},{r["corrected"]}' for i, r in sorted(rows.items())
+        ).encode()
+    ).hexdigest()[:16]
+    if past and past[-1]["digest"] == digest:
+        return
+    if not run.finished:
+        raise InputError(
+            f"{run.folder} is not finished"
+            + (f': its round {past[-1]["round"]} began with other decisions' if past else "")
+            + "; continue it with --resume alone, then give --reviews"
+        )
+    if not run.config.rounds:
+        raise InputError(
+            f"{run.folder} was run with rounds=0 and has no network that could learn from reviews; fit again"
+            " with rounds=1"
+        )
+    r = 1 + len(list((run.folder / "rounds").glob("round_*/quality.csv")))
+    if past and past[-1]["round"] == r:
+        raise InputError(f"{run.folder}/rounds is incomplete; fit again with --overwrite")
+    _copy_decisions(run.folder, Path(path).parent, rows, run.folder / "rounds" / f"round_{r}")
+    count = {d: sum(row["decision"] == d for row in rows.values()) for d in DECISIONS}
     run.note(reviews=[*past, dict(round=r, **count, digest=digest)], finished=None)
+
 
 def _copy_decisions(run, beside, rows, target):
     "The decisions, and the labels that they hold to."
-    source = {i: beside/'corrected'/row['corrected'] if row['corrected'] else run/'rounds'/f'round_{row["round"]}'/'labels'/f'{i}.png' for i, row in rows.items() if row['decision'] != 'rejected'}
-    for path in source.values(): read_mask(path)        # a mask that is not there is found before anything is written
-    if target.exists(): shutil.rmtree(target)           # of a call that was killed before it was noted
-    for i, path in source.items(): write_mask(target/'decided'/f'{i}.png', read_mask(path))
-    with replacing(target/'reviews.csv') as temporary, temporary.open('w', newline='', encoding='utf-8') as f: w = csv.DictWriter(f, REVIEW_COLUMNS); w.writeheader(); w.writerows(rows.values())
+    source = {
+        i: (
+            beside / "corrected" / row["corrected"]
+            if row["corrected"]
+            else run / "rounds" / f'round_{row["round"]}' / "labels" / f"{i}.png"
+        )
+        for i, row in rows.items()
+        if row["decision"] != "rejected"
+    }
+    for path in source.values():
+        read_mask(path)  # a mask that is not there is found before anything is written
+    if target.exists():
+        shutil.rmtree(target)  # of a call that was killed before it was noted
+    for i, path in source.items():
+        write_mask(target / "decided" / f"{i}.png", read_mask(path))
+    with (
+        replacing(target / "reviews.csv") as temporary,
+        temporary.open("w", newline="", encoding="utf-8") as f,
+    ):
+        w = csv.DictWriter(f, REVIEW_COLUMNS)
+        w.writeheader()
+        w.writerows(rows.values())
 
 # %% ../nbs/16_pipeline.ipynb #25e10006
 class Decided:
     "Human decisions in a further round of `iterate`."
-    def __init__(self,
-        folder,             # of the round, with reviews.csv and decided/
-        images:Images,      # training images
-        where=None,         # see `collect`
+
+    def __init__(
+        self,
+        folder,  # of the round, with reviews.csv and decided/
+        images: Images,  # training images
+        where=None,  # see `collect`
     ):
-        rows, _ = read_reviews(Path(folder)/'reviews.csv')
+        rows, _ = read_reviews(Path(folder) / "reviews.csv")
         self.where, n = where, {i: k for k, i in enumerate(images.ids)}
-        self.rejected, self.held = torch.zeros(len(n), dtype=torch.bool), torch.zeros(len(n), dtype=torch.bool)
-        for i, row in rows.items(): (self.rejected if row['decision'] == 'rejected' else self.held)[n[i]] = True
-        self.masks = {n[i]: self.mask(Path(folder)/'decided'/f'{i}.png', images, n[i]) for i, row in rows.items() if row['decision'] != 'rejected'}
+        self.rejected, self.held = torch.zeros(len(n), dtype=torch.bool), torch.zeros(
+            len(n), dtype=torch.bool
+        )
+        for i, row in rows.items():
+            (self.rejected if row["decision"] == "rejected" else self.held)[n[i]] = True
+        self.masks = {
+            n[i]: self.mask(Path(folder) / "decided" / f"{i}.png", images, n[i])
+            for i, row in rows.items()
+            if row["decision"] != "rejected"
+        }
 
     def mask(self, path, images, k):
         "One mask on the canvas, (1, H, W) uint8 of 0 and 255: what is decided is certain at its edge, too."
-        return torch.from_numpy((to_canvas(read_mask(path).astype(np.uint8) * 255, images.placements[k], images.canvas) > 127).astype(np.uint8))[None] * 255
+        return (
+            torch.from_numpy(
+                (
+                    to_canvas(read_mask(path).astype(np.uint8) * 255, images.placements[k], images.canvas)
+                    > 127
+                ).astype(np.uint8)
+            )[None]
+            * 255
+        )
 
-    def labels(self,
-        labels,             # (N, 1, H, W), probabilities or uint8; may be `Stored`
-    ):                      # (N, 1, H, W) uint8
+    def labels(
+        self,
+        labels,  # (N, 1, H, W), probabilities or uint8; may be `Stored`
+    ):  # (N, 1, H, W) uint8
         "Labels with what was decided in their place."
+
         def mixed(rows):
             out = to_bytes(probability(labels[rows]))
-            for k, n in enumerate(rows.tolist()): out[k] = self.masks.get(n, out[k])
+            for k, n in enumerate(rows.tolist()):
+                out[k] = self.masks.get(n, out[k])
             return out
+
         return collect(map(mixed, torch.arange(len(labels)).split(16)), labels.shape, self.where)
 
-    def choose(self,
-        kept:torch.Tensor,      # (N,) bool
-        weights:torch.Tensor,   # (N,) in [0, 1]
-    ):                          # kept (N,), weights (N,)
+    def choose(
+        self,
+        kept: torch.Tensor,  # (N,) bool
+        weights: torch.Tensor,  # (N,) in [0, 1]
+    ):  # kept (N,), weights (N,)
         "The selection and image weights: rejected labels are out, decided ones in with full weight."
         kept = kept & ~self.rejected | self.held
-        if not kept.any(): raise InputError('after the reviews no label is left to learn from; reject fewer')
+        if not kept.any():
+            raise InputError("after the reviews no label is left to learn from; reject fewer")
         return kept, torch.where(self.held, torch.ones(()), weights)
 
 # %% ../nbs/16_pipeline.ipynb #40cedf32
-KEPT_CHECKPOINTS = 4    # of the GAN, the last ones: one is chosen, those before it say how sure its labels are
-COMPARED = 500          # auxiliary masks that labels are compared with, at most
+KEPT_CHECKPOINTS = 4  # of the GAN, the last ones: one is chosen, those before it say how sure its labels are
+COMPARED = 500  # auxiliary masks that labels are compared with, at most
+
 
 def label_sets(
-    run:Run,
-    name:str,           # 'labels', or 'labels_2' and so on after restarts of the GAN
-    upto:int=None,      # the step of the checkpoint whose labels are taken; None: the last
-)->list:                # paths, the one taken last
+    run: Run,
+    name: str,  # 'labels', or 'labels_2' and so on after restarts of the GAN
+    upto: int = None,  # the step of the checkpoint whose labels are taken; None: the last
+) -> list:  # paths, the one taken last
     "The label sets of the GAN's checkpoints."
-    return [p for p in sorted((run.folder/'checkpoints').glob(f'{name}_??????.npy')) if upto is None or int(p.stem[-6:]) <= upto]
+    return [
+        p
+        for p in sorted((run.folder / "checkpoints").glob(f"{name}_??????.npy"))
+        if upto is None or int(p.stem[-6:]) <= upto
+    ]
+
 
 class _Fit:
     "The stages of one run, from images to predictions. Labels of all images are files, so only the images themselves may fill the memory."
+
     def __init__(self, run, images, masks, fabric, quiet):
         self.run, self.config, self.fabric, self.quiet, self.masks = run, run.config, fabric, quiet, masks
-        self.images, self.training, self.rows = images, images.split('train'), []
-        self.registers = False                      # whether labels are registered; known when those of the GAN are
-        self.chosen = None                          # step of the GAN's checkpoint whose labels are taken; known when it is trained
-        self.looks, self.replaced = [], torch.zeros(len(self.training), dtype=torch.bool)     # by second looks: how many labels each time, and which the last time
+        self.images, self.training, self.rows = images, images.split("train"), []
+        self.registers = False  # whether labels are registered; known when those of the GAN are
+        self.chosen = None  # step of the GAN's checkpoint whose labels are taken; known when it is trained
+        self.looks, self.replaced = [], torch.zeros(
+            len(self.training), dtype=torch.bool
+        )  # by second looks: how many labels each time, and which the last time
 
-    def every(self, steps): return min(self.config.checkpoint_every, max(1, steps // 2))    # at least two checkpoints: selection compares their labels
-    def train(self, stage, steps, **kw): train(stage, steps, self.run, self.every(steps), quiet=self.quiet, fabric=self.fabric, **kw)
+    def every(self, steps):
+        return min(
+            self.config.checkpoint_every, max(1, steps // 2)
+        )  # at least two checkpoints: selection compares their labels
+
+    def train(self, stage, steps, **kw):
+        train(stage, steps, self.run, self.every(steps), quiet=self.quiet, fabric=self.fabric, **kw)
 
     def train_vae(self):
         stage = VAEStage(self.config, self.images.canvas, self.masks, self.fabric)
@@ -244,326 +401,617 @@ class _Fit:
     def train_gan(self):
         "The GAN; again, from a new initialisation, where its labels are collapsed, inverted or all alike."
         for attempt in range(self.config.restarts + 1):
-            self.gan, self.chosen = GAN(self.config, self.training, self.masks, self.vae, self.fabric, attempt), None
+            self.gan, self.chosen = (
+                GAN(self.config, self.training, self.masks, self.vae, self.fabric, attempt),
+                None,
+            )
             self.train(self.gan, self.config.gan_steps, after_checkpoint=self.after_checkpoint)
             self.choose()
             self.labels = self.gan.write_labels(self.training, where=self.run.folder)
-            alarms = label_alarms(label_statistics(self.labels), label_statistics(self.auxiliary(len(self.training))))
-            if attempt == self.config.restarts or not any(a.startswith(('collapse', 'inversion', 'no diversity')) for a in alarms): break
-            self.run.note(f'restart after {self.gan.name}: {alarms[0]}', 'restart')
-        for alarm in alarms: self.run.note(f'final pseudo labels: {alarm}')
-        if self.config.variant == 'plus': self.improve()
-        if self.run.writes: write_masks(self.run.folder/'pseudo_labels', self.training, self.labels)
+            alarms = label_alarms(
+                label_statistics(self.labels), label_statistics(self.auxiliary(len(self.training)))
+            )
+            if attempt == self.config.restarts or not any(
+                a.startswith(("collapse", "inversion", "no diversity")) for a in alarms
+            ):
+                break
+            self.run.note(f"restart after {self.gan.name}: {alarms[0]}", "restart")
+        for alarm in alarms:
+            self.run.note(f"final pseudo labels: {alarm}")
+        if self.config.variant == "plus":
+            self.improve()
+        if self.run.writes:
+            write_masks(self.run.folder / "pseudo_labels", self.training, self.labels)
 
     def improve(self):
         "A second look at bad labels, then all labels onto the edges of their images; those of the GAN are kept beside them."
-        if self.run.writes: write_masks(self.run.folder/'gan_labels', self.training, self.labels)
+        if self.run.writes:
+            write_masks(self.run.folder / "gan_labels", self.training, self.labels)
         self.labels = self.look_again(self.labels, self.gan.draw)
-        self.labels, facts = register(self.labels, self.training.pixels, self.config.seed, where=self.run.folder)
-        self.registers = facts['applied']
+        self.labels, facts = register(
+            self.labels, self.training.pixels, self.config.seed, where=self.run.folder
+        )
+        self.registers = facts["applied"]
         self.run.note(registration=facts)
 
     def look_again(self, labels, write):
-        if not self.config.second_look: return labels
-        labels, self.replaced = second_look(labels, self.training.pixels, write, self.gan.vae, self.config.second_look, self.run.folder)
-        self.looks.append(int(self.replaced.sum())); self.run.note(labels_replaced_by_second_look=self.looks)
+        if not self.config.second_look:
+            return labels
+        labels, self.replaced = second_look(
+            labels, self.training.pixels, write, self.gan.vae, self.config.second_look, self.run.folder
+        )
+        self.looks.append(int(self.replaced.sum()))
+        self.run.note(labels_replaced_by_second_look=self.looks)
         return labels
 
     def opinion(self, path):
         "Labels of an earlier checkpoint, for the score of those taken; the same where the label is new."
         old = self.registered(Stored(path))
         if self.replaced.any():
-            mixed = lambda rows: torch.where(self.replaced[rows].view(-1, 1, 1, 1), self.labels[rows], old[rows])
+            mixed = lambda rows: torch.where(
+                self.replaced[rows].view(-1, 1, 1, 1), self.labels[rows], old[rows]
+            )
             old = collect(map(mixed, torch.arange(len(self.replaced)).split(16)), old.shape, self.run.folder)
         return old
 
-    def registered(self, labels): return register(labels, self.training.pixels, self.config.seed, 0., self.run.folder)[0] if self.registers else labels
-    def refine(self, labels, write): return self.registered(self.look_again(labels, write)) if self.config.variant == 'plus' else labels
+    def registered(self, labels):
+        return (
+            register(labels, self.training.pixels, self.config.seed, 0.0, self.run.folder)[0]
+            if self.registers
+            else labels
+        )
+
+    def refine(self, labels, write):
+        return self.registered(self.look_again(labels, write)) if self.config.variant == "plus" else labels
 
     def auxiliary(self, n):
         "Auxiliary masks to look at, as bytes, drawn a few at a time."
         n = min(n, COMPARED)
-        return torch.cat([to_bytes(self.masks.sample(min(16, n - k), generator_for(self.config.seed, 'examples', k))) for k in range(0, n, 16)])
+        return torch.cat(
+            [
+                to_bytes(self.masks.sample(min(16, n - k), generator_for(self.config.seed, "examples", k)))
+                for k in range(0, n, 16)
+            ]
+        )
 
     def after_checkpoint(self, step):
         "Keep what writes the labels of this checkpoint and the labels, log what they look like, and raise alarms."
-        folder, name = self.run.folder/'checkpoints', f'{self.gan.name}_{step:06d}'
-        if (folder/f'{name}.pt').exists(): return                               # of a resumed run
-        if step % self.every(self.config.gan_steps) and step < self.config.gan_steps: return     # saved by an interruption
-        labels = self.gan.write_labels(self.training, where=folder/f'{self.labels_name}_{step:06d}.npy')
-        for old in self.label_sets()[:-KEPT_CHECKPOINTS]: old.unlink(); (folder/f'{self.gan.name}_{old.stem[-6:]}.pt').unlink(missing_ok=True)
-        scores, seen, prior = score_labels(labels, self.gan.vae, self.gan.judge, [labels]), label_statistics(labels), label_statistics(self.auxiliary(len(self.training)))
-        self.run.log('checkpoint', step, dict(vae_agreement=round(float(scores['vae'].mean()), 4), discriminator=round(float(scores['discriminator'].mean()), 4),
-                                              area=round(seen['area'], 4), area_ratio=round(seen['area'] / max(prior['area'], 1e-6), 4), diversity=round(seen['diversity'], 4)))
-        for alarm in label_alarms(seen, prior): self.run.note(f'step {step}: {alarm}', 'passing')
-        self.run.save(name, dict(self.gan.writers(), fit=fit_of_labels(scores['vae'], seen['area'], prior['area'])))        # comes last: it says that all is there
+        folder, name = self.run.folder / "checkpoints", f"{self.gan.name}_{step:06d}"
+        if (folder / f"{name}.pt").exists():
+            return  # of a resumed run
+        if step % self.every(self.config.gan_steps) and step < self.config.gan_steps:
+            return  # saved by an interruption
+        labels = self.gan.write_labels(self.training, where=folder / f"{self.labels_name}_{step:06d}.npy")
+        for old in self.label_sets()[:-KEPT_CHECKPOINTS]:
+            old.unlink()
+            (folder / f"{self.gan.name}_{old.stem[-6:]}.pt").unlink(missing_ok=True)
+        scores, seen, prior = (
+            score_labels(labels, self.gan.vae, self.gan.judge, [labels]),
+            label_statistics(labels),
+            label_statistics(self.auxiliary(len(self.training))),
+        )
+        self.run.log(
+            "checkpoint",
+            step,
+            dict(
+                vae_agreement=round(float(scores["vae"].mean()), 4),
+                discriminator=round(float(scores["discriminator"].mean()), 4),
+                area=round(seen["area"], 4),
+                area_ratio=round(seen["area"] / max(prior["area"], 1e-6), 4),
+                diversity=round(seen["diversity"], 4),
+            ),
+        )
+        for alarm in label_alarms(seen, prior):
+            self.run.note(f"step {step}: {alarm}", "passing")
+        self.run.save(
+            name, dict(self.gan.writers(), fit=fit_of_labels(scores["vae"], seen["area"], prior["area"]))
+        )  # comes last: it says that all is there
 
     def choose(self):
         "Take the latest checkpoint of the GAN whose labels look about as good as the best one's."
-        self.fabric.barrier()           # until the checkpoints are written
-        known = {int(p.stem[-6:]): self.run.load(p.stem) for p in sorted((self.run.folder/'checkpoints').glob(f'{self.gan.name}_??????.pt'))}
-        fit, last = {step: state.pop('fit') for step, state in known.items()}, self.config.gan_steps
-        self.chosen = max(step for step in fit if fit[step] >= max(fit.values()) - self.config.checkpoint_margin)
+        self.fabric.barrier()  # until the checkpoints are written
+        known = {
+            int(p.stem[-6:]): self.run.load(p.stem)
+            for p in sorted((self.run.folder / "checkpoints").glob(f"{self.gan.name}_??????.pt"))
+        }
+        fit, last = {step: state.pop("fit") for step, state in known.items()}, self.config.gan_steps
+        self.chosen = max(
+            step for step in fit if fit[step] >= max(fit.values()) - self.config.checkpoint_margin
+        )
         self.run.note(gan_checkpoint=self.chosen)
-        if self.chosen == last: return
+        if self.chosen == last:
+            return
         self.gan.load_state_dict(known[self.chosen])
-        self.run.note(f'{self.gan.name}: labels are those of step {self.chosen}, where they fit the auxiliary masks better ({fit[self.chosen]:.2f}) than at the end ({fit[last]:.2f})', 'choice')
+        self.run.note(
+            f"{self.gan.name}: labels are those of step {self.chosen}, where they fit the auxiliary masks"
+            f" better ({fit[self.chosen]:.2f}) than at the end ({fit[last]:.2f})",
+            "choice",
+        )
 
     @property
-    def labels_name(self): return self.gan.name.replace('gan', 'labels')
-    def label_sets(self): return label_sets(self.run, self.labels_name, self.chosen)
+    def labels_name(self):
+        return self.gan.name.replace("gan", "labels")
+
+    def label_sets(self):
+        return label_sets(self.run, self.labels_name, self.chosen)
 
     def learn(self):
         "The rounds; `self.model` is what predicts afterwards."
-        self.fabric.barrier()           # until the label sets are written
+        self.fabric.barrier()  # until the label sets are written
         others = [self.opinion(p) for p in self.label_sets()[:-1]] or [self.labels]
-        network, _ = iterate(self.config, self.training, self.labels, self.gan.vae, self.gan.judge, self.train, self.fabric, others, self.after_round, self.run.folder, self.refine, self.reviews())
-        self.model = network or torch.nn.ModuleDict(dict(E=self.gan.average, D_z=self.gan.networks['D_z'], vae=self.gan.vae))
-        if not self.run.writes: return
-        save_model(self.run.folder/'model.safetensors', self.model, self.images)
-        if self.rows: write_rows(self.run.folder/'quality.csv', self.rows)
+        network, _ = iterate(
+            self.config,
+            self.training,
+            self.labels,
+            self.gan.vae,
+            self.gan.judge,
+            self.train,
+            self.fabric,
+            others,
+            self.after_round,
+            self.run.folder,
+            self.refine,
+            self.reviews(),
+        )
+        self.model = network or torch.nn.ModuleDict(
+            dict(E=self.gan.average, D_z=self.gan.networks["D_z"], vae=self.gan.vae)
+        )
+        if not self.run.writes:
+            return
+        save_model(self.run.folder / "model.safetensors", self.model, self.images)
+        if self.rows:
+            write_rows(self.run.folder / "quality.csv", self.rows)
 
-    def reviews(self): return [Decided(self.run.folder/'rounds'/f'round_{past["round"]}', self.training, self.run.folder) for past in self.run.provenance.get('reviews', [])]
+    def reviews(self):
+        return [
+            Decided(self.run.folder / "rounds" / f'round_{past["round"]}', self.training, self.run.folder)
+            for past in self.run.provenance.get("reviews", [])
+        ]
 
     def after_round(self, r, rows, labels, change):
-        if not self.run.writes: return
+        if not self.run.writes:
+            return
         write_round(self.run.folder, r, self.training, labels, rows)
         self.rows += rows
-        self.run.log('rounds', r, dict(change=round(change, 5), kept=sum(row['kept'] for row in rows)))
+        self.run.log("rounds", r, dict(change=round(change, 5), kept=sum(row["kept"] for row in rows)))
 
     def predict(self):
-        self.predictions = apply_model(self.model, self.config, self.images.pixels, self.fabric, self.run.folder)
-        write_masks(self.run.folder/'predictions', self.images, self.predictions)
+        self.predictions = apply_model(
+            self.model, self.config, self.images.pixels, self.fabric, self.run.folder
+        )
+        write_masks(self.run.folder / "predictions", self.images, self.predictions)
 
 # %% ../nbs/16_pipeline.ipynb #807c95ef
 def matching(
-    paths:dict,     # id -> anything
-    patterns,       # such as 'N*'; none: all
-    folder,         # named where nothing matches
-)->dict:            # those whose id matches a pattern
+    paths: dict,  # id -> anything
+    patterns,  # such as 'N*'; none: all
+    folder,  # named where nothing matches
+) -> dict:  # those whose id matches a pattern
     "The images that a run is restricted to. Raises `InputError` where there are none."
-    found = {i: p for i, p in paths.items() if not patterns or any(fnmatch(i, pattern) for pattern in patterns)}
-    if not found: raise InputError(f'no image in {folder} has an id like {patterns[0]!r}; look at the file names, and quote the pattern')
+    found = {
+        i: p for i, p in paths.items() if not patterns or any(fnmatch(i, pattern) for pattern in patterns)
+    }
+    if not found:
+        raise InputError(
+            f"no image in {folder} has an id like {patterns[0]!r}; look at the file names, and quote the"
+            " pattern"
+        )
     return found
 
+
 def find_truth(
-    truth,          # 'auto', None, or a folder of true masks
-    folders,        # the image folders
-):                  # folders for `TrueMasks`, or None
+    truth,  # 'auto', None, or a folder of true masks
+    folders,  # the image folders
+):  # folders for `TrueMasks`, or None
     "Where true masks are: 'auto' takes the masks/ of the image folders, if all have one."
-    if truth != 'auto': return truth
-    return [f for f in folders] if all((Path(f)/'masks').is_dir() for f in folders) else None
+    if truth != "auto":
+        return truth
+    return [f for f in folders] if all((Path(f) / "masks").is_dir() for f in folders) else None
+
 
 def measure(
-    run:Run,
-    images:Images,
-    truth,              # for `TrueMasks`
-    spacing=None,       # see `evaluate`
+    run: Run,
+    images: Images,
+    truth,  # for `TrueMasks`
+    spacing=None,  # see `evaluate`
 ):
     "Write metrics.csv: pseudo labels and final masks against true masks."
     import pandas as pd
+
     splits, frames = dict(zip(images.ids, images.splits)), []
-    for stage, folder in (('gan_label', 'gan_labels'), ('pseudo_label', 'pseudo_labels'), ('final', 'predictions')):
-        if not (run.folder/folder).exists(): continue       # gan_labels: with registration only
-        frame = evaluate(run.folder/folder, truth, spacing, splits=splits, echo=lambda s: None, partial=True, axis=run.config.axis); frame.insert(0, 'stage', stage); frames.append(frame)
-    with replacing(run.folder/'metrics.csv') as temporary: pd.concat(frames).to_csv(temporary, index=False, float_format='%.6g')
+    for stage, folder in (
+        ("gan_label", "gan_labels"),
+        ("pseudo_label", "pseudo_labels"),
+        ("final", "predictions"),
+    ):
+        if not (run.folder / folder).exists():
+            continue  # gan_labels: with registration only
+        frame = evaluate(
+            run.folder / folder,
+            truth,
+            spacing,
+            splits=splits,
+            echo=lambda s: None,
+            partial=True,
+            axis=run.config.axis,
+        )
+        frame.insert(0, "stage", stage)
+        frames.append(frame)
+    with replacing(run.folder / "metrics.csv") as temporary:
+        pd.concat(frames).to_csv(temporary, index=False, float_format="%.6g")
 
 # %% ../nbs/16_pipeline.ipynb #d301b5a2
 def report_pictures(fit, truth):
     "What `write_report` shows: some training and some other images, evenly spaced, with everything the run made of them."
     images, n = fit.images, len(fit.images)
     index = {i: k for k, i in enumerate(fit.training.ids)}
-    of = lambda train: [k for k in range(n) if (images.splits[k] == 'train') == train]
+    of = lambda train: [k for k in range(n) if (images.splits[k] == "train") == train]
     spaced = lambda ks, m: [ks[int(j)] for j in np.linspace(0, len(ks) - 1, min(m, len(ks)))]
     chosen = spaced(of(True), 4) + spaced(of(False), 4)
     others = [k for k in chosen if images.ids[k] not in index]
     written = dict(zip(others, fit.gan.write_labels(images.take(others)))) if others else {}
-    auxiliary = probability(fit.auxiliary(6)); noise = torch.randn(6, fit.config.noise_channels, *images.canvas, generator=generator_for(fit.config.seed, 'examples', 1))
-    with torch.no_grad(), fit.fabric.autocast(): painted = fit.gan.networks['G'](*[fit.fabric.to_device(t) for t in (auxiliary, noise)]).float().cpu()
+    auxiliary = probability(fit.auxiliary(6))
+    noise = torch.randn(
+        6, fit.config.noise_channels, *images.canvas, generator=generator_for(fit.config.seed, "examples", 1)
+    )
+    with torch.no_grad(), fit.fabric.autocast():
+        painted = fit.gan.networks["G"](*[fit.fabric.to_device(t) for t in (auxiliary, noise)]).float().cpu()
     masks = TrueMasks(truth, fit.config.axis) if truth else {}
-    true = [to_canvas(masks[images.ids[k]].astype(np.uint8) * 255, images.placements[k], images.canvas) for k in chosen if images.ids[k] in masks]
-    return dict(ids=[images.ids[k] for k in chosen], splits=[images.splits[k] for k in chosen], images=images.pixels[chosen],
-                pseudo_labels=probability(torch.stack([fit.labels[index[images.ids[k]]] if images.ids[k] in index else written[k] for k in chosen])), final=probability(fit.predictions[chosen]),
-                truth=(torch.from_numpy(np.stack(true))[:, None] > 127).float() if len(true) == len(chosen) else None, auxiliary=auxiliary, painted=painted)
+    true = [
+        to_canvas(masks[images.ids[k]].astype(np.uint8) * 255, images.placements[k], images.canvas)
+        for k in chosen
+        if images.ids[k] in masks
+    ]
+    return dict(
+        ids=[images.ids[k] for k in chosen],
+        splits=[images.splits[k] for k in chosen],
+        images=images.pixels[chosen],
+        pseudo_labels=probability(
+            torch.stack(
+                [fit.labels[index[images.ids[k]]] if images.ids[k] in index else written[k] for k in chosen]
+            )
+        ),
+        final=probability(fit.predictions[chosen]),
+        truth=(torch.from_numpy(np.stack(true))[:, None] > 127).float() if len(true) == len(chosen) else None,
+        auxiliary=auxiliary,
+        painted=painted,
+    )
 
 # %% ../nbs/16_pipeline.ipynb #16a0be02
 def check_source(
-    source,         # folder of a finished run
-    config:Config,  # of the run that shall start with its labels
-    digest:str,     # of `data_digest`
-)->Run:
+    source,  # folder of a finished run
+    config: Config,  # of the run that shall start with its labels
+    digest: str,  # of `data_digest`
+) -> Run:
     "A run whose VAE and GAN another one may take. Raises `InputError`."
     run = Run(source)
-    if not (run.folder/'config.yaml').exists() or not run.finished: raise InputError(f'{source} is not the folder of a finished run; finish it with --resume, or leave out --labels-of')
-    if run.provenance['data'] != digest: raise InputError(f'{source} was run on other images or auxiliary masks; leave out --labels-of')
+    if not (run.folder / "config.yaml").exists() or not run.finished:
+        raise InputError(
+            f"{source} is not the folder of a finished run; finish it with --resume, or leave out --labels-of"
+        )
+    if run.provenance["data"] != digest:
+        raise InputError(f"{source} was run on other images or auxiliary masks; leave out --labels-of")
     old, new = gan_values(run.config), gan_values(config)
     for key in old:
-        if old[key] != new[key]: raise InputError(f'{source} was run with {key}={old[key]!r}, not {new[key]!r}, so its labels would differ; give the same value, or leave out --labels-of')
+        if old[key] != new[key]:
+            raise InputError(
+                f"{source} was run with {key}={old[key]!r}, not {new[key]!r}, so its labels would differ;"
+                " give the same value, or leave out --labels-of"
+            )
     return run
 
+
 def take_gan(
-    source:Run,     # of `check_source`
-    run:Run,        # opened
+    source: Run,  # of `check_source`
+    run: Run,  # opened
 ):
     "Copy checkpoints of the VAE and the GAN, with the labels that belong to them; `train` then finds these stages done."
-    if 'labels_of' in run.provenance: return
-    for path in sorted((source.folder/'checkpoints').iterdir()):
-        if path.name.startswith(('vae', 'gan', 'labels')):
-            with replacing(run.folder/'checkpoints'/path.name) as temporary: shutil.copyfile(path, temporary)
-    for kind in ('passing', 'choice', 'restart', 'rollback'):
-        for event in source.events(kind): run.note(event, kind)
-    run.note(labels_of=str(source.folder), gan_commit=source.provenance['commit'])
+    if "labels_of" in run.provenance:
+        return
+    for path in sorted((source.folder / "checkpoints").iterdir()):
+        if path.name.startswith(("vae", "gan", "labels")):
+            with replacing(run.folder / "checkpoints" / path.name) as temporary:
+                shutil.copyfile(path, temporary)
+    for kind in ("passing", "choice", "restart", "rollback"):
+        for event in source.events(kind):
+            run.note(event, kind)
+    run.note(labels_of=str(source.folder), gan_commit=source.provenance["commit"])
 
 # %% ../nbs/16_pipeline.ipynb #2944c5f6
 def fit(
-    images,                 # data-set folder with images/, folder of images, or a list of such
-    out,                    # run folder
-    aux_masks=(),           # folder or list of folders with masks of another data set
-    truth='auto',           # true masks for evaluation only: 'auto' (masks/ beside images/), None, or a folder
-    spacing=None,           # mm per pixel for the evaluation: number or CSV file
-    skip_bad:bool=False,    # leave unreadable images out
-    ids=(),                 # patterns such as 'N*': only images whose id matches one; none: all images
-    labels_of=None,         # a finished run on the same images and masks: its VAE and GAN are taken, and training starts with their labels
-    resume:bool=False,      # continue the run in `out`
-    reviews=None,           # with `resume`: a reviews.csv; a finished run goes on for one round with these human decisions
-    overwrite:bool=False,   # replace the run in `out`
-    quiet:bool=False,       # no progress bars
-    config:Config=None,     # a ready configuration instead of `parameters`
-    **parameters            # preset, task, variant, shape, seed, ...: any field of `Config`
-)->Run:
+    images,  # data-set folder with images/, folder of images, or a list of such
+    out,  # run folder
+    aux_masks=(),  # folder or list of folders with masks of another data set
+    truth="auto",  # true masks for evaluation only: 'auto' (masks/ beside images/), None, or a folder
+    spacing=None,  # mm per pixel for the evaluation: number or CSV file
+    skip_bad: bool = False,  # leave unreadable images out
+    ids=(),  # patterns such as 'N*': only images whose id matches one; none: all images
+    labels_of=None,  # a finished run on the same images and masks: its VAE and GAN are taken, and training starts with their labels
+    resume: bool = False,  # continue the run in `out`
+    reviews=None,  # with `resume`: a reviews.csv; a finished run goes on for one round with these human decisions
+    overwrite: bool = False,  # replace the run in `out`
+    quiet: bool = False,  # no progress bars
+    config: Config = None,  # a ready configuration instead of `parameters`
+    **parameters,  # preset, task, variant, shape, seed, ...: any field of `Config`
+) -> Run:
     "Learn to segment images without annotations. Raises `InputError`; Ctrl-C leaves a run that `resume` continues."
     began = time.time()
-    if reviews and not (resume and Run(out).provenance): raise InputError(f'reviews are decisions about a finished run, and {out} is none that is resumed; give --resume and the --out of a finished run, or leave out --reviews')
+    if reviews and not (resume and Run(out).provenance):
+        raise InputError(
+            f"reviews are decisions about a finished run, and {out} is none that is resumed; give --resume"
+            " and the --out of a finished run, or leave out --reviews"
+        )
     aux_masks = [aux_masks] if isinstance(aux_masks, (str, Path)) else list(aux_masks or ())
     folders = [images] if isinstance(images, (str, Path)) else list(images)
-    if config is None: config = make_config(**{'shape': 'masks' if aux_masks else 'ellipse', **parameters})
-    own = {Path(f).resolve() for f in folders} & {p for f in aux_masks for p in (Path(f).resolve(), Path(f).resolve().parent)}
-    if own: raise InputError(f'{min(own)} is given as --images and as --aux-masks, but its own masks must not enter training; give masks of another data set')
-    return launch(_fit, config, config, folders, out, aux_masks, truth, spacing, skip_bad, [ids] if isinstance(ids, str) else list(ids or ()), labels_of, resume, reviews, overwrite, quiet, began) or Run(out)
+    if config is None:
+        config = make_config(**{"shape": "masks" if aux_masks else "ellipse", **parameters})
+    own = {Path(f).resolve() for f in folders} & {
+        p for f in aux_masks for p in (Path(f).resolve(), Path(f).resolve().parent)
+    }
+    if own:
+        raise InputError(
+            f"{min(own)} is given as --images and as --aux-masks, but its own masks must not enter training;"
+            " give masks of another data set"
+        )
+    return launch(
+        _fit,
+        config,
+        config,
+        folders,
+        out,
+        aux_masks,
+        truth,
+        spacing,
+        skip_bad,
+        [ids] if isinstance(ids, str) else list(ids or ()),
+        labels_of,
+        resume,
+        reviews,
+        overwrite,
+        quiet,
+        began,
+    ) or Run(out)
 
-def _fit(fabric, config, folders, out, aux_masks, truth, spacing, skip_bad, ids, labels_of, resume, reviews, overwrite, quiet, began):
+
+def _fit(
+    fabric,
+    config,
+    folders,
+    out,
+    aux_masks,
+    truth,
+    spacing,
+    skip_bad,
+    ids,
+    labels_of,
+    resume,
+    reviews,
+    overwrite,
+    quiet,
+    began,
+):
     "`fit` in one process; of several, the first opens the run, and the others follow when it is there."
-    near = next(p for p in [Path(out).absolute(), *Path(out).absolute().parents] if p.is_dir())      # the run folder is made when all input is sound
+    near = next(
+        p for p in [Path(out).absolute(), *Path(out).absolute().parents] if p.is_dir()
+    )  # the run folder is made when all input is sound
     paths, splits, bad = find_images(folders, config.axis, skip_bad)
-    data = read_images(matching(paths, ids, folders[0]), splits, bad, config.size, skip_bad=skip_bad, limit=config.memory_limit, scratch=near, window=config.window)
-    if len(data.split('train')) < 2: raise InputError(f'{folders[0]} has {len(data.split("train"))} training image(s); at least 2 are needed, marked "train" in splits.csv or without a splits.csv')
+    data = read_images(
+        matching(paths, ids, folders[0]),
+        splits,
+        bad,
+        config.size,
+        skip_bad=skip_bad,
+        limit=config.memory_limit,
+        scratch=near,
+        window=config.window,
+    )
+    if len(data.split("train")) < 2:
+        raise InputError(
+            f'{folders[0]} has {len(data.split("train"))} training image(s); at least 2 are needed, marked'
+            ' "train" in splits.csv or without a splits.csv'
+        )
     masks = make_auxiliary(config, data.canvas, aux_masks)
-    truth, spacing = find_truth(truth, folders), read_spacing(spacing) if isinstance(spacing, (str, Path)) and not _is_number(spacing) else spacing and float(spacing)
-    if truth and spacing is None: spacing = _header_spacing(paths, data.ids)
-    if truth: _check_truth(TrueMasks(truth, config.axis), data, spacing)
-    del paths, splits           # names take memory, too
+    truth, spacing = find_truth(truth, folders), (
+        read_spacing(spacing)
+        if isinstance(spacing, (str, Path)) and not _is_number(spacing)
+        else spacing and float(spacing)
+    )
+    if truth and spacing is None:
+        spacing = _header_spacing(paths, data.ids)
+    if truth:
+        _check_truth(TrueMasks(truth, config.axis), data, spacing)
+    del paths, splits  # names take memory, too
     digest = data_digest(data, masks)
     source = check_source(labels_of, config, digest) if labels_of else None
     with Run.open(out, config, resume, overwrite) if fabric.is_global_zero else Run(out, writes=False) as run:
-        if source and fabric.is_global_zero: take_gan(source, run)
+        if source and fabric.is_global_zero:
+            take_gan(source, run)
         fabric.barrier()
-        if run.provenance.get('data', digest) != digest: raise InputError(f'{run.folder} was started with other images or auxiliary masks than given now ({folders[0]}); give the same ones, or --overwrite')
-        if reviews and fabric.is_global_zero: take_reviews(run, reviews, data.split('train').ids)
+        if run.provenance.get("data", digest) != digest:
+            raise InputError(
+                f"{run.folder} was started with other images or auxiliary masks than given now"
+                f" ({folders[0]}); give the same ones, or --overwrite"
+            )
+        if reviews and fabric.is_global_zero:
+            take_reviews(run, reviews, data.split("train").ids)
         fabric.barrier()
-        if run.finished and (run.folder/'report.html').exists(): return run
-        run.note(data=digest, image_folders=[str(f) for f in folders], images=len(data), training_images=len(data.split('train')), canvas=list(data.canvas), auxiliary_folders=[str(f) for f in aux_masks], skipped=list(data.skipped))
+        if run.finished and (run.folder / "report.html").exists():
+            return run
+        run.note(
+            data=digest,
+            image_folders=[str(f) for f in folders],
+            images=len(data),
+            training_images=len(data.split("train")),
+            canvas=list(data.canvas),
+            auxiliary_folders=[str(f) for f in aux_masks],
+            skipped=list(data.skipped),
+        )
         return _run_stages(_Fit(run, data, masks, fabric, quiet), truth, spacing, began)
+
 
 def _header_spacing(paths, ids):
     "The spacing of DICOM images and volumes, or None where no image has one."
     found = {i: pixel_spacing(paths[i]) for i in ids}
     return found if any(found.values()) else None
 
+
 def _check_truth(masks, images, spacing):
     "What evaluation would miss after hours of training is said before: no true mask at all, or no spacing."
     known = [i for i in images.ids if i in masks]
-    if not known: raise InputError(f'none of the {len(images)} images has a true mask of its name; check --truth, or give --truth none')
+    if not known:
+        raise InputError(
+            f"none of the {len(images)} images has a true mask of its name; check --truth, or give --truth"
+            " none"
+        )
     missing = [i for i in known if isinstance(spacing, dict) and i not in spacing]
-    if missing: raise InputError(f'the spacing file has no row for {missing[0]!r} ({len(missing)} images without one); add them')
+    if missing:
+        raise InputError(
+            f"the spacing file has no row for {missing[0]!r} ({len(missing)} images without one); add them"
+        )
+
 
 def _is_number(text):
-    try: float(text); return True
-    except (TypeError, ValueError): return False
+    try:
+        float(text)
+        return True
+    except (TypeError, ValueError):
+        return False
+
 
 def _run_stages(fit, truth, spacing, began):
     from aeseg.report import write_report
-    run, earlier = fit.run, fit.run.provenance.get('minutes', 0)
+
+    run, earlier = fit.run, fit.run.provenance.get("minutes", 0)
     try:
-        fit.train_vae(); fit.train_gan(); fit.learn()
-        if not run.writes: return run
+        fit.train_vae()
+        fit.train_gan()
+        fit.learn()
+        if not run.writes:
+            return run
         fit.predict()
-    finally: run.note(minutes=round(earlier + (time.time() - began) / 60, 2))
-    if truth: measure(run, fit.images, truth, spacing)
-    run.note(finished=datetime.now(timezone.utc).isoformat(timespec='seconds'))
+    finally:
+        run.note(minutes=round(earlier + (time.time() - began) / 60, 2))
+    if truth:
+        measure(run, fit.images, truth, spacing)
+    run.note(finished=datetime.now(timezone.utc).isoformat(timespec="seconds"))
     write_report(run, report_pictures(fit, truth))
     return run
 
 # %% ../nbs/16_pipeline.ipynb #80135ec2
 def _pieces(paths, most=256):
     "Images a few at a time, so that memory does not grow with the folder; slices of one volume stay together."
-    for volume, group in itertools.groupby(paths.items(), lambda item: item[1].path if isinstance(item[1], Slice) else None):
+    for volume, group in itertools.groupby(
+        paths.items(), lambda item: item[1].path if isinstance(item[1], Slice) else None
+    ):
         group = list(group)
-        for k in range(0, len(group), len(group) if volume else most): yield dict(group[k:k + (len(group) if volume else most)])
+        for k in range(0, len(group), len(group) if volume else most):
+            yield dict(group[k : k + (len(group) if volume else most)])
+
 
 def write_predictions(
     folder,
-    images:Images,
-    paths:dict,             # id -> path or `Slice`, of these images
-    labels:torch.Tensor,    # (N, 1, H, W) on the canvas, uint8
-    format:str='auto',      # one of `FORMATS`
+    images: Images,
+    paths: dict,  # id -> path or `Slice`, of these images
+    labels: torch.Tensor,  # (N, 1, H, W) on the canvas, uint8
+    format: str = "auto",  # one of `FORMATS`
 ):
     "Masks in the format and geometry of their images: a PNG or DICOM SEG an image, or a file a volume."
     mask = lambda k: from_canvas(probability(labels[k])[0].numpy(), images.placements[k])
     first, folder = paths[images.ids[0]], Path(folder)
-    if isinstance(first, Slice) and (found := mask_format(first, format)) != 'png':
-        write_volume(folder, first.path, first.axis, ((paths[i].index, mask(k)) for k, i in enumerate(images.ids)), found)
+    if isinstance(first, Slice) and (found := mask_format(first, format)) != "png":
+        write_volume(
+            folder,
+            first.path,
+            first.axis,
+            ((paths[i].index, mask(k)) for k, i in enumerate(images.ids)),
+            found,
+        )
         return
     for k, i in enumerate(images.ids):
-        if mask_format(paths[i], format) == 'seg': write_segmentation(folder/f'{i}.dcm', [paths[i]], mask(k)[None])
-        else: write_mask(folder/f'{i}.png', mask(k))
+        if mask_format(paths[i], format) == "seg":
+            write_segmentation(folder / f"{i}.dcm", [paths[i]], mask(k)[None])
+        else:
+            write_mask(folder / f"{i}.png", mask(k))
+
 
 def predict(
-    run,                    # folder of a finished run
-    images,                 # folder of images
-    out,                    # folder for the masks, of the names of the images
-    skip_bad:bool=False,    # leave unreadable images out
-    format:str='auto',      # 'png', 'nifti', 'seg', or 'auto': that of each image
-    smooth:float=0.,        # Gaussian between the slices of a volume, in slices
-    largest:bool=False,     # keep the largest piece of each volume
-)->Path:                    # `out`
+    run,  # folder of a finished run
+    images,  # folder of images
+    out,  # folder for the masks, of the names of the images
+    skip_bad: bool = False,  # leave unreadable images out
+    format: str = "auto",  # 'png', 'nifti', 'seg', or 'auto': that of each image
+    smooth: float = 0.0,  # Gaussian between the slices of a volume, in slices
+    largest: bool = False,  # keep the largest piece of each volume
+) -> Path:  # `out`
     "Write masks of new images with the model of a run. Raises `InputError`."
     run = find_run(run)
-    if format not in FORMATS: raise InputError(f'format={format!r} is unknown{nearest(format, FORMATS)}')
-    if not 0 <= smooth <= 20: raise InputError(f'smooth={smooth:g} must be from 0 to 20 slices')
+    if format not in FORMATS:
+        raise InputError(f"format={format!r} is unknown{nearest(format, FORMATS)}")
+    if not 0 <= smooth <= 20:
+        raise InputError(f"smooth={smooth:g} must be from 0 to 20 slices")
     config = dataclasses.replace(run.config, devices=1)
-    try: fabric = make_fabric(config)
-    except InputError: fabric = make_fabric(dataclasses.replace(config, accelerator='auto', precision='auto'))      # trained on another machine
+    try:
+        fabric = make_fabric(config)
+    except InputError:
+        fabric = make_fabric(
+            dataclasses.replace(config, accelerator="auto", precision="auto")
+        )  # trained on another machine
     model, canvas, channels = load_model(run, fabric)
     (paths, splits, bad), target = find_images(images, config.axis, skip_bad), Path(out).resolve()
-    if target in {p.resolve() for p in {p.parent for p in paths.values()}} | {(Path(images)/'masks').resolve()}: raise InputError(f'{out} holds data that the masks would replace; choose another --out')
-    for source in {p.suffix.lower(): p for p in paths.values()}.values(): mask_format(source, format)      # what does not go is said before any work
-    for sentence in bad: print(f'skipped: {sentence}')
+    if target in {p.resolve() for p in {p.parent for p in paths.values()}} | {
+        (Path(images) / "masks").resolve()
+    }:
+        raise InputError(f"{out} holds data that the masks would replace; choose another --out")
+    for source in {p.suffix.lower(): p for p in paths.values()}.values():
+        mask_format(source, format)  # what does not go is said before any work
+    for sentence in bad:
+        print(f"skipped: {sentence}")
     for sources in _pieces(paths):
-        piece = read_images(sources, splits, (), canvas=canvas, channels=channels, skip_bad=skip_bad, window=config.window)
-        for sentence in piece.skipped: print(f'skipped: {sentence}')
+        piece = read_images(
+            sources, splits, (), canvas=canvas, channels=channels, skip_bad=skip_bad, window=config.window
+        )
+        for sentence in piece.skipped:
+            print(f"skipped: {sentence}")
         labels = apply_model(model, config, piece.pixels, fabric)
-        if isinstance(sources[piece.ids[0]], Slice): labels = smooth_slices(labels, smooth); labels = largest_component(labels) if largest else labels
+        if isinstance(sources[piece.ids[0]], Slice):
+            labels = smooth_slices(labels, smooth)
+            labels = largest_component(labels) if largest else labels
         write_predictions(out, piece, sources, labels, format)
     return Path(out)
 
-
 # %% ../nbs/16_pipeline.ipynb #c2735543
-DEMO = dict(gan_steps=400, vae_steps=200, segmentation_steps=300)     # phantoms are easier than patients
+DEMO = dict(gan_steps=400, vae_steps=200, segmentation_steps=300)  # phantoms are easier than patients
+
 
 def demo(
-    out,                        # folder for phantoms and run
-    task:str='fetal_head',
-    overwrite:bool=False,       # start again
-    quiet:bool=False,
-    count:int=160,              # phantoms, of which
-    val:int=40,                 # are not trained on
-    **parameters                # any field of `Config`
-)->Run:
+    out,  # folder for phantoms and run
+    task: str = "fetal_head",
+    overwrite: bool = False,  # start again
+    quiet: bool = False,
+    count: int = 160,  # phantoms, of which
+    val: int = 40,  # are not trained on
+    **parameters,  # any field of `Config`
+) -> Run:
     "Run the whole method on phantoms; continues or returns what is there."
     from aeseg.phantoms import write_phantom_masks, write_phantoms
-    images, masks, out = Path(out)/'phantoms'/task, Path(out)/'phantoms'/f'{task}_auxiliary', Path(out)/f'run_{task}'
-    if not (images/'splits.csv').exists(): write_phantoms(images, task, count, val)     # splits.csv is written last
-    drawn = task in ('lung', 'liver')
+
+    images, masks, out = (
+        Path(out) / "phantoms" / task,
+        Path(out) / "phantoms" / f"{task}_auxiliary",
+        Path(out) / f"run_{task}",
+    )
+    if not (images / "splits.csv").exists():
+        write_phantoms(images, task, count, val)  # splits.csv is written last
+    drawn = task in ("lung", "liver")
     if drawn and not masks.exists():
-        with replacing(masks) as temporary: write_phantom_masks(temporary, task, count)
-    return fit(images, out, aux_masks=[masks] if drawn else (), resume=not overwrite, overwrite=overwrite, quiet=quiet, **{**DEMO, 'task': task, **parameters})
+        with replacing(masks) as temporary:
+            write_phantom_masks(temporary, task, count)
+    return fit(
+        images,
+        out,
+        aux_masks=[masks] if drawn else (),
+        resume=not overwrite,
+        overwrite=overwrite,
+        quiet=quiet,
+        **{**DEMO, "task": task, **parameters},
+    )

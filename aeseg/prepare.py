@@ -22,339 +22,708 @@ from .data import apply_window, image_paths, read_image, read_patients, replacin
 from .formats import pixel_spacing, read_dicom, volume_slices
 
 # %% ../nbs/23_prepare.ipynb #57df8297
-MOST_FILES, MOST_BYTES = 200_000, 400_000_000_000   # of one data set
-RATIO, FREE = 200, 100_000_000                      # unpacked bytes, at most RATIO times those of the archive and FREE more
-DEPTH = 3                                           # archives inside archives
-ARCHIVES = ('.zip', '.tar', '.tar.gz', '.tgz', '.tar.bz2', '.tar.xz')
+MOST_FILES, MOST_BYTES = 200_000, 400_000_000_000  # of one data set
+RATIO, FREE = 200, 100_000_000  # unpacked bytes, at most RATIO times those of the archive and FREE more
+DEPTH = 3  # archives inside archives
+ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
+
 
 class _Allowance:
     "What unpacking may still write."
-    def __init__(self, archives): self.archive, self.files, self.bytes = archives[0], MOST_FILES, min(MOST_BYTES, RATIO * sum(Path(a).stat().st_size for a in archives) + FREE)
+
+    def __init__(self, archives):
+        self.archive, self.files, self.bytes = (
+            archives[0],
+            MOST_FILES,
+            min(MOST_BYTES, RATIO * sum(Path(a).stat().st_size for a in archives) + FREE),
+        )
+
     def take(self, files, bytes):
-        self.files -= files; self.bytes -= bytes
-        if self.files < 0: raise InputError(f'{self.archive} holds more than {MOST_FILES:,} files; it is not the official archive')
-        if self.bytes < 0: raise InputError(f'{self.archive} unpacks to far more than an honest archive of its size would, and may be a decompression bomb; get it anew from the official page')
+        self.files -= files
+        self.bytes -= bytes
+        if self.files < 0:
+            raise InputError(
+                f"{self.archive} holds more than {MOST_FILES:,} files; it is not the official archive"
+            )
+        if self.bytes < 0:
+            raise InputError(
+                f"{self.archive} unpacks to far more than an honest archive of its size would, and may be a"
+                " decompression bomb; get it anew from the official page"
+            )
+
 
 def safe_name(
-    archive,        # for the message
-    name:str,       # of a member
-)->PurePosixPath:
+    archive,  # for the message
+    name: str,  # of a member
+) -> PurePosixPath:
     "The name of a member. Raises `InputError` where it would leave the folder or cannot be a file's name."
-    path = PurePosixPath(name.replace('\\', '/'))
-    if path.is_absolute() or '..' in path.parts or ':' in name or any(ord(c) < 32 for c in name) or not path.parts or max(map(len, path.parts)) > 200 or len(path.parts) > 30:
-        raise InputError(f'{archive} holds a member named {name[:80]!r}, which would leave its folder or is no name of a file; it is not the official archive')
+    path = PurePosixPath(name.replace("\\", "/"))
+    if (
+        path.is_absolute()
+        or ".." in path.parts
+        or ":" in name
+        or any(ord(c) < 32 for c in name)
+        or not path.parts
+        or max(map(len, path.parts)) > 200
+        or len(path.parts) > 30
+    ):
+        raise InputError(
+            f"{archive} holds a member named {name[:80]!r}, which would leave its folder or is no name of a"
+            " file; it is not the official archive"
+        )
     return path
 
 # %% ../nbs/23_prepare.ipynb #55aaa85f
 def _members(archive):
     "(name, opener) of each regular file in an archive; links and devices are errors."
-    linked = lambda name: InputError(f'{archive} holds {name[:80]!r}, a link or a device, which is never followed; it is not the official archive')
+    linked = lambda name: InputError(
+        f"{archive} holds {name[:80]!r}, a link or a device, which is never followed; it is not the official"
+        " archive"
+    )
     if zipfile.is_zipfile(archive):
         with zipfile.ZipFile(archive) as z:
-            if len(z.infolist()) > MOST_FILES: raise InputError(f'{archive} holds more than {MOST_FILES:,} files; it is not the official archive')
+            if len(z.infolist()) > MOST_FILES:
+                raise InputError(
+                    f"{archive} holds more than {MOST_FILES:,} files; it is not the official archive"
+                )
             for m in z.infolist():
-                if (mode := m.external_attr >> 16) and stat.S_IFMT(mode) not in (0, stat.S_IFREG, stat.S_IFDIR): raise linked(m.filename)
-                if not m.is_dir(): yield m.filename, lambda: z.open(m)
+                if (mode := m.external_attr >> 16) and stat.S_IFMT(mode) not in (
+                    0,
+                    stat.S_IFREG,
+                    stat.S_IFDIR,
+                ):
+                    raise linked(m.filename)
+                if not m.is_dir():
+                    yield m.filename, lambda: z.open(m)
         return
     with tarfile.open(archive) as t:
         for m in t:
-            if not (m.isreg() or m.isdir()): raise linked(m.name)
-            if m.isreg(): yield m.name, lambda: t.extractfile(m)
+            if not (m.isreg() or m.isdir()):
+                raise linked(m.name)
+            if m.isreg():
+                yield m.name, lambda: t.extractfile(m)
+
 
 def unpack(
-    archive,                # .zip or .tar, also compressed
-    folder,                 # for the files
-    allowance=None,         # shared with other archives
-    depth:int=0,
+    archive,  # .zip or .tar, also compressed
+    folder,  # for the files
+    allowance=None,  # shared with other archives
+    depth: int = 0,
 ):
     "Unpack an archive that nobody trusts. Raises `InputError`."
     allowance, folder = allowance or _Allowance([archive]), Path(folder)
     try:
         for name, opened in _members(archive):
-            path = folder/safe_name(archive, name)
-            if '__MACOSX' in path.parts or path.name.startswith('.'): continue
-            allowance.take(1, 0); path.parent.mkdir(parents=True, exist_ok=True)
-            with opened() as source, path.open('xb') as target:
-                while piece := source.read(1 << 20): allowance.take(0, len(piece)); target.write(piece)
+            path = folder / safe_name(archive, name)
+            if "__MACOSX" in path.parts or path.name.startswith("."):
+                continue
+            allowance.take(1, 0)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with opened() as source, path.open("xb") as target:
+                while piece := source.read(1 << 20):
+                    allowance.take(0, len(piece))
+                    target.write(piece)
             if path.name.lower().endswith(ARCHIVES) and depth < DEPTH:
-                inner = path.with_name(path.name + '.inside'); unpack(path, inner, allowance, depth + 1); path.unlink()
-    except (zipfile.BadZipFile, tarfile.TarError, EOFError, RuntimeError, NotImplementedError, ValueError, zlib.error) as e:
-        if isinstance(e, InputError): raise
-        raise InputError(f'{archive} is damaged, encrypted or no archive ({type(e).__name__}: {e}); get it anew from the official page') from None
-    except FileExistsError as e: raise InputError(f'{archive} holds {Path(e.filename).name!r} twice; it is not the official archive') from None
-    except OSError as e: raise InputError(f'{archive} cannot be unpacked ({e.strerror or e}); make sure that the file is whole and the disk has room') from None
+                inner = path.with_name(path.name + ".inside")
+                unpack(path, inner, allowance, depth + 1)
+                path.unlink()
+    except (
+        zipfile.BadZipFile,
+        tarfile.TarError,
+        EOFError,
+        RuntimeError,
+        NotImplementedError,
+        ValueError,
+        zlib.error,
+    ) as e:
+        if isinstance(e, InputError):
+            raise
+        raise InputError(
+            f"{archive} is damaged, encrypted or no archive ({type(e).__name__}: {e}); get it anew from the"
+            " official page"
+        ) from None
+    except FileExistsError as e:
+        raise InputError(
+            f"{archive} holds {Path(e.filename).name!r} twice; it is not the official archive"
+        ) from None
+    except OSError as e:
+        raise InputError(
+            f"{archive} cannot be unpacked ({e.strerror or e}); make sure that the file is whole and the disk"
+            " has room"
+        ) from None
+
 
 def list_source(
-    src,            # archive, or folder of files and archives
-    folder,         # for what is unpacked
-)->dict:            # relative name with slashes -> path, sorted; links are left out
+    src,  # archive, or folder of files and archives
+    folder,  # for what is unpacked
+) -> dict:  # relative name with slashes -> path, sorted; links are left out
     "All files of a download, archives unpacked. Raises `InputError`."
     src, folder, found = Path(src), Path(folder), {}
-    if not src.exists(): raise InputError(f'{src}: no such file or folder; give the official archive, or the folder that it was unpacked to')
+    if not src.exists():
+        raise InputError(
+            f"{src}: no such file or folder; give the official archive, or the folder that it was unpacked to"
+        )
     packed = [src] if src.is_file() else [p for p in _walk(src) if p.name.lower().endswith(ARCHIVES)]
-    allowance = _Allowance(packed) if packed else None        # one for all of them: masks compress better than images
-    for archive in packed: unpack(archive, folder/f'{archive.relative_to(src) if src.is_dir() else src.name}.inside', allowance)
+    allowance = (
+        _Allowance(packed) if packed else None
+    )  # one for all of them: masks compress better than images
+    for archive in packed:
+        unpack(
+            archive, folder / f"{archive.relative_to(src) if src.is_dir() else src.name}.inside", allowance
+        )
     for base in ([src] if src.is_dir() else []) + [folder]:
-        for p in _walk(base): found[p.relative_to(base).as_posix()] = p
-        if len(found) > MOST_FILES: raise InputError(f'{src} holds more than {MOST_FILES:,} files; give the folder of the data set alone')
+        for p in _walk(base):
+            found[p.relative_to(base).as_posix()] = p
+        if len(found) > MOST_FILES:
+            raise InputError(
+                f"{src} holds more than {MOST_FILES:,} files; give the folder of the data set alone"
+            )
     return dict(sorted(found.items()))
+
 
 def _walk(base):
     "The regular files below a folder; no link is followed."
     for where, folders, names in os.walk(base):
-        folders[:] = sorted(f for f in folders if not f.startswith('.') and f != '__MACOSX')
+        folders[:] = sorted(f for f in folders if not f.startswith(".") and f != "__MACOSX")
         for name in sorted(names):
-            p = Path(where)/name
-            if not name.startswith('.') and stat.S_ISREG(p.lstat().st_mode): yield p
+            p = Path(where) / name
+            if not name.startswith(".") and stat.S_ISREG(p.lstat().st_mode):
+                yield p
 
 # %% ../nbs/23_prepare.ipynb #8b2a1377
 class Item(NamedTuple):
     "One image of a data set."
-    id: str
-    image: object           # path of a PNG, JPEG or TIFF file to copy, or an array (H, W) or (H, W, 3) of whole numbers
-    mask: np.ndarray = None # (H, W) bool
-    patient: str = ''
-    split: str = ''         # of the official data set
-    spacing: float = None   # mm per pixel
 
-def gray(path)->np.ndarray: # (H, W)
+    id: str
+    image: (
+        object  # path of a PNG, JPEG or TIFF file to copy, or an array (H, W) or (H, W, 3) of whole numbers
+    )
+    mask: np.ndarray = None  # (H, W) bool
+    patient: str = ""
+    split: str = ""  # of the official data set
+    spacing: float = None  # mm per pixel
+
+
+def gray(path) -> np.ndarray:  # (H, W)
     "A mask's file as gray values, of whatever kind it is."
-    if Path(path).suffix.lower() in ('.gif', '.bmp'):
+    if Path(path).suffix.lower() in (".gif", ".bmp"):
         try:
-            with Image.open(path) as image: return np.asarray(image.convert('L'))
-        except Exception as e: raise InputError(f'{path} cannot be read as an image ({type(e).__name__}); get the archive anew') from None
+            with Image.open(path) as image:
+                return np.asarray(image.convert("L"))
+        except Exception as e:
+            raise InputError(
+                f"{path} cannot be read as an image ({type(e).__name__}); get the archive anew"
+            ) from None
     array = read_image(path)
     return array if array.ndim == 2 else array.max(2)
 
+
 def same_size(mask, image, name):
     "A mask brought to the size of its image, by nearest neighbour."
-    if mask.shape == image: return mask
-    if abs(mask.shape[0] / mask.shape[1] / (image[0] / image[1]) - 1) > .02: raise InputError(f'{name}: the mask is {mask.shape} and the image {image} (height, width); they do not belong together')
+    if mask.shape == image:
+        return mask
+    if abs(mask.shape[0] / mask.shape[1] / (image[0] / image[1]) - 1) > 0.02:
+        raise InputError(
+            f"{name}: the mask is {mask.shape} and the image {image} (height, width); they do not belong"
+            " together"
+        )
     return np.asarray(Image.fromarray(mask.astype(np.uint8)).resize(image[::-1], Image.NEAREST)) > 0
+
 
 def matching(files, pattern):
     "(match, path) of the files whose whole relative name, in lower case, matches."
     found = re.compile(pattern)
     return [(m, p) for name, p in files.items() if (m := found.search(name.lower()))]
 
-def by_id(files, pattern): return {m[1]: p for m, p in matching(files, pattern)}
 
-def shape_of(path): return read_image(path).shape[:2]
+def by_id(files, pattern):
+    return {m[1]: p for m, p in matching(files, pattern)}
+
+
+def shape_of(path):
+    return read_image(path).shape[:2]
 
 # %% ../nbs/23_prepare.ipynb #1a24fedd
 def hc18(files):
     from scipy.ndimage import binary_closing, binary_fill_holes
-    outlines, spacing = by_id(files, r'([^/]+)_annotation\.png$'), {}
-    for _, table in matching(files, r'pixel_size[^/]*\.csv$'):
-        with table.open(newline='') as f: spacing.update({Path(r['filename']).stem.lower(): float(r['pixel size(mm)']) for r in csv.DictReader(f)})
-    for m, path in matching(files, r'([^/]*?(\d+)_\d*hc)\.png$'):
-        line = outlines.get(m[1]); mask = None
-        if line: mask = binary_fill_holes(binary_closing(np.pad(gray(line) > 0, 8), iterations=3))[8:-8, 8:-8]
-        yield Item(path.stem, path, mask, m[2] if line else f'test_{m[2]}', '' if line else 'test', spacing.get(m[1]))
+
+    outlines, spacing = by_id(files, r"([^/]+)_annotation\.png$"), {}
+    for _, table in matching(files, r"pixel_size[^/]*\.csv$"):
+        with table.open(newline="") as f:
+            spacing.update(
+                {Path(r["filename"]).stem.lower(): float(r["pixel size(mm)"]) for r in csv.DictReader(f)}
+            )
+    for m, path in matching(files, r"([^/]*?(\d+)_\d*hc)\.png$"):
+        line = outlines.get(m[1])
+        mask = None
+        if line:
+            mask = binary_fill_holes(binary_closing(np.pad(gray(line) > 0, 8), iterations=3))[8:-8, 8:-8]
+        yield Item(
+            path.stem, path, mask, m[2] if line else f"test_{m[2]}", "" if line else "test", spacing.get(m[1])
+        )
 
 # %% ../nbs/23_prepare.ipynb #89edd169
 def drishti_gs(files):
-    masks = by_id(files, r'([^/]+)_odsegsoftmap\.png$')
-    for m, path in matching(files, r'(train|test)[^/]*/images/(?:[^/]+/)?([^/]+)\.(?:png|jpe?g)$'):
-        if m[2] in masks: yield Item(path.stem, path, same_size(gray(masks[m[2]]) > 127, shape_of(path), path.name), split='test' if m[1] == 'test' else '')
+    masks = by_id(files, r"([^/]+)_odsegsoftmap\.png$")
+    for m, path in matching(files, r"(train|test)[^/]*/images/(?:[^/]+/)?([^/]+)\.(?:png|jpe?g)$"):
+        if m[2] in masks:
+            yield Item(
+                path.stem,
+                path,
+                same_size(gray(masks[m[2]]) > 127, shape_of(path), path.name),
+                split="test" if m[1] == "test" else "",
+            )
+
 
 def refuge(files):
-    masks = by_id(files, r'disc_cup_masks/(?:[^/]+/)?([gnvt]\d{4})\.(?:bmp|png)$')
-    for m, path in matching(files, r'(?:^|/)([gnvt])(\d{4})\.jpe?g$'):
+    masks = by_id(files, r"disc_cup_masks/(?:[^/]+/)?([gnvt]\d{4})\.(?:bmp|png)$")
+    for m, path in matching(files, r"(?:^|/)([gnvt])(\d{4})\.jpe?g$"):
         mask = masks.get(m[1] + m[2])
-        yield Item(path.stem, path, None if mask is None else same_size(gray(mask) < 200, shape_of(path), path.name), split=dict(v='val', t='test').get(m[1], 'train'))
+        yield Item(
+            path.stem,
+            path,
+            None if mask is None else same_size(gray(mask) < 200, shape_of(path), path.name),
+            split=dict(v="val", t="test").get(m[1], "train"),
+        )
+
 
 def rim_one_dl(files):
-    masks = by_id(files, r'([^/]+?)-1-disc-t\.png$')
-    parts = {p for m, p in matching(files, r'/partitioned_randomly/')} or set(files.values())
-    for m, path in matching(files, r'(train|test)[^/]*/(?:normal|glaucoma)/([^/]+)\.png$'):
-        if path in parts and m[2] in masks: yield Item(path.stem, path, same_size(gray(masks[m[2]]) > 127, shape_of(path), path.name), split='test' if m[1] == 'test' else '')
+    masks = by_id(files, r"([^/]+?)-1-disc-t\.png$")
+    parts = {p for m, p in matching(files, r"/partitioned_randomly/")} or set(files.values())
+    for m, path in matching(files, r"(train|test)[^/]*/(?:normal|glaucoma)/([^/]+)\.png$"):
+        if path in parts and m[2] in masks:
+            yield Item(
+                path.stem,
+                path,
+                same_size(gray(masks[m[2]]) > 127, shape_of(path), path.name),
+                split="test" if m[1] == "test" else "",
+            )
+
 
 def ichallenge_pm(files):
-    masks = by_id(files, r'disc_masks/([hnp]\d{4})\.(?:bmp|png)$')
-    for m, path in matching(files, r'(?:^|/)([hnp]\d{4})\.jpe?g$'):
+    masks = by_id(files, r"disc_masks/([hnp]\d{4})\.(?:bmp|png)$")
+    for m, path in matching(files, r"(?:^|/)([hnp]\d{4})\.jpe?g$"):
         mask = masks.get(m[1])
-        yield Item(path.stem, path, np.zeros(shape_of(path), bool) if mask is None else same_size(gray(mask) < 128, shape_of(path), path.name))
+        yield Item(
+            path.stem,
+            path,
+            (
+                np.zeros(shape_of(path), bool)
+                if mask is None
+                else same_size(gray(mask) < 128, shape_of(path), path.name)
+            ),
+        )
 
 # %% ../nbs/23_prepare.ipynb #08c21f5c
 def crop_around(
-    item:Item,
-    times:float=3.,     # side of the square, in sizes of the mask
-)->Item:                # None where the mask is empty or missing
+    item: Item,
+    times: float = 3.0,  # side of the square, in sizes of the mask
+) -> Item:  # None where the mask is empty or missing
     "A square crop around the true mask, moved by up to a sixth of its side; the id decides how."
-    if item.mask is None or not item.mask.any(): return None
+    if item.mask is None or not item.mask.any():
+        return None
     image = read_image(item.image) if isinstance(item.image, Path) else item.image
-    rng = np.random.default_rng(int.from_bytes(hashlib.sha256(item.id.encode()).digest()[:4], 'big'))
-    spots = np.argwhere(item.mask); middle, side = spots.mean(0), int(times * (np.ptp(spots, 0).max() + 1))
-    top, left = (int(np.clip(c + side * rng.uniform(-1, 1) / 6 - side / 2, 0, max(0, n - side))) for c, n in zip(middle, item.mask.shape))
-    return item._replace(image=image[top:top + side, left:left + side], mask=item.mask[top:top + side, left:left + side])
+    rng = np.random.default_rng(int.from_bytes(hashlib.sha256(item.id.encode()).digest()[:4], "big"))
+    spots = np.argwhere(item.mask)
+    middle, side = spots.mean(0), int(times * (np.ptp(spots, 0).max() + 1))
+    top, left = (
+        int(np.clip(c + side * rng.uniform(-1, 1) / 6 - side / 2, 0, max(0, n - side)))
+        for c, n in zip(middle, item.mask.shape)
+    )
+    return item._replace(
+        image=image[top : top + side, left : left + side],
+        mask=item.mask[top : top + side, left : left + side],
+    )
 
 # %% ../nbs/23_prepare.ipynb #d3fe8df9
 def jsrt(files):
-    masks = {side: by_id(files, rf'masks/{side} lung/([^/]+)\.(?:gif|png)$') for side in ('left', 'right')}
-    for m, path in matching(files, r'(?:^|/)(jpc[ln]n\d{3})\.img$'):
-        raw = np.fromfile(path, '>u2')
-        if raw.size != 2048 * 2048 or path.stat().st_size != raw.nbytes or raw.max() > 4095: raise InputError(f'{path.name} is not a raw image of 2048 x 2048 pixels with 12 bits, the higher byte first; get the archive anew')
+    masks = {side: by_id(files, rf"masks/{side} lung/([^/]+)\.(?:gif|png)$") for side in ("left", "right")}
+    for m, path in matching(files, r"(?:^|/)(jpc[ln]n\d{3})\.img$"):
+        raw = np.fromfile(path, ">u2")
+        if raw.size != 2048 * 2048 or path.stat().st_size != raw.nbytes or raw.max() > 4095:
+            raise InputError(
+                f"{path.name} is not a raw image of 2048 x 2048 pixels with 12 bits, the higher byte first;"
+                " get the archive anew"
+            )
         both = [gray(masks[s][m[1]]) > 127 for s in masks if m[1] in masks[s]]
-        yield Item(path.stem, (4095 - raw).reshape(2048, 2048).astype(np.uint16), same_size(both[0] | both[1], (2048, 2048), path.name) if len(both) == 2 else None, spacing=.175)
+        yield Item(
+            path.stem,
+            (4095 - raw).reshape(2048, 2048).astype(np.uint16),
+            same_size(both[0] | both[1], (2048, 2048), path.name) if len(both) == 2 else None,
+            spacing=0.175,
+        )
+
 
 def montgomery(files):
-    masks = {side: by_id(files, rf'{side}mask/([^/]+)\.png$') for side in ('left', 'right')}
-    for m, path in matching(files, r'cxr_png/(mcucxr_\d+_\d)\.png$'):
+    masks = {side: by_id(files, rf"{side}mask/([^/]+)\.png$") for side in ("left", "right")}
+    for m, path in matching(files, r"cxr_png/(mcucxr_\d+_\d)\.png$"):
         both = [gray(masks[s][m[1]]) > 0 for s in masks if m[1] in masks[s]]
-        yield Item(path.stem, path, same_size(both[0] | both[1], shape_of(path), path.name) if len(both) == 2 else None)
+        yield Item(
+            path.stem,
+            path,
+            same_size(both[0] | both[1], shape_of(path), path.name) if len(both) == 2 else None,
+        )
+
 
 def shenzhen(files):
-    masks = by_id(files, r'([^/]+)_mask\.png$')
-    for m, path in matching(files, r'(?:^|/)(chncxr_\d+_\d)\.png$'):
-        yield Item(path.stem, path, same_size(gray(masks[m[1]]) > 0, shape_of(path), path.name) if m[1] in masks else None)
+    masks = by_id(files, r"([^/]+)_mask\.png$")
+    for m, path in matching(files, r"(?:^|/)(chncxr_\d+_\d)\.png$"):
+        yield Item(
+            path.stem,
+            path,
+            same_size(gray(masks[m[1]]) > 0, shape_of(path), path.name) if m[1] in masks else None,
+        )
 
 # %% ../nbs/23_prepare.ipynb #18e08c80
-WINDOW, SLICES, LEAST = (-150, 250), 12, .01     # Hounsfield units; slices a volume; fraction of the pixels
-IRCAD_IN_LITS = range(28, 48)                    # volumes of LiTS that are the scans of 3D-IRCADb-01
+WINDOW, SLICES, LEAST = (-150, 250), 12, 0.01  # Hounsfield units; slices a volume; fraction of the pixels
+IRCAD_IN_LITS = range(28, 48)  # volumes of LiTS that are the scans of 3D-IRCADb-01
+
 
 def liver_slices(
-    volume:str,     # id
-    slices,         # pairs of callables that give image (H, W) in Hounsfield units and mask
-    spacing,        # mm per pixel
+    volume: str,  # id
+    slices,  # pairs of callables that give image (H, W) in Hounsfield units and mask
+    spacing,  # mm per pixel
 ):
     "Evenly spaced slices with liver, as items."
     shown = [k for k, (_, mask) in enumerate(slices) if mask().mean() > LEAST]
-    for k in (shown[int(j)] for j in np.unique(np.linspace(0, len(shown) - 1, min(SLICES, len(shown))).round())):
+    for k in (
+        shown[int(j)] for j in np.unique(np.linspace(0, len(shown) - 1, min(SLICES, len(shown))).round())
+    ):
         image, mask = (get() for get in slices[k])
-        yield Item(f'{volume}_{k:03}', apply_window(image, WINDOW), same_size(mask, image.shape, volume), volume, spacing=spacing)
+        yield Item(
+            f"{volume}_{k:03}",
+            apply_window(image, WINDOW),
+            same_size(mask, image.shape, volume),
+            volume,
+            spacing=spacing,
+        )
+
 
 def lits(files):
-    masks = by_id(files, r'segmentation-(\d+)\.nii(?:\.gz)?$')
-    for m, path in sorted(matching(files, r'volume-(\d+)\.nii(?:\.gz)?$'), key=lambda f: int(f[0][1])):
-        if m[1] not in masks: continue
+    masks = by_id(files, r"segmentation-(\d+)\.nii(?:\.gz)?$")
+    for m, path in sorted(matching(files, r"volume-(\d+)\.nii(?:\.gz)?$"), key=lambda f: int(f[0][1])):
+        if m[1] not in masks:
+            continue
         pairs = list(zip(volume_slices(path), volume_slices(masks[m[1]])))
-        for item in liver_slices(f'lits_{int(m[1]):03}', [(s.read, lambda t=t: t.read() > 0) for s, t in pairs], pixel_spacing(pairs[0][0])[0]):
-            yield item._replace(split='ircad') if int(m[1]) in IRCAD_IN_LITS else item
+        for item in liver_slices(
+            f"lits_{int(m[1]):03}",
+            [(s.read, lambda t=t: t.read() > 0) for s, t in pairs],
+            pixel_spacing(pairs[0][0])[0],
+        ):
+            yield item._replace(split="ircad") if int(m[1]) in IRCAD_IN_LITS else item
 
-def _numbered(paths): return sorted(paths, key=lambda p: [int(n) for n in re.findall(r'\d+', p.name)])
+
+def _numbered(paths):
+    return sorted(paths, key=lambda p: [int(n) for n in re.findall(r"\d+", p.name)])
+
 
 def chaos_ct(files):
-    for patient in sorted({m[1] for m, _ in matching(files, r'(?:^|/)ct/(\d+)/dicom_anon/')}, key=int):
-        images, masks = (_numbered(p for _, p in matching(files, rf'(?:^|/)ct/{patient}/{part}')) for part in (r'dicom_anon/[^/]+\.dcm$', r'ground/liver_gt_\d+\.png$'))
-        if len(images) != len(masks): raise InputError(f'CT/{patient} has {len(images)} images and {len(masks)} masks; get the archive anew')
-        yield from liver_slices(f'chaos_{int(patient):02}', [(lambda p=p: read_dicom(p), lambda m=m: gray(m) > 0) for p, m in zip(images, masks)], (pixel_spacing(images[0]) or (None,))[0])
+    for patient in sorted({m[1] for m, _ in matching(files, r"(?:^|/)ct/(\d+)/dicom_anon/")}, key=int):
+        images, masks = (
+            _numbered(p for _, p in matching(files, rf"(?:^|/)ct/{patient}/{part}"))
+            for part in (r"dicom_anon/[^/]+\.dcm$", r"ground/liver_gt_\d+\.png$")
+        )
+        if len(images) != len(masks):
+            raise InputError(
+                f"CT/{patient} has {len(images)} images and {len(masks)} masks; get the archive anew"
+            )
+        yield from liver_slices(
+            f"chaos_{int(patient):02}",
+            [(lambda p=p: read_dicom(p), lambda m=m: gray(m) > 0) for p, m in zip(images, masks)],
+            (pixel_spacing(images[0]) or (None,))[0],
+        )
+
 
 def ircad(files):
-    for patient in sorted({m[1] for m, _ in matching(files, r'3dircadb1\.(\d+)/')}, key=int):
-        images, masks = ({m[1]: p for m, p in matching(files, rf'3dircadb1\.{patient}/.*{part}/(image_\d+)(?:\.dcm)?$')} for part in ('patient_dicom', 'masks_dicom/.*liver'))
+    for patient in sorted({m[1] for m, _ in matching(files, r"3dircadb1\.(\d+)/")}, key=int):
+        images, masks = (
+            {m[1]: p for m, p in matching(files, rf"3dircadb1\.{patient}/.*{part}/(image_\d+)(?:\.dcm)?$")}
+            for part in ("patient_dicom", "masks_dicom/.*liver")
+        )
         keys = sorted(images.keys() & masks.keys(), key=lambda k: int(k[6:]))
-        if keys: yield from liver_slices(f'ircad_{int(patient):02}', [(lambda k=k: read_dicom(images[k]), lambda k=k: read_dicom(masks[k]) > 0) for k in keys], (pixel_spacing(images[keys[0]]) or (None,))[0])
+        if keys:
+            yield from liver_slices(
+                f"ircad_{int(patient):02}",
+                [(lambda k=k: read_dicom(images[k]), lambda k=k: read_dicom(masks[k]) > 0) for k in keys],
+                (pixel_spacing(images[keys[0]]) or (None,))[0],
+            )
 
 # %% ../nbs/23_prepare.ipynb #d8bc096e
 class Official(NamedTuple):
     "What is known about a public data set."
-    convert: object     # files (see `list_source`) -> items
+
+    convert: object  # files (see `list_source`) -> items
     page: str
     licence: str
     assumed: str
     crop: bool = False  # whether `crop` makes sense
 
-UNSURE = 'The terms could not be verified: read those on the page before you use the data.'
+
+UNSURE = "The terms could not be verified: read those on the page before you use the data."
 OFFICIAL = dict(
-    hc18=Official(hc18, 'hc18.grand-challenge.org and doi:10.5281/zenodo.1322001', 'CC BY 4.0 is given for the Zenodo record. ' + UNSURE, 'NNN_HC.png, NNN_2HC.png, ...; NNN_HC_Annotation.png is an outline, which is closed and filled; images without one are the official test set; the number is the examination'),
-    drishti_gs=Official(drishti_gs, 'cvit.iiit.ac.in/projects/mip/drishti-gs', 'Published for research with citation. ' + UNSURE, 'Training/ and Test/ with Images/ and SoftMap/<id>_ODsegSoftmap.png, cut at one half', True),
-    refuge=Official(refuge, 'refuge.grand-challenge.org', 'Asks for registration. ' + UNSURE, 'images g, n (training), V and T with four digits; masks in Disc_Cup_Masks/, 0 cup, 128 disc, 255 outside; images without a mask have none', True),
-    rim_one_dl=Official(rim_one_dl, 'github.com/miag-ull/rim-one-dl', 'Published for research with citation. ' + UNSURE, 'partitioned_randomly/training_set and test_set; <id>-1-Disc-T.png is the disc, white inside', True),
-    ichallenge_pm=Official(ichallenge_pm, 'palm.grand-challenge.org', 'Asks for registration; mirrors give different licences. ' + UNSURE, 'Disc_Masks/<id>.bmp, 0 inside the disc; an image without a mask file shows no disc', True),
-    jsrt=Official(jsrt, 'db.jsrt.or.jp (images) and www.isi.uu.nl/Research/Databases/SCR (masks)', 'JSRT asks for registration; SCR allows research and education with citation and forbids redistribution and commercial use. ' + UNSURE, 'raw 12-bit values, high byte first, high where the film is dark, so they are turned over; SCR masks of 1024 x 1024 pixels are doubled'),
-    montgomery=Official(montgomery, 'lhncbc.nlm.nih.gov, Tuberculosis Chest X-ray Image Data Sets', 'Published for research with citation. ' + UNSURE, 'CXR_png/ and ManualMask/leftMask and rightMask, which are united'),
-    shenzhen=Official(shenzhen, 'lhncbc.nlm.nih.gov, Tuberculosis Chest X-ray Image Data Sets; masks: S. Stirenko et al. 2018', 'Images for research with citation, masks by their authors. ' + UNSURE, 'CHNCXR_NNNN_N.png and CHNCXR_NNNN_N_mask.png; images without a mask have none'),
-    lits=Official(lits, 'www.lits-challenge.com', 'Commonly given as CC BY-NC-ND 4.0. ' + UNSURE, f'volume-N.nii and segmentation-N.nii; labels 1 and 2 are liver; slices are chosen by the true masks (more than {LEAST:.0%} liver, at most {SLICES} a volume); volumes 28 to 47 are those of 3D-IRCADb-01, and stand in a split of their own, ircad, so that their masks may be auxiliary ones'),
-    chaos_ct=Official(chaos_ct, 'chaos.grand-challenge.org and doi:10.5281/zenodo.3431873', 'CC BY-NC-SA 4.0 is given for the Zenodo record. ' + UNSURE, f'Train_Sets/CT/N/DICOM_anon and Ground/liver_GT_KKK.png in the order of their numbers; slices are chosen by the true masks (more than {LEAST:.0%} liver, at most {SLICES} a volume)'),
-    ircad=Official(ircad, 'www.ircad.fr/research/data-sets/liver-segmentation-3d-ircadb-01', 'CC BY-NC-ND 3.0 as others quote it. ' + UNSURE, f'3Dircadb1.N/PATIENT_DICOM.zip and MASKS_DICOM.zip with liver/image_K; slices are chosen by the true masks (more than {LEAST:.0%} liver, at most {SLICES} a volume)'),
+    hc18=Official(
+        hc18,
+        "hc18.grand-challenge.org and doi:10.5281/zenodo.1322001",
+        "CC BY 4.0 is given for the Zenodo record. " + UNSURE,
+        "NNN_HC.png, NNN_2HC.png, ...; NNN_HC_Annotation.png is an outline, which is closed and filled;"
+        " images without one are the official test set; the number is the examination",
+    ),
+    drishti_gs=Official(
+        drishti_gs,
+        "cvit.iiit.ac.in/projects/mip/drishti-gs",
+        "Published for research with citation. " + UNSURE,
+        "Training/ and Test/ with Images/ and SoftMap/<id>_ODsegSoftmap.png, cut at one half",
+        True,
+    ),
+    refuge=Official(
+        refuge,
+        "refuge.grand-challenge.org",
+        "Asks for registration. " + UNSURE,
+        "images g, n (training), V and T with four digits; masks in Disc_Cup_Masks/, 0 cup, 128 disc, 255"
+        " outside; images without a mask have none",
+        True,
+    ),
+    rim_one_dl=Official(
+        rim_one_dl,
+        "github.com/miag-ull/rim-one-dl",
+        "Published for research with citation. " + UNSURE,
+        "partitioned_randomly/training_set and test_set; <id>-1-Disc-T.png is the disc, white inside",
+        True,
+    ),
+    ichallenge_pm=Official(
+        ichallenge_pm,
+        "palm.grand-challenge.org",
+        "Asks for registration; mirrors give different licences. " + UNSURE,
+        "Disc_Masks/<id>.bmp, 0 inside the disc; an image without a mask file shows no disc",
+        True,
+    ),
+    jsrt=Official(
+        jsrt,
+        "db.jsrt.or.jp (images) and www.isi.uu.nl/Research/Databases/SCR (masks)",
+        "JSRT asks for registration; SCR allows research and education with citation and forbids"
+        " redistribution and commercial use. "
+        + UNSURE,
+        "raw 12-bit values, high byte first, high where the film is dark, so they are turned over; SCR masks"
+        " of 1024 x 1024 pixels are doubled",
+    ),
+    montgomery=Official(
+        montgomery,
+        "lhncbc.nlm.nih.gov, Tuberculosis Chest X-ray Image Data Sets",
+        "Published for research with citation. " + UNSURE,
+        "CXR_png/ and ManualMask/leftMask and rightMask, which are united",
+    ),
+    shenzhen=Official(
+        shenzhen,
+        "lhncbc.nlm.nih.gov, Tuberculosis Chest X-ray Image Data Sets; masks: S. Stirenko et al. 2018",
+        "Images for research with citation, masks by their authors. " + UNSURE,
+        "CHNCXR_NNNN_N.png and CHNCXR_NNNN_N_mask.png; images without a mask have none",
+    ),
+    lits=Official(
+        lits,
+        "www.lits-challenge.com",
+        "Commonly given as CC BY-NC-ND 4.0. " + UNSURE,
+        "volume-N.nii and segmentation-N.nii; labels 1 and 2 are liver; slices are chosen by the true masks"
+        f" (more than {LEAST:.0%} liver, at most {SLICES} a volume); volumes 28 to 47 are those of"
+        " 3D-IRCADb-01, and stand in a split of their own, ircad, so that their masks may be auxiliary ones",
+    ),
+    chaos_ct=Official(
+        chaos_ct,
+        "chaos.grand-challenge.org and doi:10.5281/zenodo.3431873",
+        "CC BY-NC-SA 4.0 is given for the Zenodo record. " + UNSURE,
+        "Train_Sets/CT/N/DICOM_anon and Ground/liver_GT_KKK.png in the order of their numbers; slices are"
+        f" chosen by the true masks (more than {LEAST:.0%} liver, at most {SLICES} a volume)",
+    ),
+    ircad=Official(
+        ircad,
+        "www.ircad.fr/research/data-sets/liver-segmentation-3d-ircadb-01",
+        "CC BY-NC-ND 3.0 as others quote it. " + UNSURE,
+        "3Dircadb1.N/PATIENT_DICOM.zip and MASKS_DICOM.zip with liver/image_K; slices are chosen by the true"
+        f" masks (more than {LEAST:.0%} liver, at most {SLICES} a volume)",
+    ),
 )
 
 # %% ../nbs/23_prepare.ipynb #0943185a
 def split_patients(
-    patients,           # names
-    val:float=.2,       # fractions of the patients
-    test:float=0.,
-    seed:int=0,
-)->dict:                # patient -> 'train', 'val' or 'test'
+    patients,  # names
+    val: float = 0.2,  # fractions of the patients
+    test: float = 0.0,
+    seed: int = 0,
+) -> dict:  # patient -> 'train', 'val' or 'test'
     "A split by patient. Raises `InputError` for fractions that leave nothing for training."
-    if not (0 <= val < 1 and 0 <= test < 1 and val + test < 1): raise InputError(f'val={val:g} and test={test:g} must be at least 0 and together below 1, so that some patients are left for training')
-    order = sorted(set(patients), key=lambda p: hashlib.sha256(f'{seed}/{p}'.encode()).digest())
+    if not (0 <= val < 1 and 0 <= test < 1 and val + test < 1):
+        raise InputError(
+            f"val={val:g} and test={test:g} must be at least 0 and together below 1, so that some patients"
+            " are left for training"
+        )
+    order = sorted(set(patients), key=lambda p: hashlib.sha256(f"{seed}/{p}".encode()).digest())
     last, middle = round(len(order) * test), round(len(order) * (val + test))
-    return {p: 'test' if k < last else 'val' if k < middle else 'train' for k, p in enumerate(order)}
+    return {p: "test" if k < last else "val" if k < middle else "train" for k, p in enumerate(order)}
+
 
 def write_splits(
-    folder,             # a data-set folder
-    pattern='',         # see `read_patients`
-    val:float=.2, test:float=0., seed:int=0, overwrite:bool=False,
-)->dict:                # split -> number of images
+    folder,  # a data-set folder
+    pattern="",  # see `read_patients`
+    val: float = 0.2,
+    test: float = 0.0,
+    seed: int = 0,
+    overwrite: bool = False,
+) -> dict:  # split -> number of images
     "Write splits.csv by patient; images of unknown patients count as one each. Raises `InputError`."
-    path, sources = Path(folder)/'splits.csv', image_paths(folder)
-    if path.exists() and not overwrite: raise InputError(f'{path} is there already; give --overwrite to replace it')
+    path, sources = Path(folder) / "splits.csv", image_paths(folder)
+    if path.exists() and not overwrite:
+        raise InputError(f"{path} is there already; give --overwrite to replace it")
     patients = {**{i: i for i in sources}, **read_patients(folder, sources, pattern)}
-    if len(set(patients.values())) == 1 < len(sources): patients = {i: getattr(s, 'volume', i) for i, s in sources.items()}      # a dummy that stands in every header
+    if len(set(patients.values())) == 1 < len(sources):
+        patients = {
+            i: getattr(s, "volume", i) for i, s in sources.items()
+        }  # a dummy that stands in every header
     parts = split_patients(patients.values(), val, test, seed)
     _write_rows(path, [dict(id=i, split=parts[patients[i]], patient=patients[i]) for i in sources])
-    return {s: sum(parts[patients[i]] == s for i in sources) for s in ('train', 'val', 'test')}
+    return {s: sum(parts[patients[i]] == s for i in sources) for s in ("train", "val", "test")}
+
 
 def _write_rows(path, rows):
-    with replacing(path) as temporary, temporary.open('w', newline='') as f: w = csv.DictWriter(f, rows[0].keys()); w.writeheader(); w.writerows(rows)
+    with replacing(path) as temporary, temporary.open("w", newline="") as f:
+        w = csv.DictWriter(f, rows[0].keys())
+        w.writeheader()
+        w.writerows(rows)
 
 # %% ../nbs/23_prepare.ipynb #69fd52cd
 def prepare(
-    name:str,           # one of `OFFICIAL`
-    src,                # the official archive, or a folder with it, or the folder that it was unpacked to
-    out,                # data-set folder to make
-    crop:bool=False,    # optic discs: squares around the true masks, see `crop_around`
-    seed:int=0,         # of the validation split
+    name: str,  # one of `OFFICIAL`
+    src,  # the official archive, or a folder with it, or the folder that it was unpacked to
+    out,  # data-set folder to make
+    crop: bool = False,  # optic discs: squares around the true masks, see `crop_around`
+    seed: int = 0,  # of the validation split
     echo=print,
-)->Path:
+) -> Path:
     "Turn an official download into a data-set folder. Raises `InputError`."
-    if name not in OFFICIAL: raise InputError(f'{name!r} is no data set that is known here{nearest(name, OFFICIAL)}')
+    if name not in OFFICIAL:
+        raise InputError(f"{name!r} is no data set that is known here{nearest(name, OFFICIAL)}")
     official, out = OFFICIAL[name], Path(out)
-    if crop and not official.crop: raise InputError(f'{name} is not cropped; leave out --crop')
-    if out.exists() and (not out.is_dir() or any(out.iterdir())): raise InputError(f'{out} is there already; choose another --out, or remove it')
+    if crop and not official.crop:
+        raise InputError(f"{name} is not cropped; leave out --crop")
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise InputError(f"{out} is there already; choose another --out, or remove it")
     near = next(p for p in out.absolute().parents if p.is_dir())
     try:
-        with tempfile.TemporaryDirectory(dir=near, prefix='.aeseg') as work:
-            made = Path(work)/'made'; files = list_source(src, Path(work)/'unpacked')
-            rows = _write_items(official, files, made, crop, f'{src} holds nothing in the layout of {name} ({official.assumed}); give the archive of {official.page}')
-            patients = split_patients([r['patient'] for r in rows if not r['split']], seed=seed)
-            _write_rows(made/'splits.csv', [dict(id=r['id'], split=r['split'] or patients[r['patient']], patient=r['patient']) for r in rows])
-            if any(r['spacing'] for r in rows): _write_rows(made/'pixel_size.csv', [dict(id=r['id'], spacing=f'{r["spacing"]:.6g}') for r in rows if r['spacing']])
+        with tempfile.TemporaryDirectory(dir=near, prefix=".aeseg") as work:
+            made = Path(work) / "made"
+            files = list_source(src, Path(work) / "unpacked")
+            rows = _write_items(
+                official,
+                files,
+                made,
+                crop,
+                f"{src} holds nothing in the layout of {name} ({official.assumed}); give the archive of"
+                f" {official.page}",
+            )
+            patients = split_patients([r["patient"] for r in rows if not r["split"]], seed=seed)
+            _write_rows(
+                made / "splits.csv",
+                [
+                    dict(id=r["id"], split=r["split"] or patients[r["patient"]], patient=r["patient"])
+                    for r in rows
+                ],
+            )
+            if any(r["spacing"] for r in rows):
+                _write_rows(
+                    made / "pixel_size.csv",
+                    [dict(id=r["id"], spacing=f'{r["spacing"]:.6g}') for r in rows if r["spacing"]],
+                )
             _write_record(name, official, Path(src), files, made, crop, seed, rows)
             report = check_dataset(made)
-            if not report.ok: raise InputError(f'{src} gives a data set with errors: {report.errors[0]}' + (f' ({len(report.errors) - 1} more)' if len(report.errors) > 1 else ''))
-            out.parent.mkdir(parents=True, exist_ok=True); os.replace(made, out)
-    except OSError as e: raise InputError(f'cannot write {out} ({e.strerror or e}); choose a folder that can be written to and has room') from None
-    for text in report.warnings: echo(f'warning: {text}')
+            if not report.ok:
+                raise InputError(
+                    f"{src} gives a data set with errors: {report.errors[0]}"
+                    + (f" ({len(report.errors) - 1} more)" if len(report.errors) > 1 else "")
+                )
+            out.parent.mkdir(parents=True, exist_ok=True)
+            os.replace(made, out)
+    except OSError as e:
+        raise InputError(
+            f"cannot write {out} ({e.strerror or e}); choose a folder that can be written to and has room"
+        ) from None
+    for text in report.warnings:
+        echo(f"warning: {text}")
     echo(f'{len(rows)} images, {sum(r["mask"] for r in rows)} with a mask; {official.licence}')
     return out
+
 
 def _write_items(official, files, made, crop, nothing):
     "Write images and masks; the rows of all items."
     rows, left = [], 0
     for item in official.convert(files):
-        if crop and (item := crop_around(item)) is None: left += 1; continue
-        if not re.fullmatch(r'[\w.-]+', item.id) or item.id in {r['id'] for r in rows[-5000:]}: raise InputError(f'the id {item.id!r} is there twice or no file name; give one copy of the data set')
-        path = made/'images'/(item.id + (item.image.suffix.lower() if isinstance(item.image, Path) else '.png'))
-        with replacing(path) as temporary: shutil.copyfile(item.image, temporary) if isinstance(item.image, Path) else Image.fromarray(item.image).save(temporary)
-        if item.mask is not None: write_mask(made/'masks'/f'{item.id}.png', item.mask)
-        rows.append(dict(id=item.id, split=item.split, patient=item.patient or item.id, spacing=item.spacing, mask=item.mask is not None))
-    if not rows: raise InputError(nothing if not left else f'{left} images show no mask to crop around; leave out --crop')
+        if crop and (item := crop_around(item)) is None:
+            left += 1
+            continue
+        if not re.fullmatch(r"[\w.-]+", item.id) or item.id in {r["id"] for r in rows[-5000:]}:
+            raise InputError(
+                f"the id {item.id!r} is there twice or no file name; give one copy of the data set"
+            )
+        path = (
+            made
+            / "images"
+            / (item.id + (item.image.suffix.lower() if isinstance(item.image, Path) else ".png"))
+        )
+        with replacing(path) as temporary:
+            (
+                shutil.copyfile(item.image, temporary)
+                if isinstance(item.image, Path)
+                else Image.fromarray(item.image).save(temporary)
+            )
+        if item.mask is not None:
+            write_mask(made / "masks" / f"{item.id}.png", item.mask)
+        rows.append(
+            dict(
+                id=item.id,
+                split=item.split,
+                patient=item.patient or item.id,
+                spacing=item.spacing,
+                mask=item.mask is not None,
+            )
+        )
+    if not rows:
+        raise InputError(
+            nothing if not left else f"{left} images show no mask to crop around; leave out --crop"
+        )
     return rows
 
+
 def _digest(path):
-    with open(path, 'rb') as f: return hashlib.file_digest(f, 'sha256').hexdigest()
+    with open(path, "rb") as f:
+        return hashlib.file_digest(f, "sha256").hexdigest()
+
 
 def _write_record(name, official, src, files, made, crop, seed, rows):
     "source.yaml, and the licence texts of the archive."
     archives = [src] if src.is_file() else [p for p in _walk(src) if p.name.lower().endswith(ARCHIVES)]
-    listing = hashlib.sha256('\n'.join(f'{n} {p.stat().st_size}' for n, p in files.items()).encode()).hexdigest()
-    record = dict(data_set=name, page=official.page, licence=official.licence, assumed=official.assumed, prepared=datetime.now(timezone.utc).isoformat(timespec='seconds'), images=len(rows), masks=sum(r['mask'] for r in rows), crop=crop, split_seed=seed,
-                  sha256={p.name: _digest(p) for p in archives}, files=len(files), sha256_of_names_and_sizes=listing)
-    with replacing(made/'source.yaml') as temporary: temporary.write_text(yaml.safe_dump(record, sort_keys=False, allow_unicode=True))
-    with replacing(made/'LICENCE.txt') as temporary: temporary.write_text(f'{name}\n\n{official.licence}\nFrom: {official.page}\n')
-    texts = [p for _, p in matching(files, r'(?:licen[cs]e|copying|read_?me|terms)[^/]*\.(?:txt|md|pdf)$') if p.stat().st_size < 1_000_000]
+    listing = hashlib.sha256(
+        "\n".join(f"{n} {p.stat().st_size}" for n, p in files.items()).encode()
+    ).hexdigest()
+    record = dict(
+        data_set=name,
+        page=official.page,
+        licence=official.licence,
+        assumed=official.assumed,
+        prepared=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        images=len(rows),
+        masks=sum(r["mask"] for r in rows),
+        crop=crop,
+        split_seed=seed,
+        sha256={p.name: _digest(p) for p in archives},
+        files=len(files),
+        sha256_of_names_and_sizes=listing,
+    )
+    with replacing(made / "source.yaml") as temporary:
+        temporary.write_text(yaml.safe_dump(record, sort_keys=False, allow_unicode=True))
+    with replacing(made / "LICENCE.txt") as temporary:
+        temporary.write_text(f"{name}\n\n{official.licence}\nFrom: {official.page}\n")
+    texts = [
+        p
+        for _, p in matching(files, r"(?:licen[cs]e|copying|read_?me|terms)[^/]*\.(?:txt|md|pdf)$")
+        if p.stat().st_size < 1_000_000
+    ]
     for k, p in enumerate(texts[:20]):
-        with replacing(made/'documents'/f'{k:02}_{re.sub(r"[^A-Za-z0-9.-]", "_", p.name)}') as temporary: shutil.copyfile(p, temporary)
+        with replacing(made / "documents" / f'{k:02}_{re.sub(r"[^A-Za-z0-9.-]", "_", p.name)}') as temporary:
+            shutil.copyfile(p, temporary)

@@ -14,138 +14,184 @@ from .gan import edge_agreement
 
 # %% ../nbs/09_quality.ipynb #af91a915
 def agreement(
-    a,                  # (N, 1, H, W) in [0, 1] or uint8; may be `Stored`
-    b,                  # like a
-    batch:int=16,
-)->torch.Tensor:        # (N,) in [0, 1]
+    a,  # (N, 1, H, W) in [0, 1] or uint8; may be `Stored`
+    b,  # like a
+    batch: int = 16,
+) -> torch.Tensor:  # (N,) in [0, 1]
     "Dice of two sets of labels, each cut at 0.5; two empty masks agree fully."
     out = torch.empty(len(a))
-    for rows in torch.arange(len(a)).split(batch): out[rows] = _dice(probability(a[rows]) > .5, probability(b[rows]) > .5)
+    for rows in torch.arange(len(a)).split(batch):
+        out[rows] = _dice(probability(a[rows]) > 0.5, probability(b[rows]) > 0.5)
     return out
+
 
 def _dice(a, b):
     a, b = a.flatten(1).float(), b.flatten(1).float()
     both = a.sum(1) + b.sum(1)
     return torch.where(both > 0, 2 * (a * b).sum(1) / both.clamp(min=1), torch.ones_like(both))
 
+
 @torch.no_grad()
 def shape_agreement(
-    labels:torch.Tensor,    # (N, 1, H, W) in [0, 1] or uint8, a batch
-    vae,                    # the mask VAE of notebook 05
-)->torch.Tensor:            # (N,) in [0, 1]
+    labels: torch.Tensor,  # (N, 1, H, W) in [0, 1] or uint8, a batch
+    vae,  # the mask VAE of notebook 05
+) -> torch.Tensor:  # (N,) in [0, 1]
     "Dice of labels, cut at 0.5, and their VAE reconstructions; an empty label is a bad one."
-    binary = (probability(labels) > .5).float()
+    binary = (probability(labels) > 0.5).float()
     rebuilt = vae.reconstruct(binary.to(next(vae.parameters()).device)).cpu()
     return torch.where(binary.flatten(1).any(1), agreement(binary, rebuilt), torch.zeros(()))
 
+
 def uniformity(
-    x:torch.Tensor,         # (N, C, H, W) in [-1, 1]
-    z:torch.Tensor,         # (N, 1, H, W) of 0 and 1
-)->torch.Tensor:            # (N,) in [0, 1]
+    x: torch.Tensor,  # (N, C, H, W) in [-1, 1]
+    z: torch.Tensor,  # (N, 1, H, W) of 0 and 1
+) -> torch.Tensor:  # (N,) in [0, 1]
     "1 - standard deviation of the intensities in a mask: 1 for one gray all over, 0 for black and white in equal parts; an empty mask is a bad one (ours)."
-    n = z.sum((2, 3)); mean = lambda t: (t * z).sum((2, 3)) / n.clamp(min=1)
-    variance = (mean(x ** 2) - mean(x) ** 2).clamp(min=0).mean(1)
-    return torch.where(n[:, 0] > 0, 1 - variance.sqrt(), 0.)
+    n = z.sum((2, 3))
+    mean = lambda t: (t * z).sum((2, 3)) / n.clamp(min=1)
+    variance = (mean(x**2) - mean(x) ** 2).clamp(min=0).mean(1)
+    return torch.where(n[:, 0] > 0, 1 - variance.sqrt(), 0.0)
+
 
 def strata(
-    area:torch.Tensor,      # (N,) of masks
-    count:int,              # how many groups; fewer where they would hold less than ten masks
-)->list:                    # index tensors that cover all masks, each of masks of like area
+    area: torch.Tensor,  # (N,) of masks
+    count: int,  # how many groups; fewer where they would hold less than ten masks
+) -> list:  # index tensors that cover all masks, each of masks of like area
     "Groups of masks of like size."
     return list(area.argsort(stable=True).chunk(max(1, min(count, len(area) // 10))))
 
+
 def ranks(
-    values:torch.Tensor,    # (N,)
-)->torch.Tensor:            # (N,) in (0, 1]; equal values share their mean rank
+    values: torch.Tensor,  # (N,)
+) -> torch.Tensor:  # (N,) in (0, 1]; equal values share their mean rank
     "The rank of each value among all, as a fraction of their number: 1 is the largest."
     ordered, values = values.sort().values, values.contiguous()
     below, upto = torch.searchsorted(ordered, values), torch.searchsorted(ordered, values, right=True)
     return (below + (upto - below + 1) / 2) / len(values)
 
 # %% ../nbs/09_quality.ipynb #641c4fcb
-QUALITY_SCORES = dict(vae_ensemble=('vae', 'ensemble'), combined=('vae', 'discriminator'), vae_edges=('vae', 'edges'), vae_uniformity=('vae', 'uniformity'), vae=('vae',), discriminator=('discriminator',), ensemble=('ensemble',))
+QUALITY_SCORES = dict(
+    vae_ensemble=("vae", "ensemble"),
+    combined=("vae", "discriminator"),
+    vae_edges=("vae", "edges"),
+    vae_uniformity=("vae", "uniformity"),
+    vae=("vae",),
+    discriminator=("discriminator",),
+    ensemble=("ensemble",),
+)
+
 
 @torch.no_grad()
 def score_labels(
-    labels,                 # (N, 1, H, W) in [0, 1] or uint8; may be `Stored`
-    vae,                    # the mask VAE of notebook 05
-    judge,                  # labels -> (N,) scores of D_z, as `GAN.judge`
-    others,                 # label sets of other checkpoints or of the previous model, at least one, each like `labels`
-    kind:str='vae_ensemble',# one of `QUALITY_SCORES`
-    batch:int=16,
-    groups:int=1,           # ranks are among masks of like area, in so many groups
-    pixels=None,            # (N, C, H, W) uint8, the images, for what is asked of them; may be `Stored`
-)->dict:                    # vae, discriminator, ensemble and, with pixels, edges and uniformity: (N,) tensors; score: (N,) in (0, 1]
+    labels,  # (N, 1, H, W) in [0, 1] or uint8; may be `Stored`
+    vae,  # the mask VAE of notebook 05
+    judge,  # labels -> (N,) scores of D_z, as `GAN.judge`
+    others,  # label sets of other checkpoints or of the previous model, at least one, each like `labels`
+    kind: str = "vae_ensemble",  # one of `QUALITY_SCORES`
+    batch: int = 16,
+    groups: int = 1,  # ranks are among masks of like area, in so many groups
+    pixels=None,  # (N, C, H, W) uint8, the images, for what is asked of them; may be `Stored`
+) -> (
+    dict
+):  # vae, discriminator, ensemble and, with pixels, edges and uniformity: (N,) tensors; score: (N,) in (0, 1]
     "Quality scores of pseudo labels."
     area = torch.empty(len(labels))
-    scores = dict(vae=torch.empty(len(labels)), discriminator=torch.empty(len(labels)), ensemble=torch.stack([agreement(labels, o) for o in others]).mean(0))
-    if pixels is not None: scores.update(edges=torch.empty(len(labels)), uniformity=torch.empty(len(labels)))
+    scores = dict(
+        vae=torch.empty(len(labels)),
+        discriminator=torch.empty(len(labels)),
+        ensemble=torch.stack([agreement(labels, o) for o in others]).mean(0),
+    )
+    if pixels is not None:
+        scores.update(edges=torch.empty(len(labels)), uniformity=torch.empty(len(labels)))
     for rows in torch.arange(len(labels)).split(batch):
-        binary = (probability(labels[rows]) > .5).float()
-        scores['vae'][rows] = shape_agreement(binary, vae)
-        if pixels is not None: x = normalise(pixels[rows]); scores['edges'][rows], scores['uniformity'][rows] = edge_agreement(x, binary), uniformity(x, binary)
-        scores['discriminator'][rows], area[rows] = judge(binary).float(), binary.mean((1, 2, 3))
+        binary = (probability(labels[rows]) > 0.5).float()
+        scores["vae"][rows] = shape_agreement(binary, vae)
+        if pixels is not None:
+            x = normalise(pixels[rows])
+            scores["edges"][rows], scores["uniformity"][rows] = edge_agreement(x, binary), uniformity(
+                x, binary
+            )
+        scores["discriminator"][rows], area[rows] = judge(binary).float(), binary.mean((1, 2, 3))
     score = torch.empty(len(labels))
-    for group in strata(area, groups): score[group] = torch.stack([ranks(scores[name][group]) for name in QUALITY_SCORES[kind]]).mean(0)
+    for group in strata(area, groups):
+        score[group] = torch.stack([ranks(scores[name][group]) for name in QUALITY_SCORES[kind]]).mean(0)
     return dict(scores, score=score)
 
+
 def select(
-    scores:torch.Tensor,    # (N,)
-    fraction:float,         # of labels to keep, in (0, 1]
-)->torch.Tensor:            # (N,) bool
+    scores: torch.Tensor,  # (N,)
+    fraction: float,  # of labels to keep, in (0, 1]
+) -> torch.Tensor:  # (N,) bool
     "The best-scored labels; at least one is kept, ties go to the earlier label."
     keep = torch.zeros(len(scores), dtype=torch.bool)
-    keep[torch.argsort(scores, descending=True, stable=True)[:max(1, round(fraction * len(scores)))]] = True
+    keep[torch.argsort(scores, descending=True, stable=True)[: max(1, round(fraction * len(scores)))]] = True
     return keep
 
 # %% ../nbs/09_quality.ipynb #a9e4a590
 def fit_of_labels(
-    agreements:torch.Tensor,    # (N,) in [0, 1], `shape_agreement` of the labels
-    area:float,                 # their mean area
-    auxiliary_area:float,       # and that of auxiliary masks, in the same unit
-)->float:                       # at most 1
+    agreements: torch.Tensor,  # (N,) in [0, 1], `shape_agreement` of the labels
+    area: float,  # their mean area
+    auxiliary_area: float,  # and that of auxiliary masks, in the same unit
+) -> float:  # at most 1
     "How well a set of labels fits the shapes and the size of auxiliary masks (ours)."
     return float(agreements.mean()) - abs(math.log(max(area, 1e-6) / max(auxiliary_area, 1e-6)))
 
 # %% ../nbs/09_quality.ipynb #5ec0d101
-VIEWS = ((1.3, 3), (1.8, 4))     # magnification, and at how many places along each side
+VIEWS = ((1.3, 3), (1.8, 4))  # magnification, and at how many places along each side
 
-def views():                    # [(there, home), ...]: maps (1, 2, 3) for `warp`, from an image to its magnified part and back
+
+def views():  # [(there, home), ...]: maps (1, 2, 3) for `warp`, from an image to its magnified part and back
     "All views of a second look."
     out = []
     for zoom, count in VIEWS:
         places = torch.linspace(-1, 1, count) * (1 - 1 / zoom)
         for y in places:
-            for x in places: out.append((torch.tensor([[[1 / zoom, 0, x], [0, 1 / zoom, y]]]), torch.tensor([[[zoom, 0, -x * zoom], [0, zoom, -y * zoom]]])))
+            for x in places:
+                out.append(
+                    (
+                        torch.tensor([[[1 / zoom, 0, x], [0, 1 / zoom, y]]]),
+                        torch.tensor([[[zoom, 0, -x * zoom], [0, zoom, -y * zoom]]]),
+                    )
+                )
     return out
+
 
 @torch.no_grad()
 def second_look(
-    labels,             # (N, 1, H, W) in [0, 1] or uint8; may be `Stored`
-    pixels,             # (N, C, H, W) uint8, their images; may be `Stored`
-    write,              # (n, C, H, W) uint8 -> (n, 1, H, W) uint8: what wrote the labels
-    vae,                # the mask VAE of notebook 05
-    fraction:float,     # of labels that are looked at again, those that look worst
-    where=None,         # None: in memory; a folder, see `collect`
-    batch:int=64,       # labels held in memory at a time
-)->tuple:               # labels (N, 1, H, W) as uint8; which of them are new, (N,) bool
+    labels,  # (N, 1, H, W) in [0, 1] or uint8; may be `Stored`
+    pixels,  # (N, C, H, W) uint8, their images; may be `Stored`
+    write,  # (n, C, H, W) uint8 -> (n, 1, H, W) uint8: what wrote the labels
+    vae,  # the mask VAE of notebook 05
+    fraction: float,  # of labels that are looked at again, those that look worst
+    where=None,  # None: in memory; a folder, see `collect`
+    batch: int = 64,  # labels held in memory at a time
+) -> tuple:  # labels (N, 1, H, W) as uint8; which of them are new, (N,) bool
     "Labels that look bad, written anew from magnified parts of their images where that looks clearly better (ours)."
     pieces, looks = torch.arange(len(labels)).split(batch), torch.empty(len(labels), 2)
-    look = lambda x, z, seen: torch.stack([shape_agreement(seen, vae), edge_agreement(normalise(x), (z > .5).float())], 1)     # z: on the image; seen: in the view
-    for rows in pieces: z = probability(labels[rows]); looks[rows] = look(pixels[rows], z, z)
+    look = lambda x, z, seen: torch.stack(
+        [shape_agreement(seen, vae), edge_agreement(normalise(x), (z > 0.5).float())], 1
+    )  # z: on the image; seen: in the view
+    for rows in pieces:
+        z = probability(labels[rows])
+        looks[rows] = look(pixels[rows], z, z)
     unit = looks.std(0).clamp(min=1e-6)
     score = (looks / unit).sum(1)
     worst, replaced = ~select(score, 1 - fraction), torch.zeros(len(labels), dtype=torch.bool)
+
     def better(rows):
         out, again = probability(labels[rows]), worst[rows].nonzero()[:, 0]
-        if not len(again): return to_bytes(out)
+        if not len(again):
+            return to_bytes(out)
         least = score[rows[again]] + 1
         x, best, height = pixels[rows[again]], out[again], least
         for there, home in views():
             seen = write(warp(x.float(), there.expand(len(x), 2, 3)).round().byte())
             found = warp(probability(seen), home.expand(len(x), 2, 3))
             new = (look(x, found, seen) / unit).sum(1)
-            best, height = torch.where((new > height).view(-1, 1, 1, 1), found, best), torch.maximum(new, height)
+            best, height = torch.where((new > height).view(-1, 1, 1, 1), found, best), torch.maximum(
+                new, height
+            )
         out[again], replaced[rows[again]] = best, height > least
         return to_bytes(out)
+
     return collect(map(better, pieces), labels.shape, where), replaced

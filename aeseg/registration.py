@@ -18,105 +18,134 @@ from .gan import gradient_magnitude, widen
 
 # %% ../nbs/10_registration.ipynb #df24e0b4
 def edge_strength(
-    x:torch.Tensor,     # (N, C, H, W) in [-1, 1]
-    scale:float,        # pixels of the canvas a pixel of a canvas of 128
-)->torch.Tensor:        # (N, 1, H, W), zero mean and unit deviation in the surroundings of each pixel
+    x: torch.Tensor,  # (N, C, H, W) in [-1, 1]
+    scale: float,  # pixels of the canvas a pixel of a canvas of 128
+) -> torch.Tensor:  # (N, 1, H, W), zero mean and unit deviation in the surroundings of each pixel
     "How much more of an edge a pixel is than its surroundings."
-    blur = lambda t, s: torch.from_numpy(gaussian_filter(t.numpy(), (0, 0, s * scale, s * scale), mode='nearest', truncate=3))
-    g = gradient_magnitude(blur((x.float() / 2 + .5) ** 2, 1))
+    blur = lambda t, s: torch.from_numpy(
+        gaussian_filter(t.numpy(), (0, 0, s * scale, s * scale), mode="nearest", truncate=3)
+    )
+    g = gradient_magnitude(blur((x.float() / 2 + 0.5) ** 2, 1))
     mean = blur(g, 4)
-    deviation = (blur(g * g, 4) - mean ** 2).clamp(min=1e-6).sqrt()
-    return (g - mean) / (deviation + .25 * deviation.mean((2, 3), keepdim=True))
+    deviation = (blur(g * g, 4) - mean**2).clamp(min=1e-6).sqrt()
+    return (g - mean) / (deviation + 0.25 * deviation.mean((2, 3), keepdim=True))
 
 # %% ../nbs/10_registration.ipynb #7e362e8d
 def outline(
-    mask:np.ndarray,    # (H, W) in [0, 1]
-    points:int=96,
-)->np.ndarray:          # (points, 2): x, y in pixels, evenly along all outlines; empty where there is none
+    mask: np.ndarray,  # (H, W) in [0, 1]
+    points: int = 96,
+) -> np.ndarray:  # (points, 2): x, y in pixels, evenly along all outlines; empty where there is none
     "Points on the outline of a mask."
-    parts = [c[:, ::-1] - 1 for c in find_contours(np.pad(mask, 1), .5) if len(c) > 12]
-    if not parts: return np.zeros((0, 2), np.float32)
+    parts = [c[:, ::-1] - 1 for c in find_contours(np.pad(mask, 1), 0.5) if len(c) > 12]
+    if not parts:
+        return np.zeros((0, 2), np.float32)
     lengths = [np.r_[0, np.cumsum(np.linalg.norm(np.diff(c, axis=0), axis=1))] for c in parts]
     at = np.linspace(0, sum(l[-1] for l in lengths), points, endpoint=False)
     out = []
     for c, l in zip(parts, lengths):
-        mine = at[(at >= 0) & (at < l[-1])]; at = at - l[-1]
+        mine = at[(at >= 0) & (at < l[-1])]
+        at = at - l[-1]
         out.append(np.stack([np.interp(mine, l, c[:, j]) for j in (0, 1)], 1))
     return np.concatenate(out).astype(np.float32)
 
 # %% ../nbs/10_registration.ipynb #7505759b
 def linear_part(
-    motion:torch.Tensor,    # (..., 5)
-)->torch.Tensor:            # (..., 2, 2)
+    motion: torch.Tensor,  # (..., 5)
+) -> torch.Tensor:  # (..., 2, 2)
     "Scale, then turn."
     (sx, sy), c, s = motion[..., :2].exp().unbind(-1), motion[..., 2].cos(), motion[..., 2].sin()
     return torch.stack([torch.stack([c * sx, -s * sy], -1), torch.stack([s * sx, c * sy], -1)], -2)
 
+
 def move_points(
-    points:torch.Tensor,    # (N, P, 2)
-    motions:torch.Tensor,   # (N, K, 5)
-)->torch.Tensor:            # (N, K, P, 2)
+    points: torch.Tensor,  # (N, P, 2)
+    motions: torch.Tensor,  # (N, K, 5)
+) -> torch.Tensor:  # (N, K, P, 2)
     "Each outline under K motions."
     centre = points.mean(1, keepdim=True)
-    return torch.einsum('nkij,npj->nkpi', linear_part(motions), points - centre) + centre[:, None] + motions[..., None, 3:]
+    return (
+        torch.einsum("nkij,npj->nkpi", linear_part(motions), points - centre)
+        + centre[:, None]
+        + motions[..., None, 3:]
+    )
+
 
 def move_masks(
-    masks:torch.Tensor,     # (N, 1, H, W) in [0, 1]
-    centres:torch.Tensor,   # (N, 2) of the outlines, x and y in pixels
-    motions:torch.Tensor,   # (N, 5)
-)->torch.Tensor:            # (N, 1, H, W) in [0, 1]
+    masks: torch.Tensor,  # (N, 1, H, W) in [0, 1]
+    centres: torch.Tensor,  # (N, 2) of the outlines, x and y in pixels
+    motions: torch.Tensor,  # (N, 5)
+) -> torch.Tensor:  # (N, 1, H, W) in [0, 1]
     "The masks that belong to moved outlines."
-    half = torch.tensor([masks.shape[3], masks.shape[2]]) / 2       # torch's grids run from -1 to 1
+    half = torch.tensor([masks.shape[3], masks.shape[2]]) / 2  # torch's grids run from -1 to 1
     back = torch.linalg.inv(linear_part(motions))
-    middle = half - .5
-    shift = centres - torch.einsum('nij,nj->ni', back, centres + motions[:, 3:]) + back @ middle - middle
-    return warp(masks, torch.cat([back * half[None, None] / half[None, :, None], (shift / half)[..., None]], 2))
+    middle = half - 0.5
+    shift = centres - torch.einsum("nij,nj->ni", back, centres + motions[:, 3:]) + back @ middle - middle
+    return warp(
+        masks, torch.cat([back * half[None, None] / half[None, :, None], (shift / half)[..., None]], 2)
+    )
 
 # %% ../nbs/10_registration.ipynb #ae951097
-SPREAD = torch.tensor([.08, .08, .06, 3., 3.])      # what motions are expected: 8 % of scale, 3.4 degrees, 3 pixels of a canvas of 128
+SPREAD = torch.tensor(
+    [0.08, 0.08, 0.06, 3.0, 3.0]
+)  # what motions are expected: 8 % of scale, 3.4 degrees, 3 pixels of a canvas of 128
+
 
 def on_grid(points, canvas):
     "(..., 2), x and y in pixels of a canvas (height, width) -> the same points as torch's grids count them, from -1 to 1."
-    return (points + .5) * 2 / torch.tensor(canvas[::-1]) - 1
+    return (points + 0.5) * 2 / torch.tensor(canvas[::-1]) - 1
+
 
 def values_at(
-    maps:torch.Tensor,      # (N, 1, H, W)
-    points:torch.Tensor,    # (N, K, P, 2): x, y in pixels
-)->torch.Tensor:            # (N, K, P)
+    maps: torch.Tensor,  # (N, 1, H, W)
+    points: torch.Tensor,  # (N, K, P, 2): x, y in pixels
+) -> torch.Tensor:  # (N, K, P)
     "Maps at points between pixels, bilinear; outside the nearest pixel's."
-    return F.grid_sample(maps, on_grid(points, maps.shape[2:]), padding_mode='border', align_corners=False)[:, 0]
+    return F.grid_sample(maps, on_grid(points, maps.shape[2:]), padding_mode="border", align_corners=False)[
+        :, 0
+    ]
+
 
 def search_motions(
-    edges:torch.Tensor,     # (N, 1, H, W) of `edge_strength`
-    points:torch.Tensor,    # (N, P, 2) of `outline`
-    common:torch.Tensor,    # (5,) the motion that labels have in common so far
-    spread:torch.Tensor,    # (5,) `SPREAD` on this canvas
-    generator:torch.Generator,
-    strictness:float=.05,   # price of a motion that differs from the common one by `spread` in one number
-)->torch.Tensor:            # (N, 5)
+    edges: torch.Tensor,  # (N, 1, H, W) of `edge_strength`
+    points: torch.Tensor,  # (N, P, 2) of `outline`
+    common: torch.Tensor,  # (5,) the motion that labels have in common so far
+    spread: torch.Tensor,  # (5,) `SPREAD` on this canvas
+    generator: torch.Generator,
+    strictness: float = 0.05,  # price of a motion that differs from the common one by `spread` in one number
+) -> torch.Tensor:  # (N, 5)
     "The motion of each outline that brings it onto edges."
     n = len(points)
-    gain = lambda motions: values_at(edges, move_points(points, motions)).mean(-1) - strictness * ((motions - common) / spread).square().sum(-1)
+    gain = lambda motions: values_at(edges, move_points(points, motions)).mean(-1) - strictness * (
+        (motions - common) / spread
+    ).square().sum(-1)
     mean, deviation = common.expand(n, 5), spread.expand(n, 5)
     for _ in range(6):
         motions = mean[:, None] + deviation[:, None] * torch.randn(n, 64, 5, generator=generator)
         motions[:, 0] = mean
         best = motions.gather(1, gain(motions).topk(8).indices[..., None].expand(-1, -1, 5))
-        mean, deviation = best.mean(1), best.std(1) * 1.1 + .02 * spread
+        mean, deviation = best.mean(1), best.std(1) * 1.1 + 0.02 * spread
     both = torch.stack([mean, common.expand(n, 5)], 1)
     return both[torch.arange(n), gain(both).argmax(1)]
 
 # %% ../nbs/10_registration.ipynb #d8dd883d
-GRID = 9        # displacements along each side of a field
+GRID = 9  # displacements along each side of a field
+
 
 def displacement(
-    field:torch.Tensor,     # (N or 1, 2, GRID, GRID) in pixels
-    points:torch.Tensor,    # (N, P, 2)
-    box:tuple,              # centres and half sizes (N, 1, 2) of the boxes that the fields cover
-)->torch.Tensor:            # (N, P, 2)
+    field: torch.Tensor,  # (N or 1, 2, GRID, GRID) in pixels
+    points: torch.Tensor,  # (N, P, 2)
+    box: tuple,  # centres and half sizes (N, 1, 2) of the boxes that the fields cover
+) -> torch.Tensor:  # (N, P, 2)
     "The field at points."
     at = (points - box[0]) / box[1]
-    return F.grid_sample(field.expand(len(points), -1, -1, -1), at[:, None], mode='bicubic', padding_mode='border', align_corners=True)[:, :, 0].mT
+    return F.grid_sample(
+        field.expand(len(points), -1, -1, -1),
+        at[:, None],
+        mode="bicubic",
+        padding_mode="border",
+        align_corners=True,
+    )[:, :, 0].mT
+
 
 def bounding_box(points):
     "(N, P, 2) -> centres and half sizes (N, 1, 2) of boxes a quarter larger than the outlines."
@@ -125,118 +154,170 @@ def bounding_box(points):
 
 # %% ../nbs/10_registration.ipynb #88160229
 def fit_field(
-    edges:torch.Tensor,     # (N, 1, H, W)
-    points:torch.Tensor,    # (N, P, 2)
-    common:torch.Tensor=None,   # (1, 2, GRID, GRID): fit a field for each outline, near this one; None: one for all
-    smoothness:float=.05,   # price of the squared difference of neighbours, pixels squared
-    strictness:float=.1,    # price of the squared difference to the common field
-)->torch.Tensor:            # (1 or N, 2, GRID, GRID) in pixels
+    edges: torch.Tensor,  # (N, 1, H, W)
+    points: torch.Tensor,  # (N, P, 2)
+    common: torch.Tensor = None,  # (1, 2, GRID, GRID): fit a field for each outline, near this one; None: one for all
+    smoothness: float = 0.05,  # price of the squared difference of neighbours, pixels squared
+    strictness: float = 0.1,  # price of the squared difference to the common field
+) -> torch.Tensor:  # (1 or N, 2, GRID, GRID) in pixels
     "The field that brings outlines onto edges."
     n, box = len(points), bounding_box(points)
     field = (torch.zeros(1, 2, GRID, GRID) if common is None else common.repeat(n, 1, 1, 1)).requires_grad_()
-    optimizer = torch.optim.Adam([field], .3)
+    optimizer = torch.optim.Adam([field], 0.3)
     for _ in range(60):
         gain = values_at(edges, (points + displacement(field, points, box))[:, None])[:, 0].mean(1)
-        cost = smoothness * (field.diff(dim=2).square().mean((1, 2, 3)) + field.diff(dim=3).square().mean((1, 2, 3)))
-        if common is not None: cost = cost + strictness * (field - common).square().mean((1, 2, 3))
-        optimizer.zero_grad(); (cost - gain).sum().backward() if common is not None else (cost.sum() - gain.mean()).backward(); optimizer.step()
+        cost = smoothness * (
+            field.diff(dim=2).square().mean((1, 2, 3)) + field.diff(dim=3).square().mean((1, 2, 3))
+        )
+        if common is not None:
+            cost = cost + strictness * (field - common).square().mean((1, 2, 3))
+        optimizer.zero_grad()
+        (cost - gain).sum().backward() if common is not None else (cost.sum() - gain.mean()).backward()
+        optimizer.step()
     return field.detach()
 
+
 def bend_masks(
-    masks:torch.Tensor,     # (N, 1, H, W) in [0, 1]
-    points:torch.Tensor,    # (N, P, 2) their outlines
-    field:torch.Tensor,     # (N, 2, GRID, GRID)
-)->torch.Tensor:            # (N, 1, H, W) in [0, 1]
+    masks: torch.Tensor,  # (N, 1, H, W) in [0, 1]
+    points: torch.Tensor,  # (N, P, 2) their outlines
+    field: torch.Tensor,  # (N, 2, GRID, GRID)
+) -> torch.Tensor:  # (N, 1, H, W) in [0, 1]
     "The masks that belong to bent outlines; the inverse of the field by two steps of a fixed point."
     n, _, h, w = masks.shape
-    y, x = torch.meshgrid(torch.arange(h) * 1., torch.arange(w) * 1., indexing='ij')
+    y, x = torch.meshgrid(torch.arange(h) * 1.0, torch.arange(w) * 1.0, indexing="ij")
     here, box = torch.stack([x, y], -1).view(1, -1, 2).expand(n, -1, -1), bounding_box(points)
     moved = displacement(field, here, box)
-    for _ in range(2): moved = displacement(field, here - moved, box)
+    for _ in range(2):
+        moved = displacement(field, here - moved, box)
     return F.grid_sample(masks, on_grid(here - moved, (h, w)).view(n, h, w, 2), align_corners=False)
 
 # %% ../nbs/10_registration.ipynb #a1c0de52
 def settle(
-    mask:torch.Tensor,      # (1, H, W) in [0, 1]
-    pixels:torch.Tensor,    # (C, H, W) uint8, its image
-    scale:float,            # pixels of the canvas a pixel of a canvas of 128
-    reach:tuple=(1, 3),     # how far the outline may move inwards and outwards, in pixels of a canvas of 128
-    strictness:float=1000., # price of a step in intensity
-)->torch.Tensor:            # (1, H, W) of 0 and 1
+    mask: torch.Tensor,  # (1, H, W) in [0, 1]
+    pixels: torch.Tensor,  # (C, H, W) uint8, its image
+    scale: float,  # pixels of the canvas a pixel of a canvas of 128
+    reach: tuple = (1, 3),  # how far the outline may move inwards and outwards, in pixels of a canvas of 128
+    strictness: float = 1000.0,  # price of a step in intensity
+) -> torch.Tensor:  # (1, H, W) of 0 and 1
     "A label whose outline was moved to the edges next to it by a random walker (ours). A label with no core stays."
-    inside, (inwards, outwards), square = mask[0].numpy() > .5, [max(1, round(r * scale)) for r in reach], np.ones((3, 3))
+    inside, (inwards, outwards), square = (
+        mask[0].numpy() > 0.5,
+        [max(1, round(r * scale)) for r in reach],
+        np.ones((3, 3)),
+    )
     core, outside = binary_erosion(inside, square, inwards), ~binary_dilation(inside, square, outwards)
-    if not core.any() or not outside.any(): return mask
-    image = gaussian_filter(pixels.float().mean(0).numpy() / 255, .5 * scale)
+    if not core.any() or not outside.any():
+        return mask
+    image = gaussian_filter(pixels.float().mean(0).numpy() / 255, 0.5 * scale)
     difference = np.abs(image - np.median(image[core]))
-    core &= difference <= 4 * np.median(difference[core]) + .01       # what looks unlike most of the core may be another organ
-    return torch.from_numpy(random_walker(image, core + 2 * outside, strictness, mode='bf') == 1)[None].float()
+    core &= (
+        difference <= 4 * np.median(difference[core]) + 0.01
+    )  # what looks unlike most of the core may be another organ
+    return torch.from_numpy(random_walker(image, core + 2 * outside, strictness, mode="bf") == 1)[
+        None
+    ].float()
 
 # %% ../nbs/10_registration.ipynb #88ca7a98
 def region_contrast(
-    x:torch.Tensor,         # (N, C, H, W) in [-1, 1]
-    masks:torch.Tensor,     # (N, 1, H, W) in [0, 1]
-    scale:float,            # pixels of the canvas a pixel of a canvas of 128
-)->torch.Tensor:            # (N,) in [0, 1]
+    x: torch.Tensor,  # (N, C, H, W) in [-1, 1]
+    masks: torch.Tensor,  # (N, 1, H, W) in [0, 1]
+    scale: float,  # pixels of the canvas a pixel of a canvas of 128
+) -> torch.Tensor:  # (N,) in [0, 1]
     "Share of the variance of intensities, in the mask and a band around it, that the two explain."
-    inside, reach = (masks > .5).float(), round(8 * scale)
+    inside, reach = (masks > 0.5).float(), round(8 * scale)
     wide = widen(inside, reach)
     total = lambda t: t.sum((2, 3), keepdim=True)
     mean = lambda w: total(x * w) / total(w).clamp(min=1)
     within = sum(total(w * (x - mean(w)) ** 2) for w in (inside, wide - inside))
-    return (1 - within.sum(1) / total(wide * (x - mean(wide)) ** 2).sum(1).clamp(min=1e-6)).clamp(0, 1)[:, 0, 0]
+    return (1 - within.sum(1) / total(wide * (x - mean(wide)) ** 2).sum(1).clamp(min=1e-6)).clamp(0, 1)[
+        :, 0, 0
+    ]
 
 # %% ../nbs/10_registration.ipynb #c323b58a
 def register(
-    labels,                 # (N, 1, H, W) in [0, 1] or uint8; may be `Stored`
-    pixels,                 # (N, C, H, W) uint8, their images; may be `Stored`
-    seed:int=0,
-    least_contrast:float=.15,   # mean `region_contrast` below which labels stay
-    where=None,             # None: in memory; a folder, see `collect`
-)->tuple:                   # labels (N, 1, H, W) as uint8; what was done, as a dict
+    labels,  # (N, 1, H, W) in [0, 1] or uint8; may be `Stored`
+    pixels,  # (N, C, H, W) uint8, their images; may be `Stored`
+    seed: int = 0,
+    least_contrast: float = 0.15,  # mean `region_contrast` below which labels stay
+    where=None,  # None: in memory; a folder, see `collect`
+) -> tuple:  # labels (N, 1, H, W) as uint8; what was done, as a dict
     "Labels moved and bent onto the edges of their images, and settled there (ours). Labels without an outline stay."
     scale, outlines, contrasts = max(labels.shape[2:]) / 128, [], []
     for rows in torch.arange(len(labels)).split(64):
         masks = probability(labels[rows])
-        outlines += [outline(m[0].numpy()) for m in masks]; contrasts.append(region_contrast(normalise(pixels[rows]), masks, scale).flatten())
+        outlines += [outline(m[0].numpy()) for m in masks]
+        contrasts.append(region_contrast(normalise(pixels[rows]), masks, scale).flatten())
     some = torch.tensor([k for k, o in enumerate(outlines) if len(o)], dtype=torch.long)
-    facts = dict(region_contrast=round(torch.cat(contrasts)[some].mean().item(), 3) if len(some) else 0., applied=False)
-    if facts['region_contrast'] < least_contrast: return labels, facts
+    facts = dict(
+        region_contrast=round(torch.cat(contrasts)[some].mean().item(), 3) if len(some) else 0.0,
+        applied=False,
+    )
+    if facts["region_contrast"] < least_contrast:
+        return labels, facts
     points = torch.from_numpy(np.stack([outlines[k] for k in some]))
     motions, common = find_motions(pixels, some, points, scale, seed)
-    distance = (move_points(points, common.expand(len(some), 1, 5))[:, 0] - points).norm(dim=2).mean().item() / scale
-    facts.update(zip(('scale_x', 'scale_y', 'degrees', 'shift_x', 'shift_y'), [round(v, 3) for v in (*common[:2].exp().tolist(), math.degrees(common[2]), *common[3:].tolist())]))
+    distance = (move_points(points, common.expand(len(some), 1, 5))[:, 0] - points).norm(
+        dim=2
+    ).mean().item() / scale
+    facts.update(
+        zip(
+            ("scale_x", "scale_y", "degrees", "shift_x", "shift_y"),
+            [
+                round(v, 3)
+                for v in (*common[:2].exp().tolist(), math.degrees(common[2]), *common[3:].tolist())
+            ],
+        )
+    )
     facts.update(outline_moved=round(distance, 3), applied=True)
     moved = lambda which: move_masks(probability(labels[some[which]]), points[which].mean(1), motions[which])
     return collect(_bent(labels, pixels, some, moved, scale), labels.shape, where), facts
 
 # %% ../nbs/10_registration.ipynb #e4d4b7fe
 def find_motions(
-    pixels,                 # (N, C, H, W) uint8
-    some:torch.Tensor,      # (M,) which of them
-    points:torch.Tensor,    # (M, P, 2) outlines of their labels
-    scale:float,            # pixels of the canvas a pixel of a canvas of 128
-    seed:int,
-    rounds:int=3,
-):                          # motions (M, 5), the common one (5,)
+    pixels,  # (N, C, H, W) uint8
+    some: torch.Tensor,  # (M,) which of them
+    points: torch.Tensor,  # (M, P, 2) outlines of their labels
+    scale: float,  # pixels of the canvas a pixel of a canvas of 128
+    seed: int,
+    rounds: int = 3,
+):  # motions (M, 5), the common one (5,)
     "The motion of each label, and what motions have in common."
-    spread, common = SPREAD * torch.tensor([1., 1., 1., scale, scale]), torch.zeros(5)
+    spread, common = SPREAD * torch.tensor([1.0, 1.0, 1.0, scale, scale]), torch.zeros(5)
     for r in range(rounds):
-        motions = torch.cat([search_motions(edge_strength(normalise(pixels[some[p]]), scale), points[p], common, spread, generator_for(seed, f'register {r}', k))
-                             for k, p in enumerate(torch.arange(len(some)).split(64))])     # in pieces, so that memory does not grow with the data set
+        motions = torch.cat(
+            [
+                search_motions(
+                    edge_strength(normalise(pixels[some[p]]), scale),
+                    points[p],
+                    common,
+                    spread,
+                    generator_for(seed, f"register {r}", k),
+                )
+                for k, p in enumerate(torch.arange(len(some)).split(64))
+            ]
+        )  # in pieces, so that memory does not grow with the data set
         common = motions.median(0).values
     return motions, common
 
+
 def _bent(labels, pixels, some, moved, scale):
     "All labels as pieces of bytes, those with an outline moved, bent and settled: a common field from at most 256 of them, then one for each."
+
     def look(which):
         masks = moved(which)
         outlines = [outline(m[0].numpy(), 128) for m in masks]
-        return masks, torch.stack([torch.from_numpy(o) if len(o) else torch.zeros(128, 2) for o in outlines]), edge_strength(normalise(pixels[some[which]]), scale)
-    _, points, edges = look(torch.arange(len(some))[::max(1, len(some) // 256)])
+        return (
+            masks,
+            torch.stack([torch.from_numpy(o) if len(o) else torch.zeros(128, 2) for o in outlines]),
+            edge_strength(normalise(pixels[some[which]]), scale),
+        )
+
+    _, points, edges = look(torch.arange(len(some))[:: max(1, len(some) // 256)])
     common, place = fit_field(edges, points), {int(k): j for j, k in enumerate(some)}
     for rows in torch.arange(len(labels)).split(64):
-        out, here = to_bytes(probability(labels[rows])), torch.tensor([j for j, k in enumerate(rows.tolist()) if k in place], dtype=torch.long)
+        out, here = to_bytes(probability(labels[rows])), torch.tensor(
+            [j for j, k in enumerate(rows.tolist()) if k in place], dtype=torch.long
+        )
         if len(here):
             masks, points, edges = look(torch.tensor([place[int(rows[j])] for j in here]))
             bent = bend_masks(masks, points, fit_field(edges, points, common))

@@ -27,488 +27,943 @@ from .metrics import METRICS, summarise
 from .runs import Run
 
 # %% ../nbs/15_report.ipynb #91df1382
-OURS, TRUTH = '#ffd60a', '#56b4e9'      # colours of our outline and the true one
+OURS, TRUTH = "#ffd60a", "#56b4e9"  # colours of our outline and the true one
+
 
 def outlines(
-    mask:torch.Tensor,  # (1, H, W) in [0, 1]
-)->list:                # of (K, 2) arrays of points (x, y) in pixels, the image spans 0..W and 0..H
+    mask: torch.Tensor,  # (1, H, W) in [0, 1]
+) -> list:  # of (K, 2) arrays of points (x, y) in pixels, the image spans 0..W and 0..H
     "The closed lines where a mask passes 0.5."
-    lines = find_contours(np.pad(mask[0].float().numpy(), 1), .5)
-    return [np.clip(line[:, ::-1] - .5, 0, (mask.shape[2], mask.shape[1])) for line in lines]
+    lines = find_contours(np.pad(mask[0].float().numpy(), 1), 0.5)
+    return [np.clip(line[:, ::-1] - 0.5, 0, (mask.shape[2], mask.shape[1])) for line in lines]
+
 
 def dice(
-    a:torch.Tensor,     # (1, H, W) in [0, 1]
-    b:torch.Tensor,     # (1, H, W) in [0, 1]
-)->float:               # 1 where both are empty
+    a: torch.Tensor,  # (1, H, W) in [0, 1]
+    b: torch.Tensor,  # (1, H, W) in [0, 1]
+) -> float:  # 1 where both are empty
     "Dice of two masks on the canvas."
-    a, b = a > .5, b > .5
+    a, b = a > 0.5, b > 0.5
     total = int(a.sum() + b.sum())
-    return 2 * int((a & b).sum()) / total if total else 1.
+    return 2 * int((a & b).sum()) / total if total else 1.0
 
 # %% ../nbs/15_report.ipynb #c0477ce1
 def as_picture(
-    pixels:torch.Tensor,    # (C, H, W), uint8, or float in [-1, 1]
-)->np.ndarray:              # (H, W) or (H, W, 3), uint8
+    pixels: torch.Tensor,  # (C, H, W), uint8, or float in [-1, 1]
+) -> np.ndarray:  # (H, W) or (H, W, 3), uint8
     "What an image library shows."
-    if pixels.is_floating_point(): pixels = ((pixels.float().clamp(-1, 1) + 1) * 127.5).round().byte()
+    if pixels.is_floating_point():
+        pixels = ((pixels.float().clamp(-1, 1) + 1) * 127.5).round().byte()
     return pixels[0].numpy() if len(pixels) == 1 else pixels.permute(1, 2, 0).numpy()
 
+
 def label_sheet(
-    images:torch.Tensor,        # (N, C, H, W), uint8 or float in [-1, 1]
-    labels:torch.Tensor,        # (N, 1, H, W) in [0, 1], or None
-    truth:torch.Tensor=None,    # (N, 1, H, W) in [0, 1]; blue
-    ids=None,                   # N captions
-    columns:int=6,
-    width:float=1.6,            # of one image, in inches
-)->Figure:
+    images: torch.Tensor,  # (N, C, H, W), uint8 or float in [-1, 1]
+    labels: torch.Tensor,  # (N, 1, H, W) in [0, 1], or None
+    truth: torch.Tensor = None,  # (N, 1, H, W) in [0, 1]; blue
+    ids=None,  # N captions
+    columns: int = 6,
+    width: float = 1.6,  # of one image, in inches
+) -> Figure:
     "A contact sheet of images with the outlines of their labels (yellow) and of the truth (blue)."
-    n = len(images); columns = max(1, min(columns, n)); rows = max(1, -(-n // columns))
-    tall = width * images.shape[2] / images.shape[3] + (.2 if ids is not None else 0)
-    figure = Figure((columns * width, rows * tall), dpi=70, layout='constrained')
-    figure.get_layout_engine().set(w_pad=.02, h_pad=.02, wspace=0, hspace=0)
+    n = len(images)
+    columns = max(1, min(columns, n))
+    rows = max(1, -(-n // columns))
+    tall = width * images.shape[2] / images.shape[3] + (0.2 if ids is not None else 0)
+    figure = Figure((columns * width, rows * tall), dpi=70, layout="constrained")
+    figure.get_layout_engine().set(w_pad=0.02, h_pad=0.02, wspace=0, hspace=0)
     for k, axis in enumerate(figure.subplots(rows, columns, squeeze=False).flat):
-        axis.axis('off')
-        if k < n: _sheet_cell(axis, images[k], [(m[k], c) for m, c in ((truth, TRUTH), (labels, OURS)) if m is not None], None if ids is None else ids[k])
+        axis.axis("off")
+        if k < n:
+            _sheet_cell(
+                axis,
+                images[k],
+                [(m[k], c) for m, c in ((truth, TRUTH), (labels, OURS)) if m is not None],
+                None if ids is None else ids[k],
+            )
     return figure
+
 
 def _sheet_cell(axis, image, masks, caption):
     "One image of a contact sheet."
     height, width = image.shape[1:]
-    axis.imshow(as_picture(image), cmap='gray', vmin=0, vmax=255, extent=(0, width, height, 0))
-    for colour, thick in [('black', 2.2), (None, 1.1)]:
+    axis.imshow(as_picture(image), cmap="gray", vmin=0, vmax=255, extent=(0, width, height, 0))
+    for colour, thick in [("black", 2.2), (None, 1.1)]:
         for mask, own in masks:
-            for line in outlines(mask): axis.plot(*line.T, color=colour or own, linewidth=thick)
+            for line in outlines(mask):
+                axis.plot(*line.T, color=colour or own, linewidth=thick)
     axis.set(xlim=(0, width), ylim=(height, 0))
-    if caption is not None: axis.set_title(str(caption), fontsize=7, pad=2, parse_math=False)
+    if caption is not None:
+        axis.set_title(str(caption), fontsize=7, pad=2, parse_math=False)
 
 # %% ../nbs/15_report.ipynb #16527a1d
-def text(value)->str:
+def text(value) -> str:
     "A value as HTML text."
-    if isinstance(value, float): value = f'{value:.6g}'
+    if isinstance(value, float):
+        value = f"{value:.6g}"
     return html.escape(str(value))
 
+
 def table(
-    head,           # column titles, plain text
-    rows,           # lists of cells, already HTML
-    kind:str='',    # CSS class
-)->str:
+    head,  # column titles, plain text
+    rows,  # lists of cells, already HTML
+    kind: str = "",  # CSS class
+) -> str:
     "An HTML table that scrolls where the window is narrow; the first cell of a row is its header."
-    head = ''.join(f'<th scope="col">{text(h)}</th>' for h in head)
-    body = ''.join('<tr>' + f'<th scope="row">{r[0]}</th>' + ''.join(f'<td>{c}</td>' for c in r[1:]) + '</tr>' for r in rows)
-    return f'<div class="scroll"><table class="{kind}"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
+    head = "".join(f'<th scope="col">{text(h)}</th>' for h in head)
+    body = "".join(
+        "<tr>" + f'<th scope="row">{r[0]}</th>' + "".join(f"<td>{c}</td>" for c in r[1:]) + "</tr>"
+        for r in rows
+    )
+    return (
+        '<div class="scroll"><table'
+        f' class="{kind}"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
+    )
 
 # %% ../nbs/15_report.ipynb #8b5dd220
 def embed(
-    pixels:np.ndarray,  # (H, W) or (H, W, 3), uint8
-)->str:                 # data URI of a JPEG
+    pixels: np.ndarray,  # (H, W) or (H, W, 3), uint8
+) -> str:  # data URI of a JPEG
     "An image inside the HTML text."
-    file = io.BytesIO(); Image.fromarray(pixels).save(file, format='jpeg', quality=88)
-    return 'data:image/jpeg;base64,' + base64.b64encode(file.getvalue()).decode()
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, format="jpeg", quality=88)
+    return "data:image/jpeg;base64," + base64.b64encode(file.getvalue()).decode()
+
 
 def svg_path(
-    mask:torch.Tensor,  # (1, H, W) in [0, 1]
-    kind:str,           # CSS class: 'ours', 'truth' or 'fill'
-)->str:
+    mask: torch.Tensor,  # (1, H, W) in [0, 1]
+    kind: str,  # CSS class: 'ours', 'truth' or 'fill'
+) -> str:
     "The outline of a mask as SVG; one with a rim is drawn twice."
-    d = ''.join('M' + 'L'.join(f'{x:.1f} {y:.1f}' for x, y in line) + 'Z' for line in outlines(mask))
-    return ''.join(f'<path class="{k}" d="{d}"/>' for k in ([kind] if kind == 'fill' else ['rim', kind])) if d else ''
+    d = "".join("M" + "L".join(f"{x:.1f} {y:.1f}" for x, y in line) + "Z" for line in outlines(mask))
+    return (
+        "".join(f'<path class="{k}" d="{d}"/>' for k in ([kind] if kind == "fill" else ["rim", kind]))
+        if d
+        else ""
+    )
+
 
 def tile(
-    shape,              # (height, width) of the canvas
-    inside:str,         # SVG
-    caption:str='',     # HTML
-    alt:str='',         # plain text for those who can not see it
-)->str:
+    shape,  # (height, width) of the canvas
+    inside: str,  # SVG
+    caption: str = "",  # HTML
+    alt: str = "",  # plain text for those who can not see it
+) -> str:
     "One picture with its caption."
     h, w = shape
-    caption = f'<figcaption>{caption}</figcaption>' if caption else ''
-    return f'<figure class="tile"><svg viewBox="0 0 {w} {h}" role="img" aria-label="{text(alt)}"><rect class="black" width="{w}" height="{h}"/>{inside}</svg>{caption}</figure>'
+    caption = f"<figcaption>{caption}</figcaption>" if caption else ""
+    return (
+        f'<figure class="tile"><svg viewBox="0 0 {w} {h}" role="img" aria-label="{text(alt)}"><rect'
+        f' class="black" width="{w}" height="{h}"/>{inside}</svg>{caption}</figure>'
+    )
 
 # %% ../nbs/15_report.ipynb #a8247436
 class Bitmaps:
     "Bitmaps of one page: each is embedded where it is first shown, and referred to afterwards."
-    def __init__(self): self.seen = set()
-    def __call__(self,
-        name:str,               # a name that is safe in HTML
-        pixels:torch.Tensor,    # (C, H, W), uint8 or float in [-1, 1]
-    )->str:                     # SVG
-        if name in self.seen: return f'<use href="#{name}"/>'
+
+    def __init__(self):
+        self.seen = set()
+
+    def __call__(
+        self,
+        name: str,  # a name that is safe in HTML
+        pixels: torch.Tensor,  # (C, H, W), uint8 or float in [-1, 1]
+    ) -> str:  # SVG
+        if name in self.seen:
+            return f'<use href="#{name}"/>'
         self.seen.add(name)
-        return f'<image id="{name}" width="{pixels.shape[2]}" height="{pixels.shape[1]}" href="{embed(as_picture(pixels))}"/>'
+        return (
+            f'<image id="{name}" width="{pixels.shape[2]}" height="{pixels.shape[1]}"'
+            f' href="{embed(as_picture(pixels))}"/>'
+        )
 
 # %% ../nbs/15_report.ipynb #f90d4564
-LINES = ('#2a86c8', '#e69f00', '#009e73', '#d55e00', '#cc79a7', '#56b4e9', '#8c8c8c')     # Okabe and Ito's without black and yellow, the blue lighter for dark pages
-INKS = dict(light='#24292f', dark='#d5d9de')
+LINES = (
+    "#2a86c8",
+    "#e69f00",
+    "#009e73",
+    "#d55e00",
+    "#cc79a7",
+    "#56b4e9",
+    "#8c8c8c",
+)  # Okabe and Ito's without black and yellow, the blue lighter for dark pages
+INKS = dict(light="#24292f", dark="#d5d9de")
+
 
 def _ink(figure, colour):
     "Everything that is neither data nor background in one colour."
     for axis in figure.axes:
-        axis.patch.set_alpha(0); axis.tick_params(which='both', colors=colour); axis.grid(True, color=colour, alpha=.13, linewidth=.6); axis.set_axisbelow(True)
-        for side, spine in axis.spines.items(): spine.set_edgecolor(colour); spine.set_visible(side in ('left', 'bottom')); spine.set_linewidth(.6)
-    for words in figure.findobj(Text): words.set_color(colour)
+        axis.patch.set_alpha(0)
+        axis.tick_params(which="both", colors=colour)
+        axis.grid(True, color=colour, alpha=0.13, linewidth=0.6)
+        axis.set_axisbelow(True)
+        for side, spine in axis.spines.items():
+            spine.set_edgecolor(colour)
+            spine.set_visible(side in ("left", "bottom"))
+            spine.set_linewidth(0.6)
+    for words in figure.findobj(Text):
+        words.set_color(colour)
+
 
 def chart(
-    draw,               # takes a Figure and draws into it
-    alt:str,            # plain text for those who can not see it
-    size=(4.4, 2.9),    # inches
-    title:str='',       # HTML
-    note:str='',        # HTML
-)->str:
+    draw,  # takes a Figure and draws into it
+    alt: str,  # plain text for those who can not see it
+    size=(4.4, 2.9),  # inches
+    title: str = "",  # HTML
+    note: str = "",  # HTML
+) -> str:
     "A chart as HTML with a light and a dark version."
-    figure, uris = Figure(size, dpi=150, layout='constrained'), {}
+    figure, uris = Figure(size, dpi=150, layout="constrained"), {}
     draw(figure)
     for theme, colour in INKS.items():
-        _ink(figure, colour); file = io.BytesIO(); figure.savefig(file, format='png', transparent=True)
-        uris[theme] = 'data:image/png;base64,' + base64.b64encode(file.getvalue()).decode()
-    return (f'<figure class="chart" style="max-width:{size[0] * 1.15:.1f}in"><figcaption><b>{title}</b> {note}</figcaption><picture><source media="(prefers-color-scheme: dark)" srcset="{uris["dark"]}">'
-            f'<img src="{uris["light"]}" alt="{text(alt)}" width="{size[0] * 150:.0f}" height="{size[1] * 150:.0f}"></picture></figure>')
+        _ink(figure, colour)
+        file = io.BytesIO()
+        figure.savefig(file, format="png", transparent=True)
+        uris[theme] = "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()
+    return (
+        f'<figure class="chart" style="max-width:{size[0] * 1.15:.1f}in"><figcaption><b>{title}</b>'
+        f' {note}</figcaption><picture><source media="(prefers-color-scheme: dark)"'
+        f' srcset="{uris["dark"]}"><img src="{uris["light"]}" alt="{text(alt)}" width="{size[0] * 150:.0f}"'
+        f' height="{size[1] * 150:.0f}"></picture></figure>'
+    )
 
 # %% ../nbs/15_report.ipynb #64fdf7b5
-NUMBERS = ('checkpoint', 'rounds')      # stages of the log that hold label-free numbers, not losses
+NUMBERS = ("checkpoint", "rounds")  # stages of the log that hold label-free numbers, not losses
+
 
 def read_stages(
-    run:Run,
-)->dict:        # stage -> DataFrame: step and one column a named number, in the order of the log
+    run: Run,
+) -> dict:  # stage -> DataFrame: step and one column a named number, in the order of the log
     "Every stage of the log."
-    path = run.folder/'log.jsonl'
-    names = dict.fromkeys(json.loads(l)['stage'] for l in path.read_text().splitlines() if l.endswith('}')) if path.exists() else {}
-    frames = {name: pd.DataFrame(run.read_log(name)).drop(columns=['stage', 'time'], errors='ignore') for name in names}
-    return {name: f.apply(pd.to_numeric, errors='coerce') for name, f in frames.items()}
+    path = run.folder / "log.jsonl"
+    names = (
+        dict.fromkeys(json.loads(l)["stage"] for l in path.read_text().splitlines() if l.endswith("}"))
+        if path.exists()
+        else {}
+    )
+    frames = {
+        name: pd.DataFrame(run.read_log(name)).drop(columns=["stage", "time"], errors="ignore")
+        for name in names
+    }
+    return {name: f.apply(pd.to_numeric, errors="coerce") for name, f in frames.items()}
+
 
 def thin(
-    frame:pd.DataFrame,     # a stage of `read_stages`
-    points:int=80,          # at most
-)->pd.DataFrame:            # means of consecutive rows
+    frame: pd.DataFrame,  # a stage of `read_stages`
+    points: int = 80,  # at most
+) -> pd.DataFrame:  # means of consecutive rows
     "Average consecutive rows."
     n = -(-len(frame) // points)
     return frame.groupby(np.arange(len(frame)) // max(n, 1)).mean()
 
 # %% ../nbs/15_report.ipynb #966fc75d
 def draw_losses(
-    figure:Figure,
-    frame:pd.DataFrame,     # a stage of `read_stages`
+    figure: Figure,
+    frame: pd.DataFrame,  # a stage of `read_stages`
 ):
     "A stage's losses over its steps; the scale is logarithmic where they differ by more than a factor of 20."
     axis, frame = figure.subplots(), thin(frame)
-    for k, name in enumerate(c for c in frame if c != 'step'):
-        axis.plot(frame['step'], frame[name], label=name, color=LINES[k % len(LINES)], linestyle='-' if k < len(LINES) else '--', linewidth=1.3, marker='o' if len(frame) < 4 else None, markersize=3)
-    values = frame.drop(columns='step').to_numpy(); low, high = np.nanmin(values, initial=np.inf), np.nanmax(values, initial=-np.inf)
+    for k, name in enumerate(c for c in frame if c != "step"):
+        axis.plot(
+            frame["step"],
+            frame[name],
+            label=name,
+            color=LINES[k % len(LINES)],
+            linestyle="-" if k < len(LINES) else "--",
+            linewidth=1.3,
+            marker="o" if len(frame) < 4 else None,
+            markersize=3,
+        )
+    values = frame.drop(columns="step").to_numpy()
+    low, high = np.nanmin(values, initial=np.inf), np.nanmax(values, initial=-np.inf)
     if 0 < low * 20 < high:
-        axis.set_yscale('log'); axis.yaxis.set_minor_locator(NullLocator())
-        axis.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if high < 500 * low else (1,))); axis.yaxis.set_major_formatter(FuncFormatter(lambda v, _: f'{v:g}'))
-    axis.set_xlabel('step', fontsize=8); axis.tick_params(labelsize=8); axis.xaxis.get_major_locator().set_params(integer=True)
+        axis.set_yscale("log")
+        axis.yaxis.set_minor_locator(NullLocator())
+        axis.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if high < 500 * low else (1,)))
+        axis.yaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:g}"))
+    axis.set_xlabel("step", fontsize=8)
+    axis.tick_params(labelsize=8)
+    axis.xaxis.get_major_locator().set_params(integer=True)
     lines = sorted(axis.get_lines(), key=lambda line: -np.nan_to_num(line.get_ydata()[-1]))
-    if len(lines) == 1: axis.set_ylabel(lines[0].get_label(), fontsize=8, parse_math=False)
-    else: figure.legend(handles=lines, loc='outside right upper', fontsize=7.5, frameon=False, handlelength=1.2)
+    if len(lines) == 1:
+        axis.set_ylabel(lines[0].get_label(), fontsize=8, parse_math=False)
+    else:
+        figure.legend(handles=lines, loc="outside right upper", fontsize=7.5, frameon=False, handlelength=1.2)
+
 
 def draw_numbers(
-    figure:Figure,
-    frame:pd.DataFrame,     # a stage of `read_stages`
+    figure: Figure,
+    frame: pd.DataFrame,  # a stage of `read_stages`
 ):
     "Numbers of different kinds, one above the other."
-    names = [c for c in frame if c != 'step']
-    for k, (axis, name) in enumerate(zip(figure.subplots(len(names), sharex=True, squeeze=False).flat, names)):
-        axis.plot(frame['step'], frame[name], color=LINES[k % len(LINES)], linewidth=1.3, marker='o', markersize=2.5)
-        axis.set_title(name, fontsize=8, loc='left', pad=2, parse_math=False); axis.tick_params(labelsize=7); axis.margins(y=.2)
+    names = [c for c in frame if c != "step"]
+    for k, (axis, name) in enumerate(
+        zip(figure.subplots(len(names), sharex=True, squeeze=False).flat, names)
+    ):
+        axis.plot(
+            frame["step"], frame[name], color=LINES[k % len(LINES)], linewidth=1.3, marker="o", markersize=2.5
+        )
+        axis.set_title(name, fontsize=8, loc="left", pad=2, parse_math=False)
+        axis.tick_params(labelsize=7)
+        axis.margins(y=0.2)
         axis.xaxis.get_major_locator().set_params(integer=True)
 
 # %% ../nbs/15_report.ipynb #98a950bb
 KEPT, DROPPED = LINES[0], LINES[3]
 
+
 def read_table(
-    path,                       # CSV of the run folder
-)->pd.DataFrame:                # ids and splits stay text; None where there is no such file or no row
+    path,  # CSV of the run folder
+) -> pd.DataFrame:  # ids and splits stay text; None where there is no such file or no row
     "Read quality.csv or metrics.csv."
-    if not Path(path).exists(): return None
-    frame = pd.read_csv(path, dtype=str, keep_default_na=False)     # an id may be 001 or NA
-    kind = lambda c: c == 'True' if c.name in ('kept', 'empty') else c if c.name in ('id', 'split', 'stage') else pd.to_numeric(c, errors='coerce')
+    if not Path(path).exists():
+        return None
+    frame = pd.read_csv(path, dtype=str, keep_default_na=False)  # an id may be 001 or NA
+    kind = lambda c: (
+        c == "True"
+        if c.name in ("kept", "empty")
+        else c if c.name in ("id", "split", "stage") else pd.to_numeric(c, errors="coerce")
+    )
     return frame.apply(kind) if len(frame) else None
 
+
 def draw_scores(
-    figure:Figure,
-    quality:pd.DataFrame,       # quality.csv
+    figure: Figure,
+    quality: pd.DataFrame,  # quality.csv
 ):
     "Histogram of scores, kept against dropped, by round."
-    rounds = sorted(quality['round'].unique())
-    bins = np.linspace(*(quality['score'].min() - 1e-6, quality['score'].max() + 1e-6), 17)
+    rounds = sorted(quality["round"].unique())
+    bins = np.linspace(*(quality["score"].min() - 1e-6, quality["score"].max() + 1e-6), 17)
     for axis, r in zip(figure.subplots(1, len(rounds), sharey=True, squeeze=False).flat, rounds):
-        one = quality[quality['round'] == r]; kept = one['kept'].astype(bool)
-        axis.hist([one['score'][kept], one['score'][~kept]], bins, stacked=True, color=[KEPT, DROPPED], label=['kept', 'dropped'])
-        axis.set_title(f'round {r}', fontsize=8); axis.set_xlabel('score', fontsize=8); axis.tick_params(labelsize=7); axis.yaxis.get_major_locator().set_params(integer=True)
-    figure.axes[0].set_ylabel('labels', fontsize=8)
-    figure.legend(*axis.get_legend_handles_labels(), loc='outside upper right', ncols=2, fontsize=8, frameon=False)
+        one = quality[quality["round"] == r]
+        kept = one["kept"].astype(bool)
+        axis.hist(
+            [one["score"][kept], one["score"][~kept]],
+            bins,
+            stacked=True,
+            color=[KEPT, DROPPED],
+            label=["kept", "dropped"],
+        )
+        axis.set_title(f"round {r}", fontsize=8)
+        axis.set_xlabel("score", fontsize=8)
+        axis.tick_params(labelsize=7)
+        axis.yaxis.get_major_locator().set_params(integer=True)
+    figure.axes[0].set_ylabel("labels", fontsize=8)
+    figure.legend(
+        *axis.get_legend_handles_labels(), loc="outside upper right", ncols=2, fontsize=8, frameon=False
+    )
+
 
 def draw_agreement(
-    figure:Figure,
-    both:pd.DataFrame,          # one row a pseudo label: score, dice, kept
+    figure: Figure,
+    both: pd.DataFrame,  # one row a pseudo label: score, dice, kept
 ):
     "Score against Dice of pseudo labels."
-    axis = figure.subplots(); kept = both['kept'].astype(bool)
-    for which, name, colour, marker in ((kept, 'kept', KEPT, 'o'), (~kept, 'dropped', DROPPED, '^')):
-        axis.scatter(both['score'][which], both['dice'][which], s=15, alpha=.85, color=colour, marker=marker, linewidths=0, label=name)
-    axis.set_xlabel('score (label-free)', fontsize=8); axis.set_ylabel('Dice', fontsize=8); axis.tick_params(labelsize=8); axis.legend(fontsize=8, frameon=False)
+    axis = figure.subplots()
+    kept = both["kept"].astype(bool)
+    for which, name, colour, marker in ((kept, "kept", KEPT, "o"), (~kept, "dropped", DROPPED, "^")):
+        axis.scatter(
+            both["score"][which],
+            both["dice"][which],
+            s=15,
+            alpha=0.85,
+            color=colour,
+            marker=marker,
+            linewidths=0,
+            label=name,
+        )
+    axis.set_xlabel("score (label-free)", fontsize=8)
+    axis.set_ylabel("Dice", fontsize=8)
+    axis.tick_params(labelsize=8)
+    axis.legend(fontsize=8, frameon=False)
 
 # %% ../nbs/15_report.ipynb #ad103dcd
-STAGES = dict(gan_label='GAN label', pseudo_label='pseudo label', final='final mask')      # of metrics.csv, and what they are called
+STAGES = dict(
+    gan_label="GAN label", pseudo_label="pseudo label", final="final mask"
+)  # of metrics.csv, and what they are called
 
-def split_order(splits)->list:
+
+def split_order(splits) -> list:
     "train, val, test, then all others by name."
-    usual = ('train', 'val', 'test')
+    usual = ("train", "val", "test")
     return sorted(set(splits), key=lambda s: (usual.index(s) if s in usual else 3, s))
 
+
 def draw_dice(
-    figure:Figure,
-    metrics:pd.DataFrame,       # metrics.csv
+    figure: Figure,
+    metrics: pd.DataFrame,  # metrics.csv
 ):
     "Dice of every image by split and stage, with boxes (quartiles, median; whiskers to 1.5 times the box)."
     axis, rng, ticks = figure.subplots(), np.random.default_rng(0), []
-    for split in split_order(metrics['split']):
-        values, start = metrics[metrics['split'] == split].pivot_table(index='id', columns='stage', values='dice'), len(ticks) and ticks[-1][0] + 1.6
-        present = [s for s in STAGES if s in values]; jitter = rng.uniform(-.13, .13, len(values))
-        places = [start + .9 * k for k in range(len(present))]
-        if len(present) > 1: axis.plot(np.add.outer(places, jitter), values[present].to_numpy().T, color='#8c8c8c', linewidth=.5, alpha=.35, zorder=1)
+    for split in split_order(metrics["split"]):
+        values, start = (
+            metrics[metrics["split"] == split].pivot_table(index="id", columns="stage", values="dice"),
+            len(ticks) and ticks[-1][0] + 1.6,
+        )
+        present = [s for s in STAGES if s in values]
+        jitter = rng.uniform(-0.13, 0.13, len(values))
+        places = [start + 0.9 * k for k in range(len(present))]
+        if len(present) > 1:
+            axis.plot(
+                np.add.outer(places, jitter),
+                values[present].to_numpy().T,
+                color="#8c8c8c",
+                linewidth=0.5,
+                alpha=0.35,
+                zorder=1,
+            )
         for x, stage in zip(places, present):
-            axis.scatter(x + jitter, values[stage], s=8, alpha=.6, linewidths=0, color=LINES[list(STAGES).index(stage) - 1], zorder=2)
-            box = axis.boxplot(values[stage].dropna(), positions=[x], widths=.5, showfliers=False, manage_ticks=False, zorder=3)
-            for part in sum(box.values(), []): part.set(color='#8c8c8c', linewidth=1.2)
-            ticks.append((x, f'{STAGES[stage]}\n{split}\nn = {values[stage].count()}'))
-    axis.set_xticks([x for x, _ in ticks], [label for _, label in ticks], fontsize=8, parse_math=False); axis.set_ylabel('Dice', fontsize=8); axis.tick_params(axis='y', labelsize=8)
+            axis.scatter(
+                x + jitter,
+                values[stage],
+                s=8,
+                alpha=0.6,
+                linewidths=0,
+                color=LINES[list(STAGES).index(stage) - 1],
+                zorder=2,
+            )
+            box = axis.boxplot(
+                values[stage].dropna(),
+                positions=[x],
+                widths=0.5,
+                showfliers=False,
+                manage_ticks=False,
+                zorder=3,
+            )
+            for part in sum(box.values(), []):
+                part.set(color="#8c8c8c", linewidth=1.2)
+            ticks.append((x, f"{STAGES[stage]}\n{split}\nn = {values[stage].count()}"))
+    axis.set_xticks([x for x, _ in ticks], [label for _, label in ticks], fontsize=8, parse_math=False)
+    axis.set_ylabel("Dice", fontsize=8)
+    axis.tick_params(axis="y", labelsize=8)
 
 # %% ../nbs/15_report.ipynb #d7107bdd
 class Found:
     "What the report is made of: the run folder's files, read once, and the pictures."
-    def __init__(self, run:Run, pictures:dict):
-        self.run, self.config, self.provenance, self.stages = run, run.config, run.provenance, read_stages(run)
-        self.quality, self.metrics = [read_table(run.folder/f'{n}.csv') for n in ('quality', 'metrics')]
+
+    def __init__(self, run: Run, pictures: dict):
+        self.run, self.config, self.provenance, self.stages = (
+            run,
+            run.config,
+            run.provenance,
+            read_stages(run),
+        )
+        self.quality, self.metrics = [read_table(run.folder / f"{n}.csv") for n in ("quality", "metrics")]
         self.pictures, self.bitmaps = pictures, Bitmaps()
-        self.shape = tuple(pictures['images'].shape[2:])
-        self.events, self.passing, self.choices, self.restarts, self.rollbacks = [run.events(kind) for kind in ('alarm', 'passing', 'choice', 'restart', 'rollback')]
+        self.shape = tuple(pictures["images"].shape[2:])
+        self.events, self.passing, self.choices, self.restarts, self.rollbacks = [
+            run.events(kind) for kind in ("alarm", "passing", "choice", "restart", "rollback")
+        ]
 
     def dice(self, stage, k, mask):
         "The Dice of example k as HTML: from metrics.csv, or on the canvas; empty without truth."
-        if self.pictures.get('truth') is None: return ''
+        if self.pictures.get("truth") is None:
+            return ""
         m = self.metrics
-        row = m[(m['stage'] == stage) & (m['id'] == str(self.pictures['ids'][k]))] if m is not None else ()
-        value = float(row['dice'].iloc[0]) if len(row) else dice(mask, self.pictures['truth'][k])
-        return f'Dice {value:.3f}' + ('' if len(row) else ' <small>on the canvas</small>')
+        row = m[(m["stage"] == stage) & (m["id"] == str(self.pictures["ids"][k]))] if m is not None else ()
+        value = float(row["dice"].iloc[0]) if len(row) else dice(mask, self.pictures["truth"][k])
+        return f"Dice {value:.3f}" + ("" if len(row) else " <small>on the canvas</small>")
+
 
 def section(name, title, *parts):
     "A section with an anchor, or nothing where all parts are empty."
-    body = ''.join(p for p in parts if p)
-    return f'<section id="{name}"><h2>{title}</h2>{body}</section>' if body else ''
+    body = "".join(p for p in parts if p)
+    return f'<section id="{name}"><h2>{title}</h2>{body}</section>' if body else ""
 
-def some(count:int, word:str)->str:
+
+def some(count: int, word: str) -> str:
     "'no alarm', '1 alarm', '2 alarms'."
-    return f'{count or "no"} {word}' + ('s' if count > 1 else '')
+    return f'{count or "no"} {word}' + ("s" if count > 1 else "")
 
 # %% ../nbs/15_report.ipynb #cba47879
-def verdict(found)->str:
+def verdict(found) -> str:
     "The sentence that a reader who reads one sentence gets."
-    m, alarms = found.metrics, some(len(found.events), 'alarm')
-    if m is None: return f'No true masks were given, so nothing was measured; label-free checks of the final result raised <b>{alarms}</b>.'
-    stage = 'final' if 'final' in set(m['stage']) else m['stage'].iloc[0]
-    split = next(s for s in ('test', 'val', 'train', m['split'].iloc[0]) if s in set(m['split'][m['stage'] == stage]))
-    of = lambda stage: m['dice'][(m['stage'] == stage) & (m['split'] == split)]
-    final, before = of(stage), of('pseudo_label') if stage == 'final' else ()
-    compare = f' (pseudo labels there: {before.mean():.3f})' if len(before) else ''
-    return f'Mean Dice of {text(STAGES.get(stage, stage))}s on <b>{text(split)}</b>: <b>{final.mean():.3f}</b>, {len(final)} image{"s" * (len(final) != 1)}{compare}; <b>{alarms}</b> raised about the final result.'
+    m, alarms = found.metrics, some(len(found.events), "alarm")
+    if m is None:
+        return (
+            "No true masks were given, so nothing was measured; label-free checks of the final result raised"
+            f" <b>{alarms}</b>."
+        )
+    stage = "final" if "final" in set(m["stage"]) else m["stage"].iloc[0]
+    split = next(
+        s for s in ("test", "val", "train", m["split"].iloc[0]) if s in set(m["split"][m["stage"] == stage])
+    )
+    of = lambda stage: m["dice"][(m["stage"] == stage) & (m["split"] == split)]
+    final, before = of(stage), of("pseudo_label") if stage == "final" else ()
+    compare = f" (pseudo labels there: {before.mean():.3f})" if len(before) else ""
+    return (
+        f"Mean Dice of {text(STAGES.get(stage, stage))}s on <b>{text(split)}</b>: <b>{final.mean():.3f}</b>,"
+        f' {len(final)} image{"s" * (len(final) != 1)}{compare}; <b>{alarms}</b> raised about the final'
+        " result."
+    )
 
-def header(found)->str:
+
+def header(found) -> str:
     "Title, verdict and what was run."
     c, p = found.config, found.provenance
-    facts = [f'{p["images"]} images'] if isinstance(p.get('images'), int) else []
-    facts += [f'{p["minutes"]:.3g} minutes'] if isinstance(p.get('minutes'), (int, float)) else []
-    facts += [text(p['started'])[:10]] if 'started' in p else []
-    chips = ''.join(f'<span>{w} <b>{text(v)}</b></span>' for w, v in (('variant', c.variant), ('preset', c.preset), ('shape', c.shape), ('seed', c.seed)))
-    return f'<header><h1>{text(c.task.replace("_", " ").capitalize())}</h1><p class="chips">{chips}</p><p class="verdict">{verdict(found)}</p>{human_line(found)}<p class="quiet">{" · ".join(facts)}</p></header>'
+    facts = [f'{p["images"]} images'] if isinstance(p.get("images"), int) else []
+    facts += [f'{p["minutes"]:.3g} minutes'] if isinstance(p.get("minutes"), (int, float)) else []
+    facts += [text(p["started"])[:10]] if "started" in p else []
+    chips = "".join(
+        f"<span>{w} <b>{text(v)}</b></span>"
+        for w, v in (("variant", c.variant), ("preset", c.preset), ("shape", c.shape), ("seed", c.seed))
+    )
+    return (
+        f'<header><h1>{text(c.task.replace("_", " ").capitalize())}</h1><p class="chips">{chips}</p><p'
+        f' class="verdict">{verdict(found)}</p>{human_line(found)}<p'
+        f' class="quiet">{" · ".join(facts)}</p></header>'
+    )
 
 # %% ../nbs/15_report.ipynb #5d1e70a1
-def registration_line(found)->str:
+def registration_line(found) -> str:
     "What the registration did to all labels in common, where there was one."
-    r = found.provenance.get('registration')
-    if not r: return ''
-    if 'outline_moved' not in r: return '<p>Registration: no label has an outline, so none was moved.</p>'
-    how = f'scaled by {r["scale_x"]:.2f} × {r["scale_y"]:.2f}, turned by {r["degrees"]:.1f}°, shifted by {r["shift_x"]:+.1f} pixels to the right and {r["shift_y"]:+.1f} down on the canvas'
+    r = found.provenance.get("registration")
+    if not r:
+        return ""
+    if "outline_moved" not in r:
+        return "<p>Registration: no label has an outline, so none was moved.</p>"
+    how = (
+        f'scaled by {r["scale_x"]:.2f} × {r["scale_y"]:.2f}, turned by {r["degrees"]:.1f}°, shifted by'
+        f' {r["shift_x"]:+.1f} pixels to the right and {r["shift_y"]:+.1f} down on the canvas'
+    )
     moved = f'which moves outlines by {r["outline_moved"]:.1f} pixels of a canvas of 128'
-    return f'<p>Registration to the edges of the images: in common, labels were {how}, {moved}; then each was fitted by itself.</p>' if r['applied'] else f'<p>Registration to the edges of the images would have {how}, {moved}: too little to change labels.</p>'
+    return (
+        f"<p>Registration to the edges of the images: in common, labels were {how}, {moved}; then each was"
+        " fitted by itself.</p>"
+        if r["applied"]
+        else (
+            f"<p>Registration to the edges of the images would have {how}, {moved}: too little to change"
+            " labels.</p>"
+        )
+    )
 
-def improvements(found)->str:
+
+def improvements(found) -> str:
     "What `plus` did to labels before anything learned from them."
-    looks = found.provenance.get('labels_replaced_by_second_look')
-    if not looks: return registration_line(found)
-    later = f'; after a round, of the segmentation network\'s labels: {", ".join(map(str, looks[1:]))}' if looks[1:] else ''
-    return f'<p>Second look: {some(looks[0], "label")} written anew from a magnified part of the image{later}.</p>' + registration_line(found)
+    looks = found.provenance.get("labels_replaced_by_second_look")
+    if not looks:
+        return registration_line(found)
+    later = (
+        f'; after a round, of the segmentation network\'s labels: {", ".join(map(str, looks[1:]))}'
+        if looks[1:]
+        else ""
+    )
+    return (
+        f'<p>Second look: {some(looks[0], "label")} written anew from a magnified part of the'
+        f" image{later}.</p>"
+        + registration_line(found)
+    )
 
 # %% ../nbs/15_report.ipynb #25e10011
 def decided(
-    past:dict,      # an entry of `reviews` in the provenance
-)->str:
+    past: dict,  # an entry of `reviews` in the provenance
+) -> str:
     "What people decided before a round."
-    return f'round {past["round"]}: {past["accepted"]} accepted, {past["rejected"]} rejected, {past["corrected"]} corrected'
+    return (
+        f'round {past["round"]}: {past["accepted"]} accepted, {past["rejected"]} rejected,'
+        f' {past["corrected"]} corrected'
+    )
 
-def human_line(found)->str:
+
+def human_line(found) -> str:
     "What people decided about labels, where they did: such a run is not annotation-free, and the page says so first."
-    past = found.provenance.get('reviews') or []
-    said = '; '.join(f'before {decided(r)}' for r in past)
-    return f'<div class="box bad"><b>This run is not annotation-free.</b> Human decisions about pseudo labels entered it; {text(said)}.</div>' if past else ''
+    past = found.provenance.get("reviews") or []
+    said = "; ".join(f"before {decided(r)}" for r in past)
+    return (
+        '<div class="box bad"><b>This run is not annotation-free.</b> Human decisions about pseudo labels'
+        f" entered it; {text(said)}.</div>"
+        if past
+        else ""
+    )
 
 # %% ../nbs/15_report.ipynb #c9de887f
-METRIC_TITLES = dict(dice='Dice', iou='IoU', assd_px='ASSD (px)', hd95_px='HD95 (px)', assd_mm='ASSD (mm)', hd95_mm='HD95 (mm)', area_ratio='area ratio')
+METRIC_TITLES = dict(
+    dice="Dice",
+    iou="IoU",
+    assd_px="ASSD (px)",
+    hd95_px="HD95 (px)",
+    assd_mm="ASSD (mm)",
+    hd95_mm="HD95 (mm)",
+    area_ratio="area ratio",
+)
+
 
 def _cell(row, digits):
     "mean ± std over median."
-    if not row['n']: return '–'
-    spread = f' ± {row["std"]:.{digits}f}' if np.isfinite(row['std']) else ''
+    if not row["n"]:
+        return "–"
+    spread = f' ± {row["std"]:.{digits}f}' if np.isfinite(row["std"]) else ""
     return f'<b>{row["mean"]:.{digits}f}</b>{spread}<br><small>median {row["median"]:.{digits}f}</small>'
 
-def summary_table(found)->str:
+
+def summary_table(found) -> str:
     "Scores by stage and split, or label-free numbers and the reason."
-    if found.metrics is None: return label_free_table(found)
+    if found.metrics is None:
+        return label_free_table(found)
     names, rows = [m for m in METRICS if m in found.metrics], []
-    for stage in sorted(set(found.metrics['stage']), key=lambda s: list(STAGES).index(s) if s in STAGES else 9):
-        group = found.metrics[found.metrics['stage'] == stage]; scores = summarise(group, 'split')
-        for split in split_order(group['split']):
+    for stage in sorted(
+        set(found.metrics["stage"]), key=lambda s: list(STAGES).index(s) if s in STAGES else 9
+    ):
+        group = found.metrics[found.metrics["stage"] == stage]
+        scores = summarise(group, "split")
+        for split in split_order(group["split"]):
             s = scores.loc[split]
-            rows.append([text(STAGES.get(stage, stage)), text(split), (group['split'] == split).sum(), s['empty'].iloc[0], *[_cell(s.loc[m], 2 if 'px' in m or 'mm' in m else 3) for m in names]])
-    note = '<p class="quiet">Mean ± standard deviation over images. True masks were opened only after training and prediction had ended. An empty mask counts in every mean with the values of <code>aeseg.metrics</code>.</p>'
-    return improvements(found) + table(['masks', 'split', 'n', 'empty', *[METRIC_TITLES[m] for m in names]], rows, 'numbers') + note
+            rows.append(
+                [
+                    text(STAGES.get(stage, stage)),
+                    text(split),
+                    (group["split"] == split).sum(),
+                    s["empty"].iloc[0],
+                    *[_cell(s.loc[m], 2 if "px" in m or "mm" in m else 3) for m in names],
+                ]
+            )
+    note = (
+        '<p class="quiet">Mean ± standard deviation over images. True masks were opened only after training'
+        " and prediction had ended. An empty mask counts in every mean with the values of"
+        " <code>aeseg.metrics</code>.</p>"
+    )
+    return (
+        improvements(found)
+        + table(["masks", "split", "n", "empty", *[METRIC_TITLES[m] for m in names]], rows, "numbers")
+        + note
+    )
 
 # %% ../nbs/15_report.ipynb #49026afa
-def label_free_table(found)->str:
+def label_free_table(found) -> str:
     "What can be said without a true mask: numbers of the labels, first and last."
     rows = []
     for stage in NUMBERS:
-        frame = found.stages.get(stage, pd.DataFrame(columns=['step']))
-        for name in frame.columns.drop('step'):
+        frame = found.stages.get(stage, pd.DataFrame(columns=["step"]))
+        for name in frame.columns.drop("step"):
             values = frame[name].dropna()
-            if len(values): rows.append([text(name), text(stage), f'{values.iloc[0]:.4g}', f'{values.iloc[-1]:.4g}'])
-    if len(found.pictures['auxiliary']) > 1:
-        seen = label_statistics(found.pictures['auxiliary'].float())
-        rows += [[f'{n} of the auxiliary masks shown', 'for comparison', '', f'{seen[n]:.4g}'] for n in ('area', 'diversity')]
-    why = '<p>No true mask was given, so <b>nothing was measured</b>: no number below says how good the masks are. Label-free numbers tell whether something went wrong.</p>'
-    return why + improvements(found) + (table(['number', 'of', 'first', 'last'], rows, 'numbers') if rows else '')
+            if len(values):
+                rows.append([text(name), text(stage), f"{values.iloc[0]:.4g}", f"{values.iloc[-1]:.4g}"])
+    if len(found.pictures["auxiliary"]) > 1:
+        seen = label_statistics(found.pictures["auxiliary"].float())
+        rows += [
+            [f"{n} of the auxiliary masks shown", "for comparison", "", f"{seen[n]:.4g}"]
+            for n in ("area", "diversity")
+        ]
+    why = (
+        "<p>No true mask was given, so <b>nothing was measured</b>: no number below says how good the masks"
+        " are. Label-free numbers tell whether something went wrong.</p>"
+    )
+    return (
+        why
+        + improvements(found)
+        + (table(["number", "of", "first", "last"], rows, "numbers") if rows else "")
+    )
 
-def alarm_box(found)->str:
+
+def alarm_box(found) -> str:
     "Events of the run: those about the end result, then those that came and went."
-    items = lambda events: '<ul>' + ''.join(f'<li>{text(e)}</li>' for e in events) + '</ul>'
-    skipped = found.provenance.get('skipped') or []
+    items = lambda events: "<ul>" + "".join(f"<li>{text(e)}</li>" for e in events) + "</ul>"
+    skipped = found.provenance.get("skipped") or []
     skipped = [skipped] if isinstance(skipped, (str, int)) else list(skipped)
-    box = f'<div class="box bad" role="alert"><b>Before using the masks, read {some(len(found.events), "message")}</b>{items(found.events)}</div>' if found.events else f'<div class="box good"><b>No alarm.</b>{" The labels have the size, place and variety of the auxiliary masks." if "checkpoint" in found.stages else ""}</div>'
-    if found.restarts: box += f'<details><summary>{some(len(found.restarts), "restart")} of the GAN from a new initialisation</summary>{items(found.restarts)}</details>'
-    if found.choices: box += f'<details><summary>An earlier checkpoint of the GAN was chosen</summary>{items(found.choices)}</details>'
-    if found.rollbacks: box += f'<details><summary>{some(len(found.rollbacks), "return")} to an earlier checkpoint, where a loss exploded</summary>{items(found.rollbacks)}</details>'
-    if found.passing: box += f'<details><summary>{some(len(found.passing), "alarm")} at checkpoints during training</summary>{items(found.passing)}</details>'
-    if skipped: box += f'<details><summary>files left out: {len(skipped)}</summary>{items(skipped)}</details>'
+    box = (
+        '<div class="box bad" role="alert"><b>Before using the masks, read'
+        f' {some(len(found.events), "message")}</b>{items(found.events)}</div>'
+        if found.events
+        else (
+            '<div class="box good"><b>No'
+            f' alarm.</b>{" The labels have the size, place and variety of the auxiliary masks." if "checkpoint" in found.stages else ""}</div>'
+        )
+    )
+    if found.restarts:
+        box += (
+            f'<details><summary>{some(len(found.restarts), "restart")} of the GAN from a new'
+            f" initialisation</summary>{items(found.restarts)}</details>"
+        )
+    if found.choices:
+        box += (
+            "<details><summary>An earlier checkpoint of the GAN was"
+            f" chosen</summary>{items(found.choices)}</details>"
+        )
+    if found.rollbacks:
+        box += (
+            f'<details><summary>{some(len(found.rollbacks), "return")} to an earlier checkpoint, where a loss'
+            f" exploded</summary>{items(found.rollbacks)}</details>"
+        )
+    if found.passing:
+        box += (
+            f'<details><summary>{some(len(found.passing), "alarm")} at checkpoints during'
+            f" training</summary>{items(found.passing)}</details>"
+        )
+    if skipped:
+        box += f"<details><summary>files left out: {len(skipped)}</summary>{items(skipped)}</details>"
     return box
 
 # %% ../nbs/15_report.ipynb #2d8feca0
-def painted_pictures(found)->str:
+def painted_pictures(found) -> str:
     "Auxiliary masks, each above what G paints into it."
     p, cells = found.pictures, []
-    for k, mask in enumerate(p['auxiliary']):
-        cell = tile(found.shape, svg_path(mask, 'fill'), alt=f'auxiliary mask {k + 1}')
-        if p.get('painted') is not None: cell += tile(found.shape, found.bitmaps(f'p{k}', p['painted'][k]) + svg_path(mask, 'ours'), alt=f'image painted into auxiliary mask {k + 1}')
-        cells.append(f'<div>{cell}</div>')
-    what = 'Auxiliary masks (above) and the images that G paints into them (below).' if p.get('painted') is not None else 'Auxiliary masks.'
-    return f'<p>{what} They belong to no image of the data set.</p><div class="grid small">{"".join(cells)}</div>' if cells else ''
+    for k, mask in enumerate(p["auxiliary"]):
+        cell = tile(found.shape, svg_path(mask, "fill"), alt=f"auxiliary mask {k + 1}")
+        if p.get("painted") is not None:
+            cell += tile(
+                found.shape,
+                found.bitmaps(f"p{k}", p["painted"][k]) + svg_path(mask, "ours"),
+                alt=f"image painted into auxiliary mask {k + 1}",
+            )
+        cells.append(f"<div>{cell}</div>")
+    what = (
+        "Auxiliary masks (above) and the images that G paints into them (below)."
+        if p.get("painted") is not None
+        else "Auxiliary masks."
+    )
+    return (
+        f'<p>{what} They belong to no image of the data set.</p><div class="grid'
+        f' small">{"".join(cells)}</div>'
+        if cells
+        else ""
+    )
 
-def example_pictures(found)->str:
+
+def example_pictures(found) -> str:
     "Image, pseudo label and final mask of every example."
     p, cards = found.pictures, []
-    for k, (i, split) in enumerate(zip(p['ids'], p['splits'])):
-        image, true = (lambda: found.bitmaps(f'i{k}', p['images'][k])), '' if p.get('truth') is None else svg_path(p['truth'][k], 'truth')
-        tiles = tile(found.shape, image(), 'image', f'image {i}')
-        for stage, mask in (('pseudo_label', p['pseudo_labels'][k]), ('final', p['final'][k])):
-            empty = '' if (mask > .5).any() else ' <em>empty</em>'
-            tiles += tile(found.shape, image() + true + svg_path(mask, 'ours'), f'{STAGES[stage]}{empty} <b>{found.dice(stage, k, mask)}</b>', f'{STAGES[stage]} of image {i}')
-        cards.append(f'<article><h3>{text(i)} <small>{text(split)}</small></h3><div class="three">{tiles}</div></article>')
-    key = '<span class="key ours"></span> written by aeseg' + ('' if p.get('truth') is None else ' &nbsp; <span class="key truth"></span> true mask, not seen in training')
-    return f'<p class="apart">{key} &nbsp; <span class="quiet">Point at a picture to hide its outlines.</span></p><div class="grid wide">{"".join(cards)}</div>' if cards else ''
+    for k, (i, split) in enumerate(zip(p["ids"], p["splits"])):
+        image, true = (lambda: found.bitmaps(f"i{k}", p["images"][k])), (
+            "" if p.get("truth") is None else svg_path(p["truth"][k], "truth")
+        )
+        tiles = tile(found.shape, image(), "image", f"image {i}")
+        for stage, mask in (("pseudo_label", p["pseudo_labels"][k]), ("final", p["final"][k])):
+            empty = "" if (mask > 0.5).any() else " <em>empty</em>"
+            tiles += tile(
+                found.shape,
+                image() + true + svg_path(mask, "ours"),
+                f"{STAGES[stage]}{empty} <b>{found.dice(stage, k, mask)}</b>",
+                f"{STAGES[stage]} of image {i}",
+            )
+        cards.append(
+            f"<article><h3>{text(i)} <small>{text(split)}</small></h3><div"
+            f' class="three">{tiles}</div></article>'
+        )
+    key = '<span class="key ours"></span> written by aeseg' + (
+        ""
+        if p.get("truth") is None
+        else ' &nbsp; <span class="key truth"></span> true mask, not seen in training'
+    )
+    return (
+        f'<p class="apart">{key} &nbsp; <span class="quiet">Point at a picture to hide its'
+        f' outlines.</span></p><div class="grid wide">{"".join(cards)}</div>'
+        if cards
+        else ""
+    )
 
 # %% ../nbs/15_report.ipynb #830f74b2
-def loss_charts(found)->str:
+def loss_charts(found) -> str:
     "One panel a stage; of a GAN that was restarted, its last attempt."
-    attempts = [name for name in found.stages if re.fullmatch(r'gan(_\d+)?', name)]
-    out = [chart(lambda f, frame=frame: draw_losses(f, frame), f'losses of stage {name} over its steps', title=text(name.replace('_', ' ')), note=f'{int(frame["step"].max())} steps')
-           for name, frame in found.stages.items() if name not in (*NUMBERS, *attempts[:-1]) and len(frame.columns) > 1]
-    return f'<div class="grid charts">{"".join(out)}</div>' if out else ''
+    attempts = [name for name in found.stages if re.fullmatch(r"gan(_\d+)?", name)]
+    out = [
+        chart(
+            lambda f, frame=frame: draw_losses(f, frame),
+            f"losses of stage {name} over its steps",
+            title=text(name.replace("_", " ")),
+            note=f'{int(frame["step"].max())} steps',
+        )
+        for name, frame in found.stages.items()
+        if name not in (*NUMBERS, *attempts[:-1]) and len(frame.columns) > 1
+    ]
+    return f'<div class="grid charts">{"".join(out)}</div>' if out else ""
 
-def number_charts(found)->str:
+
+def number_charts(found) -> str:
     "Label-free numbers over the checkpoints and over the rounds, where there is more than one of them."
-    titles = dict(checkpoint='Pseudo labels at each checkpoint', rounds='Labels after each round')
-    out = [chart(lambda f, frame=frame: draw_numbers(f, frame), f'label-free numbers: {name}', (4.4, .5 + .85 * (len(frame.columns) - 1)), titles[name])
-           for name, frame in found.stages.items() if name in NUMBERS and len(frame.columns) > 1 and len(frame) > 1]
-    return ''.join(out)
+    titles = dict(checkpoint="Pseudo labels at each checkpoint", rounds="Labels after each round")
+    out = [
+        chart(
+            lambda f, frame=frame: draw_numbers(f, frame),
+            f"label-free numbers: {name}",
+            (4.4, 0.5 + 0.85 * (len(frame.columns) - 1)),
+            titles[name],
+        )
+        for name, frame in found.stages.items()
+        if name in NUMBERS and len(frame.columns) > 1 and len(frame) > 1
+    ]
+    return "".join(out)
 
-def ranked_pictures(found, count=4)->str:
+
+def ranked_pictures(found, count=4) -> str:
     "The best- and the worst-scored pseudo labels among the examples."
     q, p = found.quality, found.pictures
-    q = q[q['round'] == q['round'].min()].set_index('id')
-    known = sorted((k for k, i in enumerate(p['ids']) if str(i) in q.index), key=lambda k: -q.loc[str(p['ids'][k]), 'score'])
-    if not known: return ''
+    q = q[q["round"] == q["round"].min()].set_index("id")
+    known = sorted(
+        (k for k, i in enumerate(p["ids"]) if str(i) in q.index),
+        key=lambda k: -q.loc[str(p["ids"][k]), "score"],
+    )
+    if not known:
+        return ""
     half = min(count, (len(known) + 1) // 2)
+
     def one(k):
-        row = q.loc[str(p['ids'][k])]
-        state = '<b class="kept">kept</b>' if row['kept'] else '<b class="dropped">dropped</b>'
-        return tile(found.shape, found.bitmaps(f'i{k}', p['images'][k]) + svg_path(p['pseudo_labels'][k], 'ours'), f'{row["score"]:.3f} {state}<br><small>{text(p["ids"][k])}</small>', f'pseudo label of {p["ids"][k]}')
-    groups = [('highest score', known[:half]), ('lowest score', known[half:][-half:])]
-    return ''.join(f'<h3>Among the examples: {title}</h3><div class="grid small">{"".join(map(one, ks))}</div>' for title, ks in groups if ks)
+        row = q.loc[str(p["ids"][k])]
+        state = '<b class="kept">kept</b>' if row["kept"] else '<b class="dropped">dropped</b>'
+        return tile(
+            found.shape,
+            found.bitmaps(f"i{k}", p["images"][k]) + svg_path(p["pseudo_labels"][k], "ours"),
+            f'{row["score"]:.3f} {state}<br><small>{text(p["ids"][k])}</small>',
+            f'pseudo label of {p["ids"][k]}',
+        )
+
+    groups = [("highest score", known[:half]), ("lowest score", known[half:][-half:])]
+    return "".join(
+        f'<h3>Among the examples: {title}</h3><div class="grid small">{"".join(map(one, ks))}</div>'
+        for title, ks in groups
+        if ks
+    )
 
 # %% ../nbs/15_report.ipynb #c3b41700
-def quality_section(found)->str:
+def quality_section(found) -> str:
     "Scores of labels and what the selection kept."
-    if found.quality is None: return f'<div class="grid charts">{number_charts(found)}</div><p class="quiet">No round of iterative learning was run, so no label was scored.</p>'
-    q = found.quality; kept = q.groupby('round')['kept'].agg(['sum', 'size'])
-    said = '; '.join(f'round {r}: {int(row["sum"])} of {int(row["size"])}' for r, row in kept.iterrows())
-    charts = chart(lambda f: draw_scores(f, q), 'histogram of label scores, kept against dropped, by round', (4.4, 2.5), 'Scores of labels')
-    first = q[q['round'] == q['round'].min()]; both = None
-    if found.metrics is not None: both = first.merge(found.metrics[found.metrics['stage'] == 'pseudo_label'][['id', 'dice']], on='id')
+    if found.quality is None:
+        return (
+            f'<div class="grid charts">{number_charts(found)}</div><p class="quiet">No round of iterative'
+            " learning was run, so no label was scored.</p>"
+        )
+    q = found.quality
+    kept = q.groupby("round")["kept"].agg(["sum", "size"])
+    said = "; ".join(f'round {r}: {int(row["sum"])} of {int(row["size"])}' for r, row in kept.iterrows())
+    charts = chart(
+        lambda f: draw_scores(f, q),
+        "histogram of label scores, kept against dropped, by round",
+        (4.4, 2.5),
+        "Scores of labels",
+    )
+    first = q[q["round"] == q["round"].min()]
+    both = None
+    if found.metrics is not None:
+        both = first.merge(found.metrics[found.metrics["stage"] == "pseudo_label"][["id", "dice"]], on="id")
     if both is not None and len(both) > 2:
-        rank = both['score'].rank().corr(both['dice'].rank())
-        charts += chart(lambda f: draw_agreement(f, both), 'score against Dice of pseudo labels', (4.4, 2.7), 'Does the label-free score tell Dice?', f'Spearman {rank:.2f} over {len(both)} pseudo labels' if np.isfinite(rank) else '')
-    score = f'Score: <code>{text(found.config.quality_score)}</code>. ' + (f'Kept for training: {said}.' if found.config.selection else 'Selection was off: every label was used.')
-    return f'<p>{score}</p><div class="grid charts">{charts}{number_charts(found)}</div>{ranked_pictures(found)}'
+        rank = both["score"].rank().corr(both["dice"].rank())
+        charts += chart(
+            lambda f: draw_agreement(f, both),
+            "score against Dice of pseudo labels",
+            (4.4, 2.7),
+            "Does the label-free score tell Dice?",
+            f"Spearman {rank:.2f} over {len(both)} pseudo labels" if np.isfinite(rank) else "",
+        )
+    score = f"Score: <code>{text(found.config.quality_score)}</code>. " + (
+        f"Kept for training: {said}."
+        if found.config.selection
+        else "Selection was off: every label was used."
+    )
+    return (
+        f'<p>{score}</p><div class="grid charts">{charts}{number_charts(found)}</div>{ranked_pictures(found)}'
+    )
 
-def dice_section(found)->str:
+
+def dice_section(found) -> str:
     "Dice per image."
-    if found.metrics is None: return ''
-    groups = len(found.metrics.groupby(['stage', 'split']))
-    return chart(lambda f: draw_dice(f, found.metrics), 'Dice of every image by split and stage', (max(4.4, 1.1 * groups + .8), 3.1), note='Each point is an image; lines join the masks of the same image. Boxes: quartiles and median.')
+    if found.metrics is None:
+        return ""
+    groups = len(found.metrics.groupby(["stage", "split"]))
+    return chart(
+        lambda f: draw_dice(f, found.metrics),
+        "Dice of every image by split and stage",
+        (max(4.4, 1.1 * groups + 0.8), 3.1),
+        note="Each point is an image; lines join the masks of the same image. Boxes: quartiles and median.",
+    )
 
 # %% ../nbs/15_report.ipynb #65c57d0f
-FILES = {'report.html': 'this page', 'config.yaml': 'every choice of this run', 'provenance.json': 'command, versions, commit, machine, times, alarms', 
-         'log.jsonl': 'losses and label-free numbers, one step a line', 'checkpoints/': 'state of every stage, to resume from', 'gan_labels/': "the GAN's labels of the training images before their registration; variant plus only",
-         'pseudo_labels/': "labels of the training images that the final network starts from, at the images' own sizes",
-         'quality.csv': 'score, selection and weight of every label in every round', 'rounds/': 'labels and scores that each round learned from', 'model.safetensors': 'the trained network, for <code>aeseg predict</code>',
-         'predictions/': "masks of all images, at the images' own sizes", 'metrics.csv': 'scores of every mask against the true one; only where true masks were given'}
+FILES = {
+    "report.html": "this page",
+    "config.yaml": "every choice of this run",
+    "provenance.json": "command, versions, commit, machine, times, alarms",
+    "log.jsonl": "losses and label-free numbers, one step a line",
+    "checkpoints/": "state of every stage, to resume from",
+    "gan_labels/": "the GAN's labels of the training images before their registration; variant plus only",
+    "pseudo_labels/": (
+        "labels of the training images that the final network starts from, at the images' own sizes"
+    ),
+    "quality.csv": "score, selection and weight of every label in every round",
+    "rounds/": "labels and scores that each round learned from",
+    "model.safetensors": "the trained network, for <code>aeseg predict</code>",
+    "predictions/": "masks of all images, at the images' own sizes",
+    "metrics.csv": "scores of every mask against the true one; only where true masks were given",
+}
 
-def file_size(path)->str:
+
+def file_size(path) -> str:
     "Size of a file, or number of files in a folder."
-    if path.is_dir(): return f'{sum(p.is_file() for p in path.rglob("*"))} files'
+    if path.is_dir():
+        return f'{sum(p.is_file() for p in path.rglob("*"))} files'
     size = path.stat().st_size
-    return next(f'{size / unit:.3g} {name}' for unit, name in ((1e6, 'MB'), (1e3, 'kB'), (1, 'bytes')) if size >= unit or unit == 1)
+    return next(
+        f"{size / unit:.3g} {name}"
+        for unit, name in ((1e6, "MB"), (1e3, "kB"), (1, "bytes"))
+        if size >= unit or unit == 1
+    )
 
-def files_section(found)->str:
+
+def files_section(found) -> str:
     "The run folder explained."
     rows = []
     for name, what in FILES.items():
-        path = found.run.folder/name; there = path.exists() or name == 'report.html'
-        rows.append([f'<a href="{name}">{name}</a>' if there else f'<span class="quiet">{name}</span>', what, '' if name == 'report.html' else file_size(path) if there else 'not written'])
-    return table(['file', 'what it is', 'size'], rows)
+        path = found.run.folder / name
+        there = path.exists() or name == "report.html"
+        rows.append(
+            [
+                f'<a href="{name}">{name}</a>' if there else f'<span class="quiet">{name}</span>',
+                what,
+                "" if name == "report.html" else file_size(path) if there else "not written",
+            ]
+        )
+    return table(["file", "what it is", "size"], rows)
 
-def reproduction_section(found)->str:
+
+def reproduction_section(found) -> str:
     "Command, commit, versions, machine and configuration."
     p = found.provenance
-    facts = {k: v for k, v in p.items() if k not in ('events', 'command', 'skipped', 'registration', 'labels_replaced_by_second_look', 'reviews')}
-    changed = {k: v for k, v in vars(found.config).items() if v != getattr(make_config(found.config.preset), k)}
-    show = lambda v: 'yes' if v is True else 'no' if v is False else '–' if v is None or v == [] else text(', '.join(map(str, v)) if isinstance(v, list) else v)
-    command = f'<pre><code>{text(p["command"])}</code></pre>' if p.get('command') else ''
-    commit = '' if p.get('commit') and not p.get('uncommitted_changes') else '<p class="quiet">The code had no commit, or changes that were not committed; the versions below do not tell them.</p>'
-    differs = '<p>Choices that differ from the preset <code>' + text(found.config.preset) + '</code>: ' + (', '.join(f'<code>{text(k)}={text(v)}</code>' for k, v in changed.items()) or 'none') + '.</p>'
-    return command + commit + differs + f'<details><summary>provenance</summary>{table(["fact", "value"], [[text(k.replace("_", " ")), show(v)] for k, v in facts.items()])}</details><details><summary>config.yaml</summary><pre>{text(config_to_yaml(found.config))}</pre></details>'
+    facts = {
+        k: v
+        for k, v in p.items()
+        if k not in (
+            "events",
+            "command",
+            "skipped",
+            "registration",
+            "labels_replaced_by_second_look",
+            "reviews",
+        )
+    }
+    changed = {
+        k: v for k, v in vars(found.config).items() if v != getattr(make_config(found.config.preset), k)
+    }
+    show = lambda v: (
+        "yes"
+        if v is True
+        else (
+            "no"
+            if v is False
+            else "–" if v is None or v == [] else text(", ".join(map(str, v)) if isinstance(v, list) else v)
+        )
+    )
+    command = f'<pre><code>{text(p["command"])}</code></pre>' if p.get("command") else ""
+    commit = (
+        ""
+        if p.get("commit") and not p.get("uncommitted_changes")
+        else (
+            '<p class="quiet">The code had no commit, or changes that were not committed; the versions below'
+            " do not tell them.</p>"
+        )
+    )
+    differs = (
+        "<p>Choices that differ from the preset <code>"
+        + text(found.config.preset)
+        + "</code>: "
+        + (", ".join(f"<code>{text(k)}={text(v)}</code>" for k, v in changed.items()) or "none")
+        + ".</p>"
+    )
+    return (
+        command
+        + commit
+        + differs
+        + f'<details><summary>provenance</summary>{table(["fact", "value"], [[text(k.replace("_", " ")), show(v)] for k, v in facts.items()])}</details><details><summary>config.yaml</summary><pre>{text(config_to_yaml(found.config))}</pre></details>'
+    )
 
 # %% ../nbs/15_report.ipynb #d9648585
-STYLE = '''
+STYLE = """
 :root{color-scheme:light dark;--page:#fff;--ink:#24292f;--quiet:#57606a;--line:#d8dee4;--soft:#f6f8fa;--link:#0a5cad;--good:#e6f4ea;--goodline:#1a7f37;--bad:#fff1e5;--badline:#bc4c00}
 @media(prefers-color-scheme:dark){:root{--page:#15181c;--ink:#d5d9de;--quiet:#9aa4af;--line:#343b43;--soft:#1e2329;--link:#6cb6ff;--good:#14281b;--goodline:#3fb950;--bad:#33200f;--badline:#f0883e}}
 *{box-sizing:border-box}body{margin:0 auto;padding:1.5rem clamp(.8rem,3vw,2.5rem) 4rem;max-width:76rem;background:var(--page);color:var(--ink);font:16px/1.5 system-ui,-apple-system,"Segoe UI",Roboto,"Liberation Sans",sans-serif;overflow-wrap:break-word}
@@ -525,30 +980,54 @@ thead th{color:var(--quiet);font-weight:500;white-space:nowrap}.numbers td{font-
 path{fill:none;vector-effect:non-scaling-stroke;stroke-linejoin:round;transition:opacity .1s}.rim{stroke:#000;stroke-width:3.6;opacity:.55}.ours{stroke:OURS;stroke-width:1.7}.truth{stroke:TRUTH;stroke-width:1.7}path.fill{fill:#fff}.black{fill:#0b0d0f}
 .tile svg:hover .rim,.tile svg:hover .ours,.tile svg:hover .truth{opacity:0}.key{display:inline-block;width:1.6rem;height:.55rem;border-radius:2px;border:1px solid #0008}.key.ours{background:OURS}.key.truth{background:TRUTH}.kept{color:var(--link)}.dropped{color:var(--badline)}
 @media print{body{max-width:none}article,.chart{break-inside:avoid}}
-'''.replace('OURS', OURS).replace('TRUTH', TRUTH)
+""".replace("OURS", OURS).replace("TRUTH", TRUTH)
+
 
 def page(
-    title:str,      # plain text
-    body:str,       # HTML
-)->str:
+    title: str,  # plain text
+    body: str,  # HTML
+) -> str:
     "A whole HTML document; its policy allows inline styles and embedded pictures, nothing else."
     policy = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
-    return f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><meta http-equiv="Content-Security-Policy" content="{policy}"><meta name="viewport" content="width=device-width, initial-scale=1"><title>{text(title)}</title><style>{STYLE}</style></head>\n<body>{body}</body></html>\n'
+    return (
+        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><meta'
+        f' http-equiv="Content-Security-Policy" content="{policy}"><meta name="viewport"'
+        ' content="width=device-width,'
+        f' initial-scale=1"><title>{text(title)}</title><style>{STYLE}</style></head>\n<body>{body}</body></html>\n'
+    )
 
 # %% ../nbs/15_report.ipynb #bc975c17
 def write_report(
-    run:Run,            # its folder holds config, provenance and log; quality.csv and metrics.csv where they were written
-    pictures:dict,      # CPU tensors on one canvas: ids (K), splits (K), images (K, C, H, W) uint8, pseudo_labels, final and truth (or None) (K, 1, H, W), auxiliary (M, 1, H, W), painted (M, C, H, W) in [-1, 1] or None
-)->Path:                # report.html in the run folder
+    run: Run,  # its folder holds config, provenance and log; quality.csv and metrics.csv where they were written
+    pictures: dict,  # CPU tensors on one canvas: ids (K), splits (K), images (K, C, H, W) uint8, pseudo_labels, final and truth (or None) (K, 1, H, W), auxiliary (M, 1, H, W), painted (M, C, H, W) in [-1, 1] or None
+) -> Path:  # report.html in the run folder
     "Write report.html: one file without scripts, network or other files. Raises `InputError` where pictures do not fit together."
-    for name in ('splits', 'images', 'pseudo_labels', 'final', 'truth'):
-        if pictures.get(name) is not None and len(pictures[name]) != len(pictures['ids']): raise InputError(f'{len(pictures["ids"])} ids but {len(pictures[name])} {name}; give one for each example')
+    for name in ("splits", "images", "pseudo_labels", "final", "truth"):
+        if pictures.get(name) is not None and len(pictures[name]) != len(pictures["ids"]):
+            raise InputError(
+                f'{len(pictures["ids"])} ids but {len(pictures[name])} {name}; give one for each example'
+            )
     found = Found(run, pictures)
-    sections = [('summary', 'Summary', summary_table(found)), ('alarms', 'Alarms', alarm_box(found)), ('examples', 'Pictures', painted_pictures(found), example_pictures(found)),
-                ('losses', 'Losses', loss_charts(found)), ('quality', 'Label quality', quality_section(found)), ('dice', 'Dice of every image', dice_section(found)),
-                ('files', 'Files of the run folder', files_section(found)), ('reproduction', 'How to repeat this run', reproduction_section(found))]
-    links = ''.join(f'<a href="#{s[0]}">{s[1]}</a>' for s in sections if any(s[2:]))
-    body = header(found) + f'<nav>{links}</nav>' + ''.join(section(*s) for s in sections) + f'<p class="quiet">aeseg {text(found.provenance.get("aeseg", ""))}</p>'
-    path = run.folder/'report.html'
-    with replacing(path) as temporary: temporary.write_text(page(f'{run.config.task} {run.config.variant}, seed {run.config.seed}', body), encoding='utf-8')
+    sections = [
+        ("summary", "Summary", summary_table(found)),
+        ("alarms", "Alarms", alarm_box(found)),
+        ("examples", "Pictures", painted_pictures(found), example_pictures(found)),
+        ("losses", "Losses", loss_charts(found)),
+        ("quality", "Label quality", quality_section(found)),
+        ("dice", "Dice of every image", dice_section(found)),
+        ("files", "Files of the run folder", files_section(found)),
+        ("reproduction", "How to repeat this run", reproduction_section(found)),
+    ]
+    links = "".join(f'<a href="#{s[0]}">{s[1]}</a>' for s in sections if any(s[2:]))
+    body = (
+        header(found)
+        + f"<nav>{links}</nav>"
+        + "".join(section(*s) for s in sections)
+        + f'<p class="quiet">aeseg {text(found.provenance.get("aeseg", ""))}</p>'
+    )
+    path = run.folder / "report.html"
+    with replacing(path) as temporary:
+        temporary.write_text(
+            page(f"{run.config.task} {run.config.variant}, seed {run.config.seed}", body), encoding="utf-8"
+        )
     return path

@@ -21,523 +21,864 @@ from PIL import Image
 from scipy import ndimage
 from skimage.measure import find_contours, label, regionprops
 from .config import InputError, nearest
-from .data import Stored, image_paths, place, probability, read_image, read_mask, replacing, scale_intensity, to_canvas, write_mask
+from aeseg.data import (
+    Stored,
+    image_paths,
+    place,
+    probability,
+    read_image,
+    read_mask,
+    replacing,
+    scale_intensity,
+    to_canvas,
+    write_mask,
+)
 from .metrics import TrueMasks
 from .pipeline import DECISIONS, REVIEW_COLUMNS, find_truth, load_model, read_reviews, segment
 from .report import decided, read_table
 from .runs import Run
 
 # %% ../nbs/25_reviews.ipynb #d0537764
-def _stems(folder): return {p.stem: p for p in sorted(Path(folder).glob('*.png')) if not p.name.startswith('.')} if Path(folder).is_dir() else {}
+def _stems(folder):
+    return (
+        {p.stem: p for p in sorted(Path(folder).glob("*.png")) if not p.name.startswith(".")}
+        if Path(folder).is_dir()
+        else {}
+    )
 
-def _some(names, what): return f'{len(names)} {what}' + (f', the first: {names[0]}' if len(names) > 1 else f': {names[0]}')
+
+def _some(names, what):
+    return f"{len(names)} {what}" + (f", the first: {names[0]}" if len(names) > 1 else f": {names[0]}")
+
 
 class Cases:
     "The training images of a run, their labels and numbers. Raises `InputError` where the folder holds no label of a run."
-    def __init__(self,
-        run,                # a run folder
-        images=None,        # folder or list of folders of its images; None: those that the run names
-        truth='auto',       # true masks, only to compare with: 'auto' (masks/ beside the images), None, or a folder
+
+    def __init__(
+        self,
+        run,  # a run folder
+        images=None,  # folder or list of folders of its images; None: those that the run names
+        truth="auto",  # true masks, only to compare with: 'auto' (masks/ beside the images), None, or a folder
     ):
         self.run, self.folder, self.problems = Run(run), Path(run), []
         self.labels = self._label_folders()
-        if not self.labels: raise InputError(f'{run} holds no pseudo label; give the --out of an aeseg fit' + ('' if (self.folder/'config.yaml').exists() else ', which leaves a config.yaml there'))
+        if not self.labels:
+            raise InputError(
+                f"{run} holds no pseudo label; give the --out of an aeseg fit"
+                + ("" if (self.folder / "config.yaml").exists() else ", which leaves a config.yaml there")
+            )
         self.last = max(self.labels)
-        self.quality, self.metrics = [self._table(name) for name in ('quality.csv', 'metrics.csv')]
-        self.ids = sorted(set(self.labels[self.last]) | (set(self.quality['id']) if self.quality is not None else set()))
+        self.quality, self.metrics = [self._table(name) for name in ("quality.csv", "metrics.csv")]
+        self.ids = sorted(
+            set(self.labels[self.last]) | (set(self.quality["id"]) if self.quality is not None else set())
+        )
         self.number = {i: k for k, i in enumerate(self.ids)}
-        self._find_images(images); self._find_truth(truth)
-        self.predictions = _stems(self.folder/'predictions')
+        self._find_images(images)
+        self._find_truth(truth)
+        self.predictions = _stems(self.folder / "predictions")
         self._look_for_gaps()
         self.table = self._numbers(self.last)
 
-    def __len__(self): return len(self.ids)
+    def __len__(self):
+        return len(self.ids)
 
 # %% ../nbs/25_reviews.ipynb #7624d7aa
 @patch
-def _label_folders(self:Cases):
+def _label_folders(self: Cases):
     "Round -> {id: path}; round 0 are the GAN's labels where something improved them before the first round."
-    found = {int(p.name[6:]): _stems(p/'labels') for p in (self.folder/'rounds').glob('round_*') if p.name[6:].isdigit()}
-    if not found: found = {1: _stems(self.folder/'pseudo_labels')}
-    return {r: files for r, files in sorted({0: _stems(self.folder/'gan_labels'), **found}.items()) if files}
+    found = {
+        int(p.name[6:]): _stems(p / "labels")
+        for p in (self.folder / "rounds").glob("round_*")
+        if p.name[6:].isdigit()
+    }
+    if not found:
+        found = {1: _stems(self.folder / "pseudo_labels")}
+    return {
+        r: files for r, files in sorted({0: _stems(self.folder / "gan_labels"), **found}.items()) if files
+    }
+
 
 @patch
-def _table(self:Cases, name):
-    try: frame = read_table(self.folder/name)
-    except Exception as e: self.problems.append(f'{name} cannot be read ({type(e).__name__})'); return None
-    if frame is not None and 'id' not in frame: self.problems.append(f'{name} has no column id'); return None
-    return None if frame is None else frame[frame.iloc[:, -1].notna()]      # a file that was cut ends within a row, and half a name is nobody's
+def _table(self: Cases, name):
+    try:
+        frame = read_table(self.folder / name)
+    except Exception as e:
+        self.problems.append(f"{name} cannot be read ({type(e).__name__})")
+        return None
+    if frame is not None and "id" not in frame:
+        self.problems.append(f"{name} has no column id")
+        return None
+    return (
+        None if frame is None else frame[frame.iloc[:, -1].notna()]
+    )  # a file that was cut ends within a row, and half a name is nobody's
+
 
 @patch
-def provenance(self:Cases)->dict:
+def provenance(self: Cases) -> dict:
     "What the run noted; empty where that is damaged."
-    try: return self.run.provenance
-    except ValueError: return {}
+    try:
+        return self.run.provenance
+    except ValueError:
+        return {}
 
 # %% ../nbs/25_reviews.ipynb #13cedf9d
 @patch
-def _find_images(self:Cases, folders):
-    folders = self.provenance().get('image_folders', []) if folders is None else [folders] if isinstance(folders, (str, Path)) else list(folders)
+def _find_images(self: Cases, folders):
+    folders = (
+        self.provenance().get("image_folders", [])
+        if folders is None
+        else [folders] if isinstance(folders, (str, Path)) else list(folders)
+    )
     self.image_folders, self.images = [], {}
     for f in folders:
-        at = next((p for p in (Path(f), *(parent/f for parent in self.folder.resolve().parents)) if p.is_dir()), None)     # relative to where the run was started
-        try: self.images.update(image_paths(at or f)); self.image_folders.append(at)
-        except InputError as e: self.problems.append(f'{e}; give the folder of the images')
-    if not folders: self.problems.append('provenance.json is missing or damaged, and no folder of images was given; give it')
+        at = next(
+            (p for p in (Path(f), *(parent / f for parent in self.folder.resolve().parents)) if p.is_dir()),
+            None,
+        )  # relative to where the run was started
+        try:
+            self.images.update(image_paths(at or f))
+            self.image_folders.append(at)
+        except InputError as e:
+            self.problems.append(f"{e}; give the folder of the images")
+    if not folders:
+        self.problems.append(
+            "provenance.json is missing or damaged, and no folder of images was given; give it"
+        )
+
 
 @patch
-def _find_truth(self:Cases, truth):
+def _find_truth(self: Cases, truth):
     "Only to compare with: nothing here is read by training."
     self.truth = {}
-    try: folders = find_truth(truth, self.image_folders) if self.image_folders or truth != 'auto' else None
-    except OSError: folders = None
+    try:
+        folders = find_truth(truth, self.image_folders) if self.image_folders or truth != "auto" else None
+    except OSError:
+        folders = None
     if folders:
-        try: masks = TrueMasks(folders); self.truth = {i: masks for i in self.ids if i in masks}
-        except InputError as e: self.problems.append(str(e))
+        try:
+            masks = TrueMasks(folders)
+            self.truth = {i: masks for i in self.ids if i in masks}
+        except InputError as e:
+            self.problems.append(str(e))
+
 
 @patch
-def _look_for_gaps(self:Cases):
+def _look_for_gaps(self: Cases):
     "Sentences about what a complete run would hold."
-    for name, there in (('config.yaml', None), ('quality.csv', self.quality), ('predictions/', self.predictions or None)):
-        if there is None and not (self.folder/name).exists(): self.problems.append(f'{name} is missing' + ('; is the run finished?' if name in ('quality.csv', 'predictions/') else ''))
-    scored = set() if self.quality is None or 'round' not in self.quality else set(self.quality['id'][self.quality['round'] == self.last])
-    if scored and (unscored := [i for i in self.ids if i not in scored]): self.problems.append(_some(unscored, f'rows of round {self.last} in quality.csv are missing'))
-    elif self.quality is not None and not scored: self.problems.append(f'quality.csv has no row of round {self.last}')
-    gaps = [('image files are missing', self.images, self.images), ('predictions are missing', self.predictions, self.predictions)] + [(f'labels of round {r} are missing', files, True) for r, files in self.labels.items() if r]
+    for name, there in (
+        ("config.yaml", None),
+        ("quality.csv", self.quality),
+        ("predictions/", self.predictions or None),
+    ):
+        if there is None and not (self.folder / name).exists():
+            self.problems.append(
+                f"{name} is missing"
+                + ("; is the run finished?" if name in ("quality.csv", "predictions/") else "")
+            )
+    scored = (
+        set()
+        if self.quality is None or "round" not in self.quality
+        else set(self.quality["id"][self.quality["round"] == self.last])
+    )
+    if scored and (unscored := [i for i in self.ids if i not in scored]):
+        self.problems.append(_some(unscored, f"rows of round {self.last} in quality.csv are missing"))
+    elif self.quality is not None and not scored:
+        self.problems.append(f"quality.csv has no row of round {self.last}")
+    gaps = [
+        ("image files are missing", self.images, self.images),
+        ("predictions are missing", self.predictions, self.predictions),
+    ] + [(f"labels of round {r} are missing", files, True) for r, files in self.labels.items() if r]
     for what, files, asked in gaps:
         lost = [i for i in self.ids if i not in files]
-        if lost and asked: self.problems.append(_some(lost, what))
-    past = self.provenance().get('reviews', [])
-    self.reviewed = ', '.join(map(decided, past))
+        if lost and asked:
+            self.problems.append(_some(lost, what))
+    past = self.provenance().get("reviews", [])
+    self.reviewed = ", ".join(map(decided, past))
 
 # %% ../nbs/25_reviews.ipynb #c037773f
 @patch
-def _numbers(self:Cases, r):
+def _numbers(self: Cases, r):
     "One row a case for a round; what is not known is nan."
-    table = pd.DataFrame({'id': self.ids}).set_index('id')
-    rows = {} if self.quality is None or 'round' not in self.quality else dict(list(self.quality.groupby('round')))
-    for name in ('score', 'vae', 'discriminator', 'ensemble', 'edges', 'uniformity', 'weight'): table[name] = self._column(rows.get(r), name)
-    table['kept'] = self._column(rows.get(r), 'kept').fillna(1).astype(bool)
-    table['change'] = 1 - table['ensemble'] if r > min(rows, default=r) else np.nan
-    table['uncertainty'] = 1 - self._column(rows.get(min(rows, default=0)), 'ensemble')
-    table['disagreement'] = np.nan
-    table['dice'] = self._dice('pseudo_label') if r == 1 else np.nan
-    table['dice_final'] = self._dice('final')
+    table = pd.DataFrame({"id": self.ids}).set_index("id")
+    rows = (
+        {}
+        if self.quality is None or "round" not in self.quality
+        else dict(list(self.quality.groupby("round")))
+    )
+    for name in ("score", "vae", "discriminator", "ensemble", "edges", "uniformity", "weight"):
+        table[name] = self._column(rows.get(r), name)
+    table["kept"] = self._column(rows.get(r), "kept").fillna(1).astype(bool)
+    table["change"] = 1 - table["ensemble"] if r > min(rows, default=r) else np.nan
+    table["uncertainty"] = 1 - self._column(rows.get(min(rows, default=0)), "ensemble")
+    table["disagreement"] = np.nan
+    table["dice"] = self._dice("pseudo_label") if r == 1 else np.nan
+    table["dice_final"] = self._dice("final")
     return table
 
-@patch
-def _column(self:Cases, rows, name):
-    if rows is None or name not in rows: return pd.Series(np.nan, self.ids)
-    return pd.to_numeric(rows.drop_duplicates('id').set_index('id')[name], errors='coerce').astype(float).reindex(self.ids)
 
 @patch
-def _dice(self:Cases, stage):
+def _column(self: Cases, rows, name):
+    if rows is None or name not in rows:
+        return pd.Series(np.nan, self.ids)
+    return (
+        pd.to_numeric(rows.drop_duplicates("id").set_index("id")[name], errors="coerce")
+        .astype(float)
+        .reindex(self.ids)
+    )
+
+
+@patch
+def _dice(self: Cases, stage):
     m = self.metrics
-    return self._column(None if m is None or 'stage' not in m else m[m['stage'] == stage], 'dice')
+    return self._column(None if m is None or "stage" not in m else m[m["stage"] == stage], "dice")
 
 # %% ../nbs/25_reviews.ipynb #06c201ff
-SORTS = dict(score=('quality score', 1), disagreement=('label against prediction', -1), change=('change since the last round', -1), uncertainty=('uncertainty', -1), dice=('true Dice', 1), id=('name', 1))   # name shown; 1: small values are the worst
-FILTERS = ('all', 'kept', 'dropped', 'unreviewed', *DECISIONS)
+SORTS = dict(
+    score=("quality score", 1),
+    disagreement=("label against prediction", -1),
+    change=("change since the last round", -1),
+    uncertainty=("uncertainty", -1),
+    dice=("true Dice", 1),
+    id=("name", 1),
+)  # name shown; 1: small values are the worst
+FILTERS = ("all", "kept", "dropped", "unreviewed", *DECISIONS)
+
 
 @patch
-def order(self:Cases,
-    sort:str='score',       # a key of `SORTS`
-    show:str='all',         # one of `FILTERS`
-    decisions=None,         # {id: row} of `Reviews`
-    worst_first:bool=True,
-)->np.ndarray:              # numbers of cases, int32
+def order(
+    self: Cases,
+    sort: str = "score",  # a key of `SORTS`
+    show: str = "all",  # one of `FILTERS`
+    decisions=None,  # {id: row} of `Reviews`
+    worst_first: bool = True,
+) -> np.ndarray:  # numbers of cases, int32
     "The cases to show, in order."
     for word, known in ((sort, SORTS), (show, FILTERS)):
-        if word not in known: raise InputError(f'{word!r} is unknown{nearest(word, known)}')
-    values = np.arange(len(self), dtype=float) if sort == 'id' else self.table[sort].to_numpy() * SORTS[sort][1]
-    unknown = np.isnan(values); values = np.where(unknown, np.inf, values if worst_first else -values)
-    done = np.array([(decisions or {}).get(i, {}).get('decision', '') for i in self.ids])
-    wanted = dict(all=np.ones(len(self), bool), kept=self.table['kept'], dropped=~self.table['kept'], unreviewed=done == '').get(show, done == show)
-    chosen = np.argsort(values, kind='stable')
+        if word not in known:
+            raise InputError(f"{word!r} is unknown{nearest(word, known)}")
+    values = (
+        np.arange(len(self), dtype=float) if sort == "id" else self.table[sort].to_numpy() * SORTS[sort][1]
+    )
+    unknown = np.isnan(values)
+    values = np.where(unknown, np.inf, values if worst_first else -values)
+    done = np.array([(decisions or {}).get(i, {}).get("decision", "") for i in self.ids])
+    wanted = dict(
+        all=np.ones(len(self), bool),
+        kept=self.table["kept"],
+        dropped=~self.table["kept"],
+        unreviewed=done == "",
+    ).get(show, done == show)
+    chosen = np.argsort(values, kind="stable")
     return chosen[np.asarray(wanted)[chosen]].astype(np.int32)
 
 # %% ../nbs/25_reviews.ipynb #eedd654e
-def is_writable(folder)->bool:
+def is_writable(folder) -> bool:
     "Whether decisions may be written there."
-    return os.access(folder, os.W_OK) and bool(Path(folder).stat().st_mode & 0o222)       # root may write anywhere; a folder without any write bit is still somebody's wish
+    return os.access(folder, os.W_OK) and bool(
+        Path(folder).stat().st_mode & 0o222
+    )  # root may write anywhere; a folder without any write bit is still somebody's wish
+
 
 @patch
-def _keep(self:Cases, path, write):
+def _keep(self: Cases, path, write):
     "Keep numbers for the next time; where nothing can be written, they are computed again."
-    if not is_writable(self.folder): return
+    if not is_writable(self.folder):
+        return
     try:
-        with replacing(path) as temporary: write(temporary)
-    except InputError: pass
+        with replacing(path) as temporary:
+            write(temporary)
+    except InputError:
+        pass
+
 
 def _dice_of(a, b):
     "Dice of two masks, nan where one is missing or of another size."
-    if a is None or b is None or a.shape != b.shape: return np.nan
+    if a is None or b is None or a.shape != b.shape:
+        return np.nan
     both = a.sum() + b.sum()
-    return 2 * (a & b).sum() / both if both else 1.
+    return 2 * (a & b).sum() / both if both else 1.0
+
 
 @patch
-def compare(self:Cases,
-    progress=None,          # called with the fraction that is done
+def compare(
+    self: Cases,
+    progress=None,  # called with the fraction that is done
 ):
     "Fill in disagreement of label and prediction, and true Dice, for all cases."
-    kept = self.folder/'.inspect'/f'compared_{self.last}.csv'
-    stamp = (self.folder/'rounds'/f'round_{self.last}'/'quality.csv')
-    try: known = pd.read_csv(kept, dtype={'id': str}, keep_default_na=False, na_values=['']).set_index('id') if kept.exists() and (not stamp.exists() or kept.stat().st_mtime > stamp.stat().st_mtime) else None
-    except (OSError, ValueError, KeyError): known = None
-    if known is None or list(known.index) != self.ids or known['dice'].isna().all() and self.truth:
+    kept = self.folder / ".inspect" / f"compared_{self.last}.csv"
+    stamp = self.folder / "rounds" / f"round_{self.last}" / "quality.csv"
+    try:
+        known = (
+            pd.read_csv(kept, dtype={"id": str}, keep_default_na=False, na_values=[""]).set_index("id")
+            if kept.exists() and (not stamp.exists() or kept.stat().st_mtime > stamp.stat().st_mtime)
+            else None
+        )
+    except (OSError, ValueError, KeyError):
+        known = None
+    if known is None or list(known.index) != self.ids or known["dice"].isna().all() and self.truth:
         rows = []
         for k, i in enumerate(self.ids):
-            mask = self.mask(i); rows.append((i, 1 - _dice_of(mask, self.prediction(i)), _dice_of(mask, self.true_mask(i))))
-            if progress and k % 25 == 0: progress(k / len(self))
-        known = pd.DataFrame(rows, columns=['id', 'disagreement', 'dice']).set_index('id')
-        self._keep(kept, lambda temporary: known.to_csv(temporary, float_format='%.5f'))
-    for name in ('disagreement', 'dice'): self.table[name] = known[name].astype(float).reindex(self.ids).to_numpy()
+            mask = self.mask(i)
+            rows.append((i, 1 - _dice_of(mask, self.prediction(i)), _dice_of(mask, self.true_mask(i))))
+            if progress and k % 25 == 0:
+                progress(k / len(self))
+        known = pd.DataFrame(rows, columns=["id", "disagreement", "dice"]).set_index("id")
+        self._keep(kept, lambda temporary: known.to_csv(temporary, float_format="%.5f"))
+    for name in ("disagreement", "dice"):
+        self.table[name] = known[name].astype(float).reindex(self.ids).to_numpy()
 
 # %% ../nbs/25_reviews.ipynb #723d0cbf
 @patch
-def mask(self:Cases, id:str, r=None)->np.ndarray:    # (H, W) bool, or None where it is missing or damaged
+def mask(self: Cases, id: str, r=None) -> np.ndarray:  # (H, W) bool, or None where it is missing or damaged
     "The label of a round, the last by default, at the image's own size."
     return _mask_in(self.labels.get(self.last if r is None else r, {}).get(id))
 
+
 @patch
-def prediction(self:Cases, id:str)->np.ndarray:      # as `mask`
+def prediction(self: Cases, id: str) -> np.ndarray:  # as `mask`
     "The final mask."
     return _mask_in(self.predictions.get(id))
 
+
 @patch
-def true_mask(self:Cases, id:str)->np.ndarray:       # as `mask`
+def true_mask(self: Cases, id: str) -> np.ndarray:  # as `mask`
     "The human one, where it is known."
-    try: return self.truth[id][id] if id in self.truth else None
-    except InputError: return None
+    try:
+        return self.truth[id][id] if id in self.truth else None
+    except InputError:
+        return None
+
 
 @patch
-def image(self:Cases, id:str)->np.ndarray:           # (H, W) or (H, W, 3) uint8, or None
+def image(self: Cases, id: str) -> np.ndarray:  # (H, W) or (H, W, 3) uint8, or None
     "The image at its own size."
-    try: return _scaled(self.images[id]) if id in self.images else None
-    except InputError: return None
+    try:
+        return _scaled(self.images[id]) if id in self.images else None
+    except InputError:
+        return None
 
-@lru_cache(32)          # thumbnail, case and networks ask for the same one
-def _scaled(path): return scale_intensity(read_image(path))
+
+@lru_cache(32)  # thumbnail, case and networks ask for the same one
+def _scaled(path):
+    return scale_intensity(read_image(path))
+
 
 def _mask_in(path):
-    try: return None if path is None else read_mask(path)
-    except InputError: return None
+    try:
+        return None if path is None else read_mask(path)
+    except InputError:
+        return None
 
 # %% ../nbs/25_reviews.ipynb #283cb0ce
 def threshold_statistics(
-    score,              # (N,), nan where unknown
-    dice=None,          # (N,) true Dice, nan where unknown; None: no truth
-    limit:float=.8,     # a label with a smaller Dice is bad
-)->dict:                # arrays with one value a threshold: threshold, dropped, precision, recall; and numbers: bad, known
+    score,  # (N,), nan where unknown
+    dice=None,  # (N,) true Dice, nan where unknown; None: no truth
+    limit: float = 0.8,  # a label with a smaller Dice is bad
+) -> (
+    dict
+):  # arrays with one value a threshold: threshold, dropped, precision, recall; and numbers: bad, known
     "What dropping all labels with a smaller score than a threshold does. The first threshold drops nothing."
-    score = np.asarray(score, float); there = ~np.isnan(score)
+    score = np.asarray(score, float)
+    there = ~np.isnan(score)
     dice = np.full(len(score), np.nan) if dice is None else np.asarray(dice, float)
     values, count = np.unique(score[there], return_counts=True)
     dropped = np.concatenate([[0], np.cumsum(count)])
-    def below(which): return np.searchsorted(np.sort(score[there & which]), np.append(values, np.inf))
+
+    def below(which):
+        return np.searchsorted(np.sort(score[there & which]), np.append(values, np.inf))
+
     bad, known = below(dice < limit), below(~np.isnan(dice))
-    with np.errstate(invalid='ignore', divide='ignore'): precision, recall = bad / known, bad / bad[-1]
-    return dict(threshold=np.append(values, np.inf), dropped=dropped, precision=precision, recall=recall, bad=int(bad[-1]), known=int(known[-1]))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        precision, recall = bad / known, bad / bad[-1]
+    return dict(
+        threshold=np.append(values, np.inf),
+        dropped=dropped,
+        precision=precision,
+        recall=recall,
+        bad=int(bad[-1]),
+        known=int(known[-1]),
+    )
 
 # %% ../nbs/25_reviews.ipynb #a995eb41
-def largest_component(mask:np.ndarray)->np.ndarray: # (H, W) bool, both
+def largest_component(mask: np.ndarray) -> np.ndarray:  # (H, W) bool, both
     "The largest connected part."
     parts = label(mask, connectivity=1)
     return parts == 1 + np.argmax(np.bincount(parts.ravel())[1:]) if mask.any() else mask.copy()
 
-def fill_holes(mask:np.ndarray)->np.ndarray:        # (H, W) bool, both
+
+def fill_holes(mask: np.ndarray) -> np.ndarray:  # (H, W) bool, both
     "Without holes."
     return ndimage.binary_fill_holes(mask)
 
+
 def smooth(
-    mask:np.ndarray,        # (H, W) bool
-    amount:float=.015,      # deviation of the Gaussian, as a fraction of the longer side
-)->np.ndarray:
+    mask: np.ndarray,  # (H, W) bool
+    amount: float = 0.015,  # deviation of the Gaussian, as a fraction of the longer side
+) -> np.ndarray:
     "A smoother outline of about the same area."
-    return ndimage.gaussian_filter(mask.astype(np.float32), amount * max(mask.shape)) > .5
+    return ndimage.gaussian_filter(mask.astype(np.float32), amount * max(mask.shape)) > 0.5
+
 
 CORRECTIONS = dict(largest_component=largest_component, fill_holes=fill_holes, smooth=smooth)
 
 # %% ../nbs/25_reviews.ipynb #570a14fc
 def fit_ellipse(
-    mask:np.ndarray,        # (H, W) bool, not empty
-)->dict:                    # x, y of the centre; a, b: half axes; all in pixels; angle of the first axis in degrees, clockwise on the picture
+    mask: np.ndarray,  # (H, W) bool, not empty
+) -> (
+    dict
+):  # x, y of the centre; a, b: half axes; all in pixels; angle of the first axis in degrees, clockwise on the picture
     "The ellipse with the moments of the mask's largest part. Raises `InputError` for an empty mask."
-    if not mask.any(): raise InputError('the label is empty, so no ellipse fits it; draw one by moving its handles')
+    if not mask.any():
+        raise InputError("the label is empty, so no ellipse fits it; draw one by moving its handles")
     p = regionprops(largest_component(mask).astype(np.uint8))[0]
-    return dict(x=p.centroid[1] + .5, y=p.centroid[0] + .5, a=max(p.axis_major_length / 2, 1.), b=max(p.axis_minor_length / 2, 1.), angle=(90 - np.degrees(p.orientation)) % 180)
+    return dict(
+        x=p.centroid[1] + 0.5,
+        y=p.centroid[0] + 0.5,
+        a=max(p.axis_major_length / 2, 1.0),
+        b=max(p.axis_minor_length / 2, 1.0),
+        angle=(90 - np.degrees(p.orientation)) % 180,
+    )
+
 
 def draw_ellipse(
-    shape,                  # (H, W)
-    x, y, a, b, angle,      # as of `fit_ellipse`
-)->np.ndarray:              # (H, W) bool
+    shape,  # (H, W)
+    x,
+    y,
+    a,
+    b,
+    angle,  # as of `fit_ellipse`
+) -> np.ndarray:  # (H, W) bool
     "The pixels whose centres lie in an ellipse."
-    down, right = np.mgrid[:shape[0], :shape[1]] + .5
+    down, right = np.mgrid[: shape[0], : shape[1]] + 0.5
     c, s = np.cos(np.radians(angle)), np.sin(np.radians(angle))
     return ((c * (right - x) + s * (down - y)) / a) ** 2 + ((c * (down - y) - s * (right - x)) / b) ** 2 <= 1
 
 # %% ../nbs/25_reviews.ipynb #2030a125
 class Reviews:
     "Human decisions about the labels of a run."
-    def __init__(self, folder):     # of the run
-        self.folder, self.path, self.problems = Path(folder), Path(folder)/'reviews.csv', []
+
+    def __init__(self, folder):  # of the run
+        self.folder, self.path, self.problems = Path(folder), Path(folder) / "reviews.csv", []
         self.rows, self.history, self.seen = {}, [], None
         self.writable = is_writable(self.folder)
-        if not self.writable: self.problems.append(f'{self.folder} is read-only, so decisions cannot be saved')
+        if not self.writable:
+            self.problems.append(f"{self.folder} is read-only, so decisions cannot be saved")
         self.refresh()
 
-    def refresh(self)->bool:        # whether something changed
+    def refresh(self) -> bool:  # whether something changed
         "Read what others decided."
         now = (self.path.stat().st_mtime_ns, self.path.stat().st_size) if self.path.exists() else None
-        if now == self.seen: return False
-        try: self.rows, problems = read_reviews(self.path) if now else ({}, [])
-        except InputError as e: self.rows, problems = {}, [str(e)]       # looking is possible; the next decision says that it cannot be saved
-        self.problems = [*dict.fromkeys([*self.problems, *problems])]; self.seen = now
+        if now == self.seen:
+            return False
+        try:
+            self.rows, problems = read_reviews(self.path) if now else ({}, [])
+        except InputError as e:
+            self.rows, problems = {}, [
+                str(e)
+            ]  # looking is possible; the next decision says that it cannot be saved
+        self.problems = [*dict.fromkeys([*self.problems, *problems])]
+        self.seen = now
         return True
 
 # %% ../nbs/25_reviews.ipynb #8b6a7b8a
 @patch
-def _change(self:Reviews, id, make):
+def _change(self: Reviews, id, make):
     "Replace one row by what `make` makes of it, in the newest file; returns (before, after)."
-    if not self.writable: raise InputError(f'{self.folder} is read-only, so decisions cannot be saved; copy the run to a folder that can be written to')
+    if not self.writable:
+        raise InputError(
+            f"{self.folder} is read-only, so decisions cannot be saved; copy the run to a folder that can be"
+            " written to"
+        )
     try:
-        with FileLock(self.folder/'.reviews.lock', timeout=10):
+        with FileLock(self.folder / ".reviews.lock", timeout=10):
             rows, problems = read_reviews(self.path) if self.path.exists() else ({}, [])
-            before = rows.get(id); after = make(before)
+            before = rows.get(id)
+            after = make(before)
             rows = {**rows, id: after} if after else {i: r for i, r in rows.items() if i != id}
-            if problems: self._keep_damaged()
-            with replacing(self.path) as temporary, temporary.open('w', newline='', encoding='utf-8') as f: w = csv.DictWriter(f, REVIEW_COLUMNS); w.writeheader(); w.writerows(rows.values())
-    except Timeout: raise InputError(f'another program holds {self.folder}/.reviews.lock; close it and decide again') from None
+            if problems:
+                self._keep_damaged()
+            with replacing(self.path) as temporary, temporary.open("w", newline="", encoding="utf-8") as f:
+                w = csv.DictWriter(f, REVIEW_COLUMNS)
+                w.writeheader()
+                w.writerows(rows.values())
+    except Timeout:
+        raise InputError(
+            f"another program holds {self.folder}/.reviews.lock; close it and decide again"
+        ) from None
     self.refresh()
     return before, after
 
+
 @patch
-def _keep_damaged(self:Reviews):
+def _keep_damaged(self: Reviews):
     "Rows that cannot be read are kept beside, before the file is written anew."
-    beside = self.path.with_name('reviews.damaged.csv')
-    if not beside.exists(): beside.write_bytes(self.path.read_bytes())
+    beside = self.path.with_name("reviews.damaged.csv")
+    if not beside.exists():
+        beside.write_bytes(self.path.read_bytes())
 
 # %% ../nbs/25_reviews.ipynb #78acdd65
 @patch
-def decide(self:Reviews,
-    id:str,
-    decision:str,           # one of `DECISIONS`; '' takes a decision back
-    round:int,              # whose label was looked at
-    mask=None,              # (H, W) bool, the label instead, for 'corrected'
-)->dict:                    # the row
+def decide(
+    self: Reviews,
+    id: str,
+    decision: str,  # one of `DECISIONS`; '' takes a decision back
+    round: int,  # whose label was looked at
+    mask=None,  # (H, W) bool, the label instead, for 'corrected'
+) -> dict:  # the row
     "Decide about a label. Raises `InputError`."
-    if decision not in ('', *DECISIONS): raise InputError(f'{decision!r} is no decision{nearest(decision, DECISIONS)}')
-    if (decision == 'corrected') != (mask is not None): raise InputError("a corrected mask belongs to the decision 'corrected', and to no other")
-    name = '' if mask is None else f'{id}-{hashlib.sha256(np.packbits(mask).tobytes()).hexdigest()[:8]}.png'
-    if name and self.writable: write_mask(self.folder/'corrected'/name, mask)
+    if decision not in ("", *DECISIONS):
+        raise InputError(f"{decision!r} is no decision{nearest(decision, DECISIONS)}")
+    if (decision == "corrected") != (mask is not None):
+        raise InputError("a corrected mask belongs to the decision 'corrected', and to no other")
+    name = "" if mask is None else f"{id}-{hashlib.sha256(np.packbits(mask).tobytes()).hexdigest()[:8]}.png"
+    if name and self.writable:
+        write_mask(self.folder / "corrected" / name, mask)
     return self._record(id, lambda row: dict(row, decision=decision, round=int(round), corrected=name))
 
-@patch
-def comment(self:Reviews, id:str, note:str, round:int)->dict:
-    "Write a note beside the decision, or without one."
-    return self._record(id, lambda row: dict(row, note=' '.join(note.split()), round=row['round'] or int(round)))
 
 @patch
-def _record(self:Reviews, id, change):
-    empty = dict(id=id, decision='', round=0, corrected='', note='')
+def comment(self: Reviews, id: str, note: str, round: int) -> dict:
+    "Write a note beside the decision, or without one."
+    return self._record(
+        id, lambda row: dict(row, note=" ".join(note.split()), round=row["round"] or int(round))
+    )
+
+
+@patch
+def _record(self: Reviews, id, change):
+    empty = dict(id=id, decision="", round=0, corrected="", note="")
+
     def make(row):
-        new = {**change({**empty, **(row or {})}), 'time': datetime.now(timezone.utc).strftime('%Y-%m-%dT%H:%M:%SZ')}
-        return new if new['decision'] or new['note'] else None
-    before, after = self._change(id, make); self.history.append((id, before, after))
+        new = {
+            **change({**empty, **(row or {})}),
+            "time": datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        }
+        return new if new["decision"] or new["note"] else None
+
+    before, after = self._change(id, make)
+    self.history.append((id, before, after))
     return after
 
 # %% ../nbs/25_reviews.ipynb #20e23305
 @patch
-def undo(self:Reviews)->str:        # the case, or None where nothing is left to undo
+def undo(self: Reviews) -> str:  # the case, or None where nothing is left to undo
     "Take the last change of this session back. Raises `InputError` where somebody else has decided about that case since."
-    if not self.history: return None
+    if not self.history:
+        return None
     id, before, after = self.history.pop()
+
     def make(row):
-        if row != after: raise InputError(f'{id} was decided again elsewhere, so that is not undone here; decide anew')
+        if row != after:
+            raise InputError(f"{id} was decided again elsewhere, so that is not undone here; decide anew")
         return before
+
     self._change(id, make)
     return id
 
-@patch
-def corrected(self:Reviews, id:str)->np.ndarray:    # (H, W) bool, or None
-    "The label that was decided instead."
-    row = self.rows.get(id)
-    return _mask_in(self.folder/'corrected'/row['corrected']) if row and row['corrected'] else None
 
 @patch
-def counts(self:Reviews)->dict: return {d: sum(r['decision'] == d for r in self.rows.values()) for d in DECISIONS}
+def corrected(self: Reviews, id: str) -> np.ndarray:  # (H, W) bool, or None
+    "The label that was decided instead."
+    row = self.rows.get(id)
+    return _mask_in(self.folder / "corrected" / row["corrected"]) if row and row["corrected"] else None
+
+
+@patch
+def counts(self: Reviews) -> dict:
+    return {d: sum(r["decision"] == d for r in self.rows.values()) for d in DECISIONS}
 
 # %% ../nbs/25_reviews.ipynb #c9f47558
 @patch
-def command(self:Cases)->str:
+def command(self: Cases) -> str:
     "The command that goes on with the decisions."
-    p = self.provenance(); words = shlex.split(p.get('command') or '')
-    if words[:2] == ['aeseg', 'fit']:
-        drop = words.index('--reviews') if '--reviews' in words else len(words)
-        words = [w for k, w in enumerate(words) if w not in ('--resume', '--overwrite') and k not in (drop, drop + 1)]
-    else: words = ['aeseg', 'fit', *[w for f in p.get('image_folders', ['IMAGES']) for w in ('--images', f)], *[w for f in p.get('auxiliary_folders', []) for w in ('--aux-masks', f)], '--config', str(self.folder/'config.yaml'), '--out', str(self.folder)]
-    return shlex.join([*words, '--resume', '--reviews', str(self.folder/'reviews.csv')])
+    p = self.provenance()
+    words = shlex.split(p.get("command") or "")
+    if words[:2] == ["aeseg", "fit"]:
+        drop = words.index("--reviews") if "--reviews" in words else len(words)
+        words = [
+            w
+            for k, w in enumerate(words)
+            if w not in ("--resume", "--overwrite") and k not in (drop, drop + 1)
+        ]
+    else:
+        words = [
+            "aeseg",
+            "fit",
+            *[w for f in p.get("image_folders", ["IMAGES"]) for w in ("--images", f)],
+            *[w for f in p.get("auxiliary_folders", []) for w in ("--aux-masks", f)],
+            "--config",
+            str(self.folder / "config.yaml"),
+            "--out",
+            str(self.folder),
+        ]
+    return shlex.join([*words, "--resume", "--reviews", str(self.folder / "reviews.csv")])
 
 # %% ../nbs/25_reviews.ipynb #d8462bcd
-SHOWN = 448     # pixels of the longer side of a picture, at most
+SHOWN = 448  # pixels of the longer side of a picture, at most
+
 
 def shown_shape(
-    shape,              # (height, width, ...) of an image
-    longest:int=SHOWN,  # pixels
-):                      # (height, width) of its picture
+    shape,  # (height, width, ...) of an image
+    longest: int = SHOWN,  # pixels
+):  # (height, width) of its picture
     "The size at which an image is shown."
     scale = min(1, longest / max(shape[:2]))
     return tuple(max(1, round(s * scale)) for s in shape[:2])
 
-def contours(
-    mask:np.ndarray,    # (H, W) bool
-    shape,              # (height, width) of the picture
-)->list:                # (n, 2) arrays of x and y in pixels of the picture, the last point the first one
-    "The closed curves around a mask, without points that are a quarter of a pixel or less off a line."
-    small = np.asarray(Image.fromarray(mask.astype(np.uint8) * 255).resize(shape[::-1], Image.BOX if shape[0] < mask.shape[0] else Image.NEAREST), np.float32)
-    curves = [Curve(line[:, ::-1] - .5) for line in find_contours(np.pad(small, 1), 127.5)]
-    for curve in curves: curve.should_simplify, curve.simplify_threshold = True, .25
-    return [curve.cleaned(simplify=True).vertices[:-1] for curve in curves]        # what is cleaned ends with a stop
 
-def outline(mask, shape)->str:      # SVG path, as `contours`
+def contours(
+    mask: np.ndarray,  # (H, W) bool
+    shape,  # (height, width) of the picture
+) -> list:  # (n, 2) arrays of x and y in pixels of the picture, the last point the first one
+    "The closed curves around a mask, without points that are a quarter of a pixel or less off a line."
+    small = np.asarray(
+        Image.fromarray(mask.astype(np.uint8) * 255).resize(
+            shape[::-1], Image.BOX if shape[0] < mask.shape[0] else Image.NEAREST
+        ),
+        np.float32,
+    )
+    curves = [Curve(line[:, ::-1] - 0.5) for line in find_contours(np.pad(small, 1), 127.5)]
+    for curve in curves:
+        curve.should_simplify, curve.simplify_threshold = True, 0.25
+    return [
+        curve.cleaned(simplify=True).vertices[:-1] for curve in curves
+    ]  # what is cleaned ends with a stop
+
+
+def outline(mask, shape) -> str:  # SVG path, as `contours`
     "The outline of a mask."
-    return ''.join('M' + 'L'.join(f'{x:.1f} {y:.1f}' for x, y in line) + 'Z' for line in contours(mask, shape))
+    return "".join(
+        "M" + "L".join(f"{x:.1f} {y:.1f}" for x, y in line) + "Z" for line in contours(mask, shape)
+    )
+
 
 def encode(
-    pixels:np.ndarray,  # (H, W) or (H, W, 3) uint8
-    shape,              # (height, width) of the picture
-    kind:str='png',     # 'png' keeps every value, 'jpeg' is smaller
-)->bytes:
+    pixels: np.ndarray,  # (H, W) or (H, W, 3) uint8
+    shape,  # (height, width) of the picture
+    kind: str = "png",  # 'png' keeps every value, 'jpeg' is smaller
+) -> bytes:
     "A picture as bytes of a file."
-    file = io.BytesIO(); picture = Image.fromarray(pixels)
-    if picture.size != tuple(shape[::-1]): picture = picture.resize(shape[::-1], Image.BOX if shape[0] < pixels.shape[0] else Image.BILINEAR)
-    picture.save(file, kind, **(dict(compress_level=1) if kind == 'png' else dict(quality=85)))
+    file = io.BytesIO()
+    picture = Image.fromarray(pixels)
+    if picture.size != tuple(shape[::-1]):
+        picture = picture.resize(shape[::-1], Image.BOX if shape[0] < pixels.shape[0] else Image.BILINEAR)
+    picture.save(file, kind, **(dict(compress_level=1) if kind == "png" else dict(quality=85)))
     return file.getvalue()
 
 # %% ../nbs/25_reviews.ipynb #ffc5e92f
 class Networks:
     "What the networks of a run say about one case; None where it is not known."
+
     def __init__(self, cases):
         from aeseg.config import make_config
         from aeseg.runs import make_fabric
-        self.cases, self.run, self.fabric = cases, cases.run, make_fabric(make_config(accelerator='cpu', precision='32-true'))
+
+        self.cases, self.run, self.fabric = (
+            cases,
+            cases.run,
+            make_fabric(make_config(accelerator="cpu", precision="32-true")),
+        )
         self.config = self.final = self.canvas = self.channels = None
         try:
             self.config = self.run.config
-            if self.config.rounds: self.final, self.canvas, self.channels = load_model(self.run, self.fabric)
-        except InputError as e: cases.problems.append(str(e))
-        if self.final is None and (sets := sorted(self.run.folder.glob('checkpoints/labels*_??????.npy'))):
-            with suppress(InputError, OSError): self.canvas, self.channels = tuple(Stored(sets[-1]).shape[2:]), 1
+            if self.config.rounds:
+                self.final, self.canvas, self.channels = load_model(self.run, self.fabric)
+        except InputError as e:
+            cases.problems.append(str(e))
+        if self.final is None and (sets := sorted(self.run.folder.glob("checkpoints/labels*_??????.npy"))):
+            with suppress(InputError, OSError):
+                self.canvas, self.channels = tuple(Stored(sets[-1]).shape[2:]), 1
         self.vae = self._load_vae()
 
     def _load_vae(self):
         from aeseg.vae import make_vae
-        try: state = self.run.load('vae'); vae = make_vae(self.config, self.canvas); vae.load_state_dict(state['stage']['vae'])
-        except (InputError, AttributeError, KeyError, TypeError, RuntimeError): return None
+
+        try:
+            state = self.run.load("vae")
+            vae = make_vae(self.config, self.canvas)
+            vae.load_state_dict(state["stage"]["vae"])
+        except (InputError, AttributeError, KeyError, TypeError, RuntimeError):
+            return None
         return vae.eval().requires_grad_(False)
 
 # %% ../nbs/25_reviews.ipynb #f7631c8c
 @patch
-def on_canvas(self:Networks, pixels):       # (H, W) or (H, W, 3) uint8
+def on_canvas(self: Networks, pixels):  # (H, W) or (H, W, 3) uint8
     "Pixels on the canvas of the run, (1, C, h, w), and where they lie there."
     where = place(pixels.shape[:2], self.canvas)
-    return torch.from_numpy(to_canvas(pixels, where, self.canvas).reshape(1, *self.canvas, -1).transpose(0, 3, 1, 2)), where
+    return (
+        torch.from_numpy(
+            to_canvas(pixels, where, self.canvas).reshape(1, *self.canvas, -1).transpose(0, 3, 1, 2)
+        ),
+        where,
+    )
 
-def _inner(t, where): return (t[0, 0].float() * 255).round().byte().numpy()[where.top:where.top + where.inner_height, where.left:where.left + where.inner_width]
+
+def _inner(t, where):
+    return (
+        (t[0, 0].float() * 255)
+        .round()
+        .byte()
+        .numpy()[where.top : where.top + where.inner_height, where.left : where.left + where.inner_width]
+    )
+
 
 @patch
-def reconstruction(self:Networks, mask):    # (H, W) bool -> (h, w) uint8
+def reconstruction(self: Networks, mask):  # (H, W) bool -> (h, w) uint8
     "The label as the VAE rebuilds it."
-    if self.vae is None or mask is None: return None
+    if self.vae is None or mask is None:
+        return None
     z, where = self.on_canvas(mask.astype(np.uint8) * 255)
-    with torch.no_grad(): return _inner(self.vae.reconstruct((probability(z) > .5).float()), where)
+    with torch.no_grad():
+        return _inner(self.vae.reconstruct((probability(z) > 0.5).float()), where)
+
 
 @patch
-def uncertainty(self:Networks, image):      # (H, W) or (H, W, 3) uint8 -> (h, w) uint8
+def uncertainty(self: Networks, image):  # (H, W) or (H, W, 3) uint8 -> (h, w) uint8
     "4 p (1 - p), with p the final network's probability: 255 where it can not decide."
-    if self.final is None or image is None or (image.ndim == 3) != (self.channels == 3): return None
-    x, where = self.on_canvas(image); p = probability(segment(self.final, x, self.fabric))
+    if self.final is None or image is None or (image.ndim == 3) != (self.channels == 3):
+        return None
+    x, where = self.on_canvas(image)
+    p = probability(segment(self.final, x, self.fabric))
     return _inner(4 * p * (1 - p), where)
 
 # %% ../nbs/25_reviews.ipynb #c352fd3d
 @patch
-def weights(self:Networks, id, r):          # -> (h, w) uint8
+def weights(self: Networks, id, r):  # -> (h, w) uint8
     "How much each pixel of the label of a round counted: the image's weight times the certainty of the model that wrote it."
-    mask, path = self.cases.mask(id, r), self.cases.folder/'rounds'/f'round_{r}'/'labels.npy'
-    if mask is None or self.canvas is None or self.config is None or self.config.segmentation_loss != 'noise_weighted_dice': return None
-    try: soft = Stored(path)
-    except (InputError, OSError): return None
-    if soft.shape != (len(self.cases), 1, *self.canvas): return None
+    mask, path = self.cases.mask(id, r), self.cases.folder / "rounds" / f"round_{r}" / "labels.npy"
+    if (
+        mask is None
+        or self.canvas is None
+        or self.config is None
+        or self.config.segmentation_loss != "noise_weighted_dice"
+    ):
+        return None
+    try:
+        soft = Stored(path)
+    except (InputError, OSError):
+        return None
+    if soft.shape != (len(self.cases), 1, *self.canvas):
+        return None
     from aeseg.losses import pixel_weights
+
     p = probability(soft[[self.cases.number[id]]])
-    q = self.cases.quality; row = q[(q['id'] == id) & (q['round'] == r)] if q is not None else ()
-    image = float(row['weight'].iloc[0]) if len(row) else 1.
-    return _inner(pixel_weights((p > .5).float(), p, self.config.noise_power) * image, place(mask.shape, self.canvas))
+    q = self.cases.quality
+    row = q[(q["id"] == id) & (q["round"] == r)] if q is not None else ()
+    image = float(row["weight"].iloc[0]) if len(row) else 1.0
+    return _inner(
+        pixel_weights((p > 0.5).float(), p, self.config.noise_power) * image, place(mask.shape, self.canvas)
+    )
 
 # %% ../nbs/25_reviews.ipynb #e6f36c69
 @patch
-def heats(self:Networks, id):               # -> {layer: (h, w) uint8}
+def heats(self: Networks, id):  # -> {layer: (h, w) uint8}
     "All that is known about a case and has a value at each pixel of the canvas: uncertainty, reconstruction, weights of each round."
-    found = {'uncertainty/': self.uncertainty(self.cases.image(id)), 'reconstruction/': self.reconstruction(self.cases.mask(id))} | {f'weights/{r}': self.weights(id, r) for r in self.cases.labels if r}
+    found = {
+        "uncertainty/": self.uncertainty(self.cases.image(id)),
+        "reconstruction/": self.reconstruction(self.cases.mask(id)),
+    } | {f"weights/{r}": self.weights(id, r) for r in self.cases.labels if r}
     return {name: heat for name, heat in found.items() if heat is not None}
 
 # %% ../nbs/25_reviews.ipynb #540e80a0
 @patch
-def latent(self:Networks,
-    progress=None,          # called with the fraction that is done
-)->np.ndarray:              # (N, 2), nan where a label is missing; None without a VAE
+def latent(
+    self: Networks,
+    progress=None,  # called with the fraction that is done
+) -> np.ndarray:  # (N, 2), nan where a label is missing; None without a VAE
     "The first two principal components of the VAE's codes of all labels of the last round; kept beside the run."
-    if self.vae is None: return None
-    path = self.cases.folder/'.inspect'/f'latent_{self.cases.last}.npy'
-    try: known = np.load(path, allow_pickle=False); assert known.shape == (len(self.cases), 2); return known
-    except (OSError, ValueError, AssertionError): pass
+    if self.vae is None:
+        return None
+    path = self.cases.folder / ".inspect" / f"latent_{self.cases.last}.npy"
+    try:
+        known = np.load(path, allow_pickle=False)
+        assert known.shape == (len(self.cases), 2)
+        return known
+    except (OSError, ValueError, AssertionError):
+        pass
     codes = np.full((len(self.cases), self.vae.mean.out_features), np.nan)
     for k, i in enumerate(self.cases.ids):
         mask = self.cases.mask(i)
-        if mask is None: continue
-        with torch.no_grad(): codes[k] = self.vae.encode((probability(self.on_canvas(mask.astype(np.uint8) * 255)[0]) > .5).float())[0][0].numpy()
-        if progress and k % 25 == 0: progress(k / len(self.cases))
-    there = ~np.isnan(codes[:, 0]); out = np.full((len(codes), 2), np.nan)
-    centred = codes[there] - codes[there].mean(0); out[there] = centred @ np.linalg.svd(centred, full_matrices=False)[2][:2].T
+        if mask is None:
+            continue
+        with torch.no_grad():
+            codes[k] = self.vae.encode(
+                (probability(self.on_canvas(mask.astype(np.uint8) * 255)[0]) > 0.5).float()
+            )[0][0].numpy()
+        if progress and k % 25 == 0:
+            progress(k / len(self.cases))
+    there = ~np.isnan(codes[:, 0])
+    out = np.full((len(codes), 2), np.nan)
+    centred = codes[there] - codes[there].mean(0)
+    out[there] = centred @ np.linalg.svd(centred, full_matrices=False)[2][:2].T
     self.cases._keep(path, lambda temporary: np.save(temporary, out.astype(np.float32)))
     return out
 
 # %% ../nbs/25_reviews.ipynb #4e733566
 def _answer(pipe):
     "The process of the networks: the last run that was asked about stays loaded."
-    signal.signal(signal.SIGINT, signal.SIG_IGN)        # Ctrl-C is for the process that asks; the end of the pipe ends this one
-    if hasattr(os, 'nice'): os.nice(10)                 # whoever looks on goes first
+    signal.signal(
+        signal.SIGINT, signal.SIG_IGN
+    )  # Ctrl-C is for the process that asks; the end of the pipe ends this one
+    if hasattr(os, "nice"):
+        os.nice(10)  # whoever looks on goes first
     where = networks = None
     with suppress(EOFError, OSError):
         while True:
             asked, id = pipe.recv()
             try:
-                if asked != where: networks = Networks(Cases(*asked)); where = asked
-                pipe.send(('done', networks.latent(lambda fraction: pipe.send(('progress', fraction))) if id is None else networks.heats(id)))
-            except InputError as e: pipe.send(('wrong', str(e)))
+                if asked != where:
+                    networks = Networks(Cases(*asked))
+                    where = asked
+                pipe.send(
+                    (
+                        "done",
+                        (
+                            networks.latent(lambda fraction: pipe.send(("progress", fraction)))
+                            if id is None
+                            else networks.heats(id)
+                        ),
+                    )
+                )
+            except InputError as e:
+                pipe.send(("wrong", str(e)))
+
 
 class Beside:
     "Asks the networks of runs in a process of their own, which starts with the first question."
-    def __init__(self): self.pipe, self.one = None, threading.Lock()
 
-    def __call__(self,
-        id,                 # a case: its `heats`; None: `latent` of all
-        run, images=None, truth='auto',         # see `Cases`
-        progress=None,      # called with the fraction that is done
+    def __init__(self):
+        self.pipe, self.one = None, threading.Lock()
+
+    def __call__(
+        self,
+        id,  # a case: its `heats`; None: `latent` of all
+        run,
+        images=None,
+        truth="auto",  # see `Cases`
+        progress=None,  # called with the fraction that is done
     ):
         "Raises `InputError` where the run can not be read, or where the process ends."
         with self.one:
             try:
-                if self.pipe is None: self._start()
+                if self.pipe is None:
+                    self._start()
                 self.pipe.send(((run, images, truth), id))
-                while (found := self.pipe.recv())[0] == 'progress': progress and progress(found[1])
+                while (found := self.pipe.recv())[0] == "progress":
+                    progress and progress(found[1])
             except (EOFError, OSError):
                 self.pipe = None
-                raise InputError(f'the process that asks the networks of {run} ended, perhaps for want of memory; ask again') from None
-        if found[0] == 'wrong': raise InputError(found[1])
+                raise InputError(
+                    f"the process that asks the networks of {run} ended, perhaps for want of memory; ask"
+                    " again"
+                ) from None
+        if found[0] == "wrong":
+            raise InputError(found[1])
         return found[1]
 
     def _start(self):
-        context = multiprocessing.get_context('spawn')
+        context = multiprocessing.get_context("spawn")
         self.pipe, theirs = context.Pipe()
-        self.process = context.Process(target=_answer, args=(theirs,), daemon=True); self.process.start(); theirs.close()
+        self.process = context.Process(target=_answer, args=(theirs,), daemon=True)
+        self.process.start()
+        theirs.close()

@@ -20,70 +20,102 @@ from .data import replacing
 
 # %% ../nbs/07_runs.ipynb #8c6522e6
 def has_bfloat16(
-    accelerator:str='auto',     # of `Config`
-)->bool:
+    accelerator: str = "auto",  # of `Config`
+) -> bool:
     "Whether the accelerator computes in bfloat16 natively."
-    if accelerator == 'mps': return False
-    if accelerator != 'cpu' and torch.cuda.is_available(): return torch.cuda.is_bf16_supported(including_emulation=False)
-    flags = getattr(torch.cpu, '_is_avx512_bf16_supported', lambda: False), getattr(torch.cpu, '_is_amx_tile_supported', lambda: False)
+    if accelerator == "mps":
+        return False
+    if accelerator != "cpu" and torch.cuda.is_available():
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    flags = getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False), getattr(
+        torch.cpu, "_is_amx_tile_supported", lambda: False
+    )
     return any(f() for f in flags)
+
 
 def _check_devices(config):
     "What accelerator='auto' means here. Raises `InputError` where the machine has too few devices, or none for this precision."
-    present = dict(cuda=torch.cuda.device_count(), mps=int(torch.backends.mps.is_available()), cpu=os.cpu_count())
-    kind = config.accelerator if config.accelerator != 'auto' else next(k for k, n in present.items() if n)
-    if config.precision == '16-mixed' and kind != 'cuda': raise InputError(f"precision='16-mixed' needs a CUDA GPU, and this run would use {kind}; use --precision bf16-mixed or 32-true")
-    if present[kind] and config.devices > present[kind]: raise InputError(f'devices={config.devices}, but this machine has {present[kind]} for accelerator={kind}; use --devices {present[kind]}')
+    present = dict(
+        cuda=torch.cuda.device_count(), mps=int(torch.backends.mps.is_available()), cpu=os.cpu_count()
+    )
+    kind = config.accelerator if config.accelerator != "auto" else next(k for k, n in present.items() if n)
+    if config.precision == "16-mixed" and kind != "cuda":
+        raise InputError(
+            f"precision='16-mixed' needs a CUDA GPU, and this run would use {kind}; use --precision"
+            " bf16-mixed or 32-true"
+        )
+    if present[kind] and config.devices > present[kind]:
+        raise InputError(
+            f"devices={config.devices}, but this machine has {present[kind]} for accelerator={kind}; use"
+            f" --devices {present[kind]}"
+        )
     return kind
 
+
 def make_fabric(
-    config,     # uses accelerator, devices, precision, threads
-):              # lightning_fabric.Fabric
+    config,  # uses accelerator, devices, precision, threads
+):  # lightning_fabric.Fabric
     "The device and precision of a run. Raises `InputError` where the machine lacks the accelerator."
     import logging
     from lightning_fabric import Fabric
     from lightning_fabric.strategies import DDPStrategy
     from lightning_fabric.plugins.environments import LightningEnvironment
-    logging.getLogger('lightning_fabric').setLevel(logging.WARNING)
+
+    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
     kind = _check_devices(config)
-    if config.threads or config.devices > 1 and kind == 'cpu': torch.set_num_threads(config.threads or max(1, torch.get_num_threads() // config.devices))
-    precision = config.precision if config.precision != 'auto' else 'bf16-mixed' if has_bfloat16(kind) else '32-true'
-    together = dict(strategy=DDPStrategy(cluster_environment=LightningEnvironment())) if config.devices > 1 else {}     # not a scheduler's: `launch` starts the processes
-    try: return Fabric(accelerator=kind, devices=config.devices, precision=precision, **together)
-    except Exception as e: raise InputError(f'accelerator={config.accelerator!r} is not available here ({e}); use --accelerator auto') from None
+    if config.threads or config.devices > 1 and kind == "cpu":
+        torch.set_num_threads(config.threads or max(1, torch.get_num_threads() // config.devices))
+    precision = (
+        config.precision if config.precision != "auto" else "bf16-mixed" if has_bfloat16(kind) else "32-true"
+    )
+    together = (
+        dict(strategy=DDPStrategy(cluster_environment=LightningEnvironment())) if config.devices > 1 else {}
+    )  # not a scheduler's: `launch` starts the processes
+    try:
+        return Fabric(accelerator=kind, devices=config.devices, precision=precision, **together)
+    except Exception as e:
+        raise InputError(
+            f"accelerator={config.accelerator!r} is not available here ({e}); use --accelerator auto"
+        ) from None
 
 # %% ../nbs/07_runs.ipynb #e4c8127a
 def prepare(
     fabric,
-    network:torch.nn.Module,
-    compile:bool=False,         # trained networks only, after they were copied
-)->torch.nn.Module:             # the same network
+    network: torch.nn.Module,
+    compile: bool = False,  # trained networks only, after they were copied
+) -> torch.nn.Module:  # the same network
     "Put a network on its device, in the form that is fastest there."
     fabric.to_device(network)
-    if fabric.device.type == 'cuda': network.to(memory_format=torch.channels_last)
-    if compile: network.compile()
+    if fabric.device.type == "cuda":
+        network.to(memory_format=torch.channels_last)
+    if compile:
+        network.compile()
     return network
 
+
 def make_optimizer(
-    fabric,
-    kind,           # a class of torch.optim
-    parameters,
-    *choices,       # such as the learning rate
-    **more
+    fabric, kind, parameters, *choices, **more  # a class of torch.optim  # such as the learning rate
 ):
     "An optimizer whose steps go through Fabric, which scales gradients where the precision needs it."
-    if fabric.device.type == 'cuda': more['fused'] = True
+    if fabric.device.type == "cuda":
+        more["fused"] = True
     return fabric.setup_optimizers(kind(parameters, *choices, **more))
 
 # %% ../nbs/07_runs.ipynb #d5f07c12
 class _SharedDraws(TorchFunctionMode):
     "Draws for the samples of all processes and keeps those of this one."
-    def __init__(self, rank, size): super().__init__(); self.rank, self.size = rank, size
+
+    def __init__(self, rank, size):
+        super().__init__()
+        self.rank, self.size = rank, size
+
     def __torch_function__(self, function, types, args=(), kwargs=None):
         kwargs = kwargs or {}
-        if function not in (torch.rand, torch.randn, torch.randint) or kwargs.get('generator') is None: return function(*args, **kwargs)
+        if function not in (torch.rand, torch.randn, torch.randint) or kwargs.get("generator") is None:
+            return function(*args, **kwargs)
         *bounds, (n, *rest) = args if isinstance(args[-1], (tuple, list)) else ((*args,),)
-        return function(*bounds, (n * self.size, *rest), **kwargs)[n * self.rank:n * (self.rank + 1)]
+        return function(*bounds, (n * self.size, *rest), **kwargs)[n * self.rank : n * (self.rank + 1)]
+
 
 def shared_draws(fabric):
     "A context in which `torch.rand`, `randn` and `randint`, given a generator, take the first dimension for samples, and this process's are a part of all processes'."
@@ -92,378 +124,653 @@ def shared_draws(fabric):
 # %% ../nbs/07_runs.ipynb #17c9da35
 def gather(
     fabric,
-    t:torch.Tensor,         # (n, ...), in each process its own
-)->torch.Tensor:            # (n * processes, ...), in each process the same
+    t: torch.Tensor,  # (n, ...), in each process its own
+) -> torch.Tensor:  # (n * processes, ...), in each process the same
     "The samples of all processes."
-    if fabric.world_size == 1: return t
+    if fabric.world_size == 1:
+        return t
     everybody = [torch.empty_like(t, memory_format=torch.contiguous_format) for _ in range(fabric.world_size)]
     torch.distributed.all_gather(everybody, t.contiguous())
     return torch.cat(everybody)
 
+
 def part(
     fabric,
-    t:torch.Tensor,         # (n * processes, ...)
-)->torch.Tensor:            # (n, ...)
+    t: torch.Tensor,  # (n * processes, ...)
+) -> torch.Tensor:  # (n, ...)
     "This process's samples of all."
     n = len(t) // fabric.world_size
-    return t[n * fabric.global_rank:n * (fabric.global_rank + 1)]
+    return t[n * fabric.global_rank : n * (fabric.global_rank + 1)]
+
 
 def total(
     fabric,
-    sums:torch.Tensor,      # (k,)
-)->torch.Tensor:            # (k,)
+    sums: torch.Tensor,  # (k,)
+) -> torch.Tensor:  # (k,)
     "Sums over all processes; the gradient is such that its mean over the processes, as `descend` takes it, is that of the sums."
-    if fabric.world_size == 1: return sums
-    mine = sums.detach(); everybody = mine.clone(); torch.distributed.all_reduce(everybody)
+    if fabric.world_size == 1:
+        return sums
+    mine = sums.detach()
+    everybody = mine.clone()
+    torch.distributed.all_reduce(everybody)
     return everybody + fabric.world_size * (sums - mine)
 
 # %% ../nbs/07_runs.ipynb #94d1a7ce
 @torch.no_grad()
 def average(
     fabric,
-    tensors,        # in each process its own
+    tensors,  # in each process its own
 ):
     "Replace tensors by their mean over the processes, in one message."
     tensors = list(tensors)
-    if fabric.world_size == 1 or not tensors: return
+    if fabric.world_size == 1 or not tensors:
+        return
     flat = torch.cat([t.reshape(-1) for t in tensors])
-    torch.distributed.all_reduce(flat); flat /= fabric.world_size
-    for t, mean in zip(tensors, flat.split([t.numel() for t in tensors])): t.copy_(mean.view_as(t))
+    torch.distributed.all_reduce(flat)
+    flat /= fabric.world_size
+    for t, mean in zip(tensors, flat.split([t.numel() for t in tensors])):
+        t.copy_(mean.view_as(t))
+
 
 def descend(
     fabric,
-    optimizer,              # of `make_optimizer`
-    loss:torch.Tensor,      # scalar, a mean over this process's samples
+    optimizer,  # of `make_optimizer`
+    loss: torch.Tensor,  # scalar, a mean over this process's samples
 ):
     "One step along the gradient over the samples of all processes."
-    optimizer.zero_grad(); fabric.backward(loss)
-    average(fabric, [p.grad for group in optimizer.param_groups for p in group['params'] if p.grad is not None])
+    optimizer.zero_grad()
+    fabric.backward(loss)
+    average(
+        fabric, [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
+    )
     optimizer.step()
 
 # %% ../nbs/07_runs.ipynb #f12518f5
-def provenance()->dict:
+def provenance() -> dict:
     "Where a result comes from."
-    from importlib.metadata import version      # importing MONAI takes seconds
+    from importlib.metadata import version  # importing MONAI takes seconds
     import aeseg
-    git = lambda *a: subprocess.run(['git', '-C', str(Path(aeseg.__file__).parent), *a], capture_output=True, text=True).stdout.strip()
-    try: commit, dirty = git('rev-parse', 'HEAD'), bool(git('status', '--porcelain'))
-    except OSError: commit, dirty = '', False
+
+    git = lambda *a: subprocess.run(
+        ["git", "-C", str(Path(aeseg.__file__).parent), *a], capture_output=True, text=True
+    ).stdout.strip()
+    try:
+        commit, dirty = git("rev-parse", "HEAD"), bool(git("status", "--porcelain"))
+    except OSError:
+        commit, dirty = "", False
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
-    return dict(command=shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]), started=datetime.now(timezone.utc).isoformat(timespec='seconds'),
-                commit=commit or None, uncommitted_changes=dirty, aeseg=aeseg.__version__, python=platform.python_version(), torch=torch.__version__,
-                monai=version('monai'), numpy=version('numpy'), skimage=version('scikit-image'), platform=platform.platform(), cores=os.cpu_count(),
-                threads=torch.get_num_threads(), gpu=gpu, events=[])
+    return dict(
+        command=shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+        started=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        commit=commit or None,
+        uncommitted_changes=dirty,
+        aeseg=aeseg.__version__,
+        python=platform.python_version(),
+        torch=torch.__version__,
+        monai=version("monai"),
+        numpy=version("numpy"),
+        skimage=version("scikit-image"),
+        platform=platform.platform(),
+        cores=os.cpu_count(),
+        threads=torch.get_num_threads(),
+        gpu=gpu,
+        events=[],
+    )
 
 # %% ../nbs/07_runs.ipynb #a0f3e54b
-RUN_FILES = ('config.yaml', 'provenance.json', 'log.jsonl', 'checkpoints', 'gan_labels', 'pseudo_labels', 'rounds', 'quality.csv', 'model.safetensors', 'predictions', 'metrics.csv', 'report.html')
+RUN_FILES = (
+    "config.yaml",
+    "provenance.json",
+    "log.jsonl",
+    "checkpoints",
+    "gan_labels",
+    "pseudo_labels",
+    "rounds",
+    "quality.csv",
+    "model.safetensors",
+    "predictions",
+    "metrics.csv",
+    "report.html",
+)
 
-def _alive(process:int):
+
+def _alive(process: int):
     "Whether a process of this machine has this number."
-    try: os.kill(process, 0)
-    except ProcessLookupError: return False
-    except OSError: return True         # another user's
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True  # another user's
     return True
+
 
 class Run:
     "A run folder. Files: config.yaml, provenance.json, log.jsonl, checkpoints/."
-    def __init__(self, folder, writes:bool=True): self.folder, self.writes, self.lock = Path(folder), writes, None  # one of several processes writes
-    def __enter__(self): return self
-    def __exit__(self, *_): self.release()
+
+    def __init__(self, folder, writes: bool = True):
+        self.folder, self.writes, self.lock = Path(folder), writes, None  # one of several processes writes
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.release()
 
     @classmethod
-    def open(cls,
-        folder,                 # created where it does not exist
-        config=None,            # the configuration; may be None with `resume`
-        resume:bool=False,      # continue what is there
-        overwrite:bool=False,   # delete what is there first
+    def open(
+        cls,
+        folder,  # created where it does not exist
+        config=None,  # the configuration; may be None with `resume`
+        resume: bool = False,  # continue what is there
+        overwrite: bool = False,  # delete what is there first
     ):
         "Create or reopen a run folder, which stays closed to other processes until `release`, or the end of a `with`. Raises `InputError` where that would lose something."
-        run = cls(folder); f = run.folder
-        if f.exists() and not f.is_dir(): raise InputError(f'{f} is a file; choose a folder for --out')
-        holds = f.is_dir() and any(p.name[0] != '.' and p.name != 'provenance.json' for p in f.iterdir())      # provenance alone: killed at the very start
-        foreign = [p.name for p in f.iterdir() if p.name not in RUN_FILES and not p.name.startswith('.')] if holds else []
-        if holds and not ((f/'config.yaml').exists() and (f/'provenance.json').exists()): raise InputError(f'{f} is not empty and is not a run folder; choose another --out')
+        run = cls(folder)
+        f = run.folder
+        if f.exists() and not f.is_dir():
+            raise InputError(f"{f} is a file; choose a folder for --out")
+        holds = f.is_dir() and any(
+            p.name[0] != "." and p.name != "provenance.json" for p in f.iterdir()
+        )  # provenance alone: killed at the very start
+        foreign = (
+            [p.name for p in f.iterdir() if p.name not in RUN_FILES and not p.name.startswith(".")]
+            if holds
+            else []
+        )
+        if holds and not ((f / "config.yaml").exists() and (f / "provenance.json").exists()):
+            raise InputError(f"{f} is not empty and is not a run folder; choose another --out")
         if holds and not resume and not overwrite:
-            state = 'a finished run' if run.finished else 'an unfinished run'
-            raise InputError(f'{f} already holds {state}; give --resume to continue it, --overwrite to replace it, or another --out')
-        if foreign and overwrite: raise InputError(f'{f} also holds {foreign[0]}, which is not part of a run; move it, or choose another --out')
-        if not holds and config is None: raise InputError(f'{f} holds no run to resume; leave out --resume')
-        if holds and not overwrite: run._check_same(config)
-        run._check_writable(); run._claim()
-        if holds and overwrite: run._clear()
-        if not (f/'config.yaml').exists(): run._write('provenance.json', json.dumps(provenance(), indent=1)); run._write('config.yaml', config_to_yaml(config))
+            state = "a finished run" if run.finished else "an unfinished run"
+            raise InputError(
+                f"{f} already holds {state}; give --resume to continue it, --overwrite to replace it, or"
+                " another --out"
+            )
+        if foreign and overwrite:
+            raise InputError(
+                f"{f} also holds {foreign[0]}, which is not part of a run; move it, or choose another --out"
+            )
+        if not holds and config is None:
+            raise InputError(f"{f} holds no run to resume; leave out --resume")
+        if holds and not overwrite:
+            run._check_same(config)
+        run._check_writable()
+        run._claim()
+        if holds and overwrite:
+            run._clear()
+        if not (f / "config.yaml").exists():
+            run._write("provenance.json", json.dumps(provenance(), indent=1))
+            run._write("config.yaml", config_to_yaml(config))
         return run
 
     def _claim(self):
         "Keep other processes out until `release`."
         from filelock import FileLock, Timeout
+
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            self.lock = FileLock(self.folder/'.lock', timeout=0, is_singleton=True)     # within a process a run may be opened again
+            self.lock = FileLock(
+                self.folder / ".lock", timeout=0, is_singleton=True
+            )  # within a process a run may be opened again
             self.lock.acquire()
-        except Timeout: raise InputError(f'{self.folder} is being written to by another process; wait for it, stop it, or choose another --out') from None
-        except OSError as e: raise InputError(f'cannot write to {self.folder} ({e.strerror or e}); choose an --out that can be written to') from None
-        for left in self.folder.rglob('.*.part*'):
-            if (found := re.search(r'\.(\d+)\.part', left.name)) and not _alive(int(found[1])): left.unlink(missing_ok=True)
+        except Timeout:
+            raise InputError(
+                f"{self.folder} is being written to by another process; wait for it, stop it, or choose"
+                " another --out"
+            ) from None
+        except OSError as e:
+            raise InputError(
+                f"cannot write to {self.folder} ({e.strerror or e}); choose an --out that can be written to"
+            ) from None
+        for left in self.folder.rglob(".*.part*"):
+            if (found := re.search(r"\.(\d+)\.part", left.name)) and not _alive(int(found[1])):
+                left.unlink(missing_ok=True)
 
     def release(self):
         "Let other processes write to the folder."
-        if self.lock: self.lock.release(force=True)
+        if self.lock:
+            self.lock.release(force=True)
 
     def _clear(self):
         for p in self.folder.iterdir():
-            if p.name == '.lock': continue
-            if p.is_dir(): shutil.rmtree(p)
-            else: p.unlink()
+            if p.name == ".lock":
+                continue
+            if p.is_dir():
+                shutil.rmtree(p)
+            else:
+                p.unlink()
 
     def _check_same(self, config):
-        stored = config_from_yaml(self.folder/'config.yaml')
+        stored = config_from_yaml(self.folder / "config.yaml")
         if config is not None and config != stored:
             key = next(k for k in vars(config) if getattr(config, k) != getattr(stored, k))
-            raise InputError(f'{self.folder} was run with {key}={getattr(stored, key)!r}, not {getattr(config, key)!r}; resume with the same choices or give --overwrite')
+            raise InputError(
+                f"{self.folder} was run with {key}={getattr(stored, key)!r}, not {getattr(config, key)!r};"
+                " resume with the same choices or give --overwrite"
+            )
 
     def _check_writable(self):
         at = self.folder
-        while not at.exists(): at = at.parent
+        while not at.exists():
+            at = at.parent
         # root may write anywhere; a folder without any write bit is still somebody's wish
-        if not os.access(at, os.W_OK) or not at.stat().st_mode & 0o222: raise InputError(f'{at} is read-only; choose an --out that can be written to')
+        if not os.access(at, os.W_OK) or not at.stat().st_mode & 0o222:
+            raise InputError(f"{at} is read-only; choose an --out that can be written to")
 
     def _write(self, name, text):
-        if not self.writes: return
-        with replacing(self.folder/name) as temporary: temporary.write_text(text)
+        if not self.writes:
+            return
+        with replacing(self.folder / name) as temporary:
+            temporary.write_text(text)
 
     def _check_there(self):
-        if not (self.folder/'config.yaml').exists(): raise InputError(f'{self.folder} was removed or emptied while its run went on; restore it and give --resume, or start again')
+        if not (self.folder / "config.yaml").exists():
+            raise InputError(
+                f"{self.folder} was removed or emptied while its run went on; restore it and give --resume,"
+                " or start again"
+            )
 
     @property
-    def config(self): return config_from_yaml(self.folder/'config.yaml')
+    def config(self):
+        return config_from_yaml(self.folder / "config.yaml")
+
     @property
     def provenance(self):
-        path = self.folder/'provenance.json'
-        try: found = json.loads(path.read_text()) if path.exists() else {}
-        except (ValueError, OSError): found = None
-        if not isinstance(found, dict): raise InputError(f'{path} is damaged; give --overwrite to start again')
+        path = self.folder / "provenance.json"
+        try:
+            found = json.loads(path.read_text()) if path.exists() else {}
+        except (ValueError, OSError):
+            found = None
+        if not isinstance(found, dict):
+            raise InputError(f"{path} is damaged; give --overwrite to start again")
         return found
-    @property
-    def finished(self): return bool(self.provenance.get('finished'))       # None: it goes on
-    def events(self, kind:str): return [e['text'] for e in self.provenance.get('events', []) if e['kind'] == kind]
 
-    def note(self,
-        event:str='',       # a sentence
-        kind:str='alarm',   # alarm: about what the run ended with; passing: an alarm during training; choice, restart, rollback: a remedy
-        **facts
+    @property
+    def finished(self):
+        return bool(self.provenance.get("finished"))  # None: it goes on
+
+    def events(self, kind: str):
+        return [e["text"] for e in self.provenance.get("events", []) if e["kind"] == kind]
+
+    def note(
+        self,
+        event: str = "",  # a sentence
+        kind: str = "alarm",  # alarm: about what the run ended with; passing: an alarm during training; choice, restart, rollback: a remedy
+        **facts,
     ):
         "Add an event, once, and facts to the provenance."
-        self._check_there(); p, new = self.provenance, dict(kind=kind, text=event)
-        if event and new not in p.get('events', []): p['events'] = [*p.get('events', []), new]       # a resumed run meets it again
-        self._write('provenance.json', json.dumps({**p, **facts}, indent=1))
+        self._check_there()
+        p, new = self.provenance, dict(kind=kind, text=event)
+        if event and new not in p.get("events", []):
+            p["events"] = [*p.get("events", []), new]  # a resumed run meets it again
+        self._write("provenance.json", json.dumps({**p, **facts}, indent=1))
 
     def log(self, stage, step, losses):
         "Append the losses of a step to log.jsonl."
-        if not self.writes: return
+        if not self.writes:
+            return
         self._check_there()
         try:
-            with (self.folder/'log.jsonl').open('a') as f: f.write(json.dumps(dict(stage=stage, step=step, time=round(time.time(), 1), **losses)) + '\n')
-        except OSError as e: raise InputError(f'cannot write {self.folder}/log.jsonl ({e.strerror or e}); mend that, then continue with --resume') from None
+            with (self.folder / "log.jsonl").open("a") as f:
+                f.write(json.dumps(dict(stage=stage, step=step, time=round(time.time(), 1), **losses)) + "\n")
+        except OSError as e:
+            raise InputError(
+                f"cannot write {self.folder}/log.jsonl ({e.strerror or e}); mend that, then continue with"
+                " --resume"
+            ) from None
 
     def read_log(self, stage):
         "The logged rows of a stage, one a step, in order; rows that a resumed run repeated count once."
-        path = self.folder/'log.jsonl'
-        rows = [json.loads(line) for line in path.read_text().splitlines() if line.endswith('}')] if path.exists() else []
-        return [row for _, row in sorted({r['step']: r for r in rows if r['stage'] == stage}.items())]
+        path = self.folder / "log.jsonl"
+        rows = (
+            [json.loads(line) for line in path.read_text().splitlines() if line.endswith("}")]
+            if path.exists()
+            else []
+        )
+        return [row for _, row in sorted({r["step"]: r for r in rows if r["stage"] == stage}.items())]
 
     def save(self, name, state):
         "Write checkpoints/<name>.pt atomically."
-        if not self.writes: return
+        if not self.writes:
+            return
         self._check_there()
-        with replacing(self.folder/'checkpoints'/f'{name}.pt') as temporary:
-            try: torch.save(state, temporary)
-            except RuntimeError as e: raise OSError(f'{e}'.splitlines()[0]) from None      # torch's own word for a full disk
+        with replacing(self.folder / "checkpoints" / f"{name}.pt") as temporary:
+            try:
+                torch.save(state, temporary)
+            except RuntimeError as e:
+                raise OSError(f"{e}".splitlines()[0]) from None  # torch's own word for a full disk
 
     def load(self, name):
         "Read checkpoints/<name>.pt without executing code; None where there is none."
-        path = self.folder/'checkpoints'/f'{name}.pt'
-        if not path.exists(): return None
+        path = self.folder / "checkpoints" / f"{name}.pt"
+        if not path.exists():
+            return None
         try:
             with warnings.catch_warnings():
-                warnings.simplefilter('ignore')         # about strange pickles, which are errors anyway
-                return torch.load(path, weights_only=True, map_location='cpu')
-        except Exception as e: raise InputError(f'{path} cannot be loaded ({type(e).__name__}); delete it to repeat that stage, then --resume') from None
+                warnings.simplefilter("ignore")  # about strange pickles, which are errors anyway
+                return torch.load(path, weights_only=True, map_location="cpu")
+        except Exception as e:
+            raise InputError(
+                f"{path} cannot be loaded ({type(e).__name__}); delete it to repeat that stage, then --resume"
+            ) from None
 
 # %% ../nbs/07_runs.ipynb #ea0c6ecb
 @contextmanager
 def deferred_interrupt():
     "Collect Ctrl-C instead of raising it; the value given is a list that is non-empty after one."
     pressed = []
-    def handler(*_):
-        if pressed: raise KeyboardInterrupt
-        pressed.append(True)
-    try: previous = signal.signal(signal.SIGINT, handler)
-    except ValueError: yield pressed; return          # not the main thread: a notebook server or Dask worker handles it
-    try: yield pressed
-    finally: signal.signal(signal.SIGINT, previous)
 
-EXPLODED = 1e4          # sound losses stay far below
-RETURNS = 3             # of a stage to its last checkpoint, at most
+    def handler(*_):
+        if pressed:
+            raise KeyboardInterrupt
+        pressed.append(True)
+
+    try:
+        previous = signal.signal(signal.SIGINT, handler)
+    except ValueError:
+        yield pressed
+        return  # not the main thread: a notebook server or Dask worker handles it
+    try:
+        yield pressed
+    finally:
+        signal.signal(signal.SIGINT, previous)
+
+
+EXPLODED = 1e4  # sound losses stay far below
+RETURNS = 3  # of a stage to its last checkpoint, at most
+
 
 def sound(
-    state,      # tensors, numbers and texts in dicts and lists
-)->bool:
+    state,  # tensors, numbers and texts in dicts and lists
+) -> bool:
     "Whether all floating-point tensors are finite."
-    if isinstance(state, torch.Tensor): return not state.is_floating_point() or bool(state.isfinite().all())
-    return all(map(sound, state.values() if isinstance(state, dict) else state)) if isinstance(state, (dict, list, tuple)) else True
+    if isinstance(state, torch.Tensor):
+        return not state.is_floating_point() or bool(state.isfinite().all())
+    return (
+        all(map(sound, state.values() if isinstance(state, dict) else state))
+        if isinstance(state, (dict, list, tuple))
+        else True
+    )
+
 
 def slow_down(
     stage,
-    factor:float,
+    factor: float,
 ):
     "Multiply the learning rates in the configuration of a stage."
-    stage.config = dataclasses.replace(stage.config, **{k: v * factor for k, v in vars(stage.config).items() if k.endswith('learning_rate')})
+    stage.config = dataclasses.replace(
+        stage.config, **{k: v * factor for k, v in vars(stage.config).items() if k.endswith("learning_rate")}
+    )
+
 
 def train(
-    stage,                      # has name, config, step(k) -> {loss name: tensor}, state_dict(), load_state_dict(), and ids(k) where a batch has names
-    steps:int,
-    run:Run,
-    every:int=200,              # steps between checkpoints
-    after_checkpoint=None,      # called with the number of steps done, also on a resumed run
-    quiet:bool=False,           # no progress bar
-    fabric=None,                # of the stage
+    stage,  # has name, config, step(k) -> {loss name: tensor}, state_dict(), load_state_dict(), and ids(k) where a batch has names
+    steps: int,
+    run: Run,
+    every: int = 200,  # steps between checkpoints
+    after_checkpoint=None,  # called with the number of steps done, also on a resumed run
+    quiet: bool = False,  # no progress bar
+    fabric=None,  # of the stage
 ):
     "Run a stage to `steps`, from its checkpoint where there is one. Checkpoints and what follows them are the first process's. Raises `InputError` where losses explode again and again."
     follow = after_checkpoint if after_checkpoint and run.writes else lambda done: None
     precision, several = fabric.strategy.precision if fabric else None, fabric and fabric.world_size > 1
-    at_once, returns = not several and (not fabric or fabric.device.type == 'cpu'), 0
-    def save(done): run.save(stage.name, dict(step=done, returns=returns, stage=stage.state_dict(), precision=precision.state_dict() if precision else {}))
+    at_once, returns = not several and (not fabric or fabric.device.type == "cpu"), 0
+
+    def save(done):
+        run.save(
+            stage.name,
+            dict(
+                step=done,
+                returns=returns,
+                stage=stage.state_dict(),
+                precision=precision.state_dict() if precision else {},
+            ),
+        )
+
     def restore(saved):
-        stage.load_state_dict(saved['stage'])
-        if precision and saved.get('precision'): precision.load_state_dict(saved['precision'])     # the gradient scaler
-        return saved['step']
+        stage.load_state_dict(saved["stage"])
+        if precision and saved.get("precision"):
+            precision.load_state_dict(saved["precision"])  # the gradient scaler
+        return saved["step"]
+
     def go_back(step, what):
         "To the last checkpoint; the step to go on with."
         nonlocal returns
-        returns += 1; images = stage.ids(step) if hasattr(stage, 'ids') else []
-        said = f'{stage.name}, step {step + 1}: {what}' + (f' with images {", ".join(images)}' if images else '')
-        if returns > RETURNS: raise InputError(f'{said}, after {RETURNS} returns to the last checkpoint, each with half the learning rate; look at these images, or choose a smaller learning rate and precision=32-true, and another --out')
-        if several: fabric.barrier()                        # until the first process has saved
-        back = restore(run.load(stage.name)); slow_down(stage, .5)
-        if several: fabric.barrier()                        # until all have read it
-        save(back)                                          # with the number of returns, should the process be killed
-        run.note(f'{said}; back to step {back} with half the learning rate ({returns} of at most {RETURNS} times)', 'rollback')
+        returns += 1
+        images = stage.ids(step) if hasattr(stage, "ids") else []
+        said = f"{stage.name}, step {step + 1}: {what}" + (
+            f' with images {", ".join(images)}' if images else ""
+        )
+        if returns > RETURNS:
+            raise InputError(
+                f"{said}, after {RETURNS} returns to the last checkpoint, each with half the learning rate;"
+                " look at these images, or choose a smaller learning rate and precision=32-true, and another"
+                " --out"
+            )
+        if several:
+            fabric.barrier()  # until the first process has saved
+        back = restore(run.load(stage.name))
+        slow_down(stage, 0.5)
+        if several:
+            fabric.barrier()  # until all have read it
+        save(back)  # with the number of returns, should the process be killed
+        run.note(
+            f"{said}; back to step {back} with half the learning rate ({returns} of at most {RETURNS} times)",
+            "rollback",
+        )
         return back
+
     if saved := run.load(stage.name):
-        step, returns = restore(saved), saved.get('returns', 0); slow_down(stage, .5 ** returns)
-        if step: follow(step)                               # it may have been killed just before this
-    else: step = 0; save(0)
-    with deferred_interrupt() as pressed, tqdm(total=steps, initial=step, desc=stage.name, disable=quiet or not run.writes, leave=True) as bar:
+        step, returns = restore(saved), saved.get("returns", 0)
+        slow_down(stage, 0.5**returns)
+        if step:
+            follow(step)  # it may have been killed just before this
+    else:
+        step = 0
+        save(0)
+    with (
+        deferred_interrupt() as pressed,
+        tqdm(total=steps, initial=step, desc=stage.name, disable=quiet or not run.writes, leave=True) as bar,
+    ):
         while step < steps:
-            losses = stage.step(step); stop, what, tenth = bool(pressed) and not several, '', step % 10 == 9 or step + 1 == steps
+            losses = stage.step(step)
+            stop, what, tenth = bool(pressed) and not several, "", step % 10 == 9 or step + 1 == steps
             due = (step + 1) % every == 0 or step + 1 == steps
-            if tenth or at_once:        # reading a loss waits for the device
+            if tenth or at_once:  # reading a loss waits for the device
                 numbers = {k: float(v) for k, v in losses.items()}
-                if several: *means, stop = fabric.all_reduce(torch.tensor([*numbers.values(), float(bool(pressed))], device=fabric.device)).tolist(); numbers = dict(zip(numbers, means))
-                what = next((f'{k} is {v:g}' for k, v in numbers.items() if not abs(v) < EXPLODED), '')
-            if not what and (due or stop) and not sound(stage.state_dict()): what = 'weights are not finite'
-            if what: step = go_back(step, what); bar.n = step; continue
-            bar.update(); step += 1
+                if several:
+                    *means, stop = fabric.all_reduce(
+                        torch.tensor([*numbers.values(), float(bool(pressed))], device=fabric.device)
+                    ).tolist()
+                    numbers = dict(zip(numbers, means))
+                what = next((f"{k} is {v:g}" for k, v in numbers.items() if not abs(v) < EXPLODED), "")
+            if not what and (due or stop) and not sound(stage.state_dict()):
+                what = "weights are not finite"
+            if what:
+                step = go_back(step, what)
+                bar.n = step
+                continue
+            bar.update()
+            step += 1
             if tenth:
                 numbers = {k: round(v, 5) for k, v in numbers.items()}
-                run.log(stage.name, step, numbers); bar.set_postfix({k: f'{v:.2f}' for k, v in numbers.items()}, refresh=False)
-            if due or stop: save(step); follow(step)
+                run.log(stage.name, step, numbers)
+                bar.set_postfix({k: f"{v:.2f}" for k, v in numbers.items()}, refresh=False)
+            if due or stop:
+                save(step)
+                follow(step)
             if stop:
-                if several: fabric.barrier()            # until the first process has saved
+                if several:
+                    fabric.barrier()  # until the first process has saved
                 raise KeyboardInterrupt
 
 # %% ../nbs/07_runs.ipynb #e2b96d54
-INTERRUPTED = 130       # exit code of a process after Ctrl-C, as in shells
+INTERRUPTED = 130  # exit code of a process after Ctrl-C, as in shells
+
 
 def _process(rank, function, config, port, sentences, arguments):
     "One of several processes."
     os.setsid()
-    os.environ.update(LOCAL_RANK=str(rank), MASTER_ADDR='127.0.0.1', MASTER_PORT=str(port))
+    os.environ.update(LOCAL_RANK=str(rank), MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
     try:
-        fabric = make_fabric(config); fabric.launch()
+        fabric = make_fabric(config)
+        fabric.launch()
         function(fabric, *arguments)
         torch.distributed.destroy_process_group()
-    except InputError as e: sentences.put(str(e)); raise
-    except KeyboardInterrupt: sys.exit(INTERRUPTED)
+    except InputError as e:
+        sentences.put(str(e))
+        raise
+    except KeyboardInterrupt:
+        sys.exit(INTERRUPTED)
+
 
 def launch(
-    function,       # of an importable module: (fabric, *arguments) -> anything
-    config,         # uses accelerator, devices, precision, threads
-    *arguments
-):                  # what the function returns for devices=1, otherwise None
+    function,  # of an importable module: (fabric, *arguments) -> anything
+    config,  # uses accelerator, devices, precision, threads
+    *arguments,
+):  # what the function returns for devices=1, otherwise None
     "Run a function on the devices of a configuration. Raises `InputError`, also that of any process, and `KeyboardInterrupt`."
-    if config.devices == 1: return function(make_fabric(config), *arguments)
+    if config.devices == 1:
+        return function(make_fabric(config), *arguments)
     import logging
     from lightning_fabric.plugins.environments.lightning import find_free_network_port
-    from torch.multiprocessing import ProcessExitedException, ProcessRaisedException, get_context, start_processes
-    _check_devices(config); sentences = get_context('spawn').SimpleQueue()
-    logging.getLogger('torch.multiprocessing.spawn').setLevel(logging.ERROR)
-    try: context = start_processes(_process, (function, config, find_free_network_port(), sentences, arguments), config.devices, join=False)
-    except RuntimeError: raise InputError(f"devices={config.devices} starts processes, which import the script that started them; put its call under if __name__ == '__main__':") from None
+    from torch.multiprocessing import (
+        ProcessExitedException,
+        ProcessRaisedException,
+        get_context,
+        start_processes,
+    )
+
+    _check_devices(config)
+    sentences = get_context("spawn").SimpleQueue()
+    logging.getLogger("torch.multiprocessing.spawn").setLevel(logging.ERROR)
+    try:
+        context = start_processes(
+            _process,
+            (function, config, find_free_network_port(), sentences, arguments),
+            config.devices,
+            join=False,
+        )
+    except RuntimeError:
+        raise InputError(
+            f"devices={config.devices} starts processes, which import the script that started them; put its"
+            " call under if __name__ == '__main__':"
+        ) from None
     with deferred_interrupt() as pressed:
-        try: _wait(context, pressed)
+        try:
+            _wait(context, pressed)
         except (ProcessExitedException, ProcessRaisedException) as e:
-            if not sentences.empty(): raise InputError(sentences.get()) from None
-            if pressed or getattr(e, 'exit_code', 0) == INTERRUPTED: raise KeyboardInterrupt from None
+            if not sentences.empty():
+                raise InputError(sentences.get()) from None
+            if pressed or getattr(e, "exit_code", 0) == INTERRUPTED:
+                raise KeyboardInterrupt from None
             raise
         finally:
             for p in context.processes:
-                if p.is_alive(): p.kill()
+                if p.is_alive():
+                    p.kill()
+
 
 def _wait(context, pressed):
     "Until all processes have ended; pass a Ctrl-C on."
     told = False
-    while not context.join(.2, grace_period=20):
+    while not context.join(0.2, grace_period=20):
         if pressed and not told:
             told = True
             for p in context.processes:
-                if p.is_alive(): os.kill(p.pid, signal.SIGINT)
+                if p.is_alive():
+                    os.kill(p.pid, signal.SIGINT)
 
 # %% ../nbs/07_runs.ipynb #a382f66c
 @contextmanager
 def dask_client(
-    workers:int,            # processes on this machine
-    scheduler:str=None,     # address of a running Dask cluster instead, such as tcp://10.0.0.1:8786
-):                          # a Dask client. Raises `InputError` where no scheduler answers
+    workers: int,  # processes on this machine
+    scheduler: str = None,  # address of a running Dask cluster instead, such as tcp://10.0.0.1:8786
+):  # a Dask client. Raises `InputError` where no scheduler answers
     "Processes to run jobs in, one CPU thread each."
     import dask, logging
     from dask.distributed import Client, LocalCluster
-    settings = {'distributed.scheduler.allowed-failures': 2, 'distributed.scheduler.http.routes': [], 'distributed.worker.http.routes': [],
-                'distributed.nanny.pre-spawn-environ.MALLOC_TRIM_THRESHOLD_': 2**26, 'distributed.nanny.pre-spawn-environ.MALLOC_MMAP_THRESHOLD_': 2**25}
+
+    settings = {
+        "distributed.scheduler.allowed-failures": 2,
+        "distributed.scheduler.http.routes": [],
+        "distributed.worker.http.routes": [],
+        "distributed.nanny.pre-spawn-environ.MALLOC_TRIM_THRESHOLD_": 2**26,
+        "distributed.nanny.pre-spawn-environ.MALLOC_MMAP_THRESHOLD_": 2**25,
+    }
     if scheduler:
-        try: client = Client(scheduler, timeout=10)
-        except (OSError, ValueError): raise InputError(f'no Dask scheduler answers at {scheduler!r}; give an address such as tcp://10.0.0.1:8786, or none for processes on this machine') from None
-        with client: yield client
+        try:
+            client = Client(scheduler, timeout=10)
+        except (OSError, ValueError):
+            raise InputError(
+                f"no Dask scheduler answers at {scheduler!r}; give an address such as tcp://10.0.0.1:8786, or"
+                " none for processes on this machine"
+            ) from None
+        with client:
+            yield client
         return
-    with dask.config.set(settings), LocalCluster(n_workers=workers, processes=True, threads_per_worker=1, host='127.0.0.1', dashboard_address='127.0.0.1:0',
-                                                 scheduler_kwargs={'dashboard': False}, memory_limit=0, silence_logs=logging.CRITICAL) as cluster, Client(cluster) as client: yield client
+    with (
+        dask.config.set(settings),
+        LocalCluster(
+            n_workers=workers,
+            processes=True,
+            threads_per_worker=1,
+            host="127.0.0.1",
+            dashboard_address="127.0.0.1:0",
+            scheduler_kwargs={"dashboard": False},
+            memory_limit=0,
+            silence_logs=logging.CRITICAL,
+        ) as cluster,
+        Client(cluster) as client,
+    ):
+        yield client
 
 # %% ../nbs/07_runs.ipynb #07d50101
 def side_by_side(
-    function,               # (*arguments) -> what went wrong, or an empty text
-    jobs:dict,              # name -> arguments
-    workers:int,            # processes on this machine
-    after=None,             # name -> names of the jobs that it needs, which stand before it in `jobs`; it is left out where one of them failed
-    scheduler:str=None,     # address of a Dask cluster instead; it may have any number of workers
-    told=None,              # called with (name, what went wrong or an empty text; None where it starts)
-)->dict:                    # name -> what went wrong, or an empty text
+    function,  # (*arguments) -> what went wrong, or an empty text
+    jobs: dict,  # name -> arguments
+    workers: int,  # processes on this machine
+    after=None,  # name -> names of the jobs that it needs, which stand before it in `jobs`; it is left out where one of them failed
+    scheduler: str = None,  # address of a Dask cluster instead; it may have any number of workers
+    told=None,  # called with (name, what went wrong or an empty text; None where it starts)
+) -> dict:  # name -> what went wrong, or an empty text
     "Run a function on each job in processes of a Dask cluster."
     from dask.distributed import as_completed
+
     after, told, wrong, waiting, names = after or {}, told or (lambda *_: None), {}, dict(jobs), {}
-    if not jobs: return {}
-    def end(name, sentence): wrong[name] = sentence; told(name, sentence)
+    if not jobs:
+        return {}
+
+    def end(name, sentence):
+        wrong[name] = sentence
+        told(name, sentence)
+
     with dask_client(max(1, min(workers, len(jobs))), scheduler) as client:
         running = as_completed()
+
         def hand_out():
-            places = max(1, len(client.scheduler_info(n_workers=-1)['workers']) if scheduler else workers)
+            places = max(1, len(client.scheduler_info(n_workers=-1)["workers"]) if scheduler else workers)
             for name in list(waiting):
                 failed = next((n for n in after.get(name, ()) if wrong.get(n)), None)
-                if failed is not None: del waiting[name]; end(name, f'not run, because it needs {failed}, which failed')
+                if failed is not None:
+                    del waiting[name]
+                    end(name, f"not run, because it needs {failed}, which failed")
                 elif len(names) < places and all(n in wrong for n in after.get(name, ())):
-                    future = client.submit(function, *waiting.pop(name), key=f'{name}', pure=False); names[future.key] = name; told(name, None); running.add(future)
+                    future = client.submit(function, *waiting.pop(name), key=f"{name}", pure=False)
+                    names[future.key] = name
+                    told(name, None)
+                    running.add(future)
+
         hand_out()
         for future in running:
-            end(names.pop(future.key), future.result() if not future.exception() else f'its process died ({type(future.exception()).__name__}); is there enough memory?')
+            end(
+                names.pop(future.key),
+                (
+                    future.result()
+                    if not future.exception()
+                    else f"its process died ({type(future.exception()).__name__}); is there enough memory?"
+                ),
+            )
             hand_out()
     return {name: wrong[name] for name in jobs}

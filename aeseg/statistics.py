@@ -13,176 +13,293 @@ from scipy import stats
 from .config import InputError, nearest
 
 # %% ../nbs/18_statistics.ipynb #5f60e043
-KEYS = ('task', 'method', 'seed', 'id')     # what names a row
-LOWER_IS_BETTER = ('assd', 'hd95')          # how the names of such scores begin
+KEYS = ("task", "method", "seed", "id")  # what names a row
+LOWER_IS_BETTER = ("assd", "hd95")  # how the names of such scores begin
+
 
 def check_results(
-    frame:pd.DataFrame,     # a row for each task, method, seed and image
-    metric:str,             # the column to look at
-)->pd.DataFrame:            # the columns of `KEYS` and the metric
+    frame: pd.DataFrame,  # a row for each task, method, seed and image
+    metric: str,  # the column to look at
+) -> pd.DataFrame:  # the columns of `KEYS` and the metric
     "What the statistics use of the results. Raises `InputError` where something is missing, there twice, or no number."
     for column in (*KEYS, metric):
-        if column not in frame: raise InputError(f'the results have no column {column!r}{nearest(column, frame.columns)}')
+        if column not in frame:
+            raise InputError(f"the results have no column {column!r}{nearest(column, frame.columns)}")
     frame = frame[[*KEYS, metric]]
-    name = lambda row: ', '.join(f'{k}={row[k]}' for k in KEYS)
-    if (twice := frame.duplicated([*KEYS])).any(): raise InputError(f'the results hold {name(frame[twice].iloc[0])} more than once; keep one row for each task, method, seed and image')
-    if (bad := ~np.isfinite(frame[metric].astype(float))).any(): raise InputError(f'{metric} is {frame[metric][bad].iloc[0]} for {name(frame[bad].iloc[0])}; statistics need a finite number in every row')
+    name = lambda row: ", ".join(f"{k}={row[k]}" for k in KEYS)
+    if (twice := frame.duplicated([*KEYS])).any():
+        raise InputError(
+            f"the results hold {name(frame[twice].iloc[0])} more than once; keep one row for each task,"
+            " method, seed and image"
+        )
+    if (bad := ~np.isfinite(frame[metric].astype(float))).any():
+        raise InputError(
+            f"{metric} is {frame[metric][bad].iloc[0]} for {name(frame[bad].iloc[0])}; statistics need a"
+            " finite number in every row"
+        )
     return frame
 
 # %% ../nbs/18_statistics.ipynb #715eaef9
 def bootstrap(
-    values,             # (n,) one number an image
-    seed:int=0,         # of the draws
-    draws:int=2000,
-    level:float=.95,
-)->tuple:               # low, high; nan for a single image
+    values,  # (n,) one number an image
+    seed: int = 0,  # of the draws
+    draws: int = 2000,
+    level: float = 0.95,
+) -> tuple:  # low, high; nan for a single image
     "Interval of the mean over images."
     values = np.asarray(values, float)
-    if len(values) < 2: return np.nan, np.nan
-    if np.ptp(values) == 0: return values[0], values[0]
-    some = max(1, 10 ** 7 // len(values))       # draws at a time, or memory would grow with the square of the images
-    found = stats.bootstrap((values,), np.mean, n_resamples=draws, batch=some, confidence_level=level, method='BCa', rng=np.random.default_rng(seed)).confidence_interval
+    if len(values) < 2:
+        return np.nan, np.nan
+    if np.ptp(values) == 0:
+        return values[0], values[0]
+    some = max(1, 10**7 // len(values))  # draws at a time, or memory would grow with the square of the images
+    found = stats.bootstrap(
+        (values,),
+        np.mean,
+        n_resamples=draws,
+        batch=some,
+        confidence_level=level,
+        method="BCa",
+        rng=np.random.default_rng(seed),
+    ).confidence_interval
     return float(found.low), float(found.high)
 
 # %% ../nbs/18_statistics.ipynb #7baa15a8
 def describe(
-    frame:pd.DataFrame,     # see `check_results`
-    metric:str,
-    seed:int=0,             # of the bootstrap
-)->pd.DataFrame:            # task, method, mean, std (over seeds, n - 1; nan for one), seeds, images, low, high (of the mean over images)
+    frame: pd.DataFrame,  # see `check_results`
+    metric: str,
+    seed: int = 0,  # of the bootstrap
+) -> (
+    pd.DataFrame
+):  # task, method, mean, std (over seeds, n - 1; nan for one), seeds, images, low, high (of the mean over images)
     "Every method on every task, in the order of the input."
     rows = []
-    for (task, method), part in check_results(frame, metric).groupby(['task', 'method'], sort=False):
-        by_seed, by_image = part.groupby('seed')[metric].mean(), part.groupby('id')[metric].mean()
+    for (task, method), part in check_results(frame, metric).groupby(["task", "method"], sort=False):
+        by_seed, by_image = part.groupby("seed")[metric].mean(), part.groupby("id")[metric].mean()
         low, high = bootstrap(by_image, seed)
-        rows.append(dict(task=task, method=method, mean=by_seed.mean(), std=by_seed.std(), seeds=len(by_seed), images=len(by_image), low=low, high=high))
+        rows.append(
+            dict(
+                task=task,
+                method=method,
+                mean=by_seed.mean(),
+                std=by_seed.std(),
+                seeds=len(by_seed),
+                images=len(by_image),
+                low=low,
+                high=high,
+            )
+        )
     return pd.DataFrame(rows)
 
 # %% ../nbs/18_statistics.ipynb #91d0e144
 def signed_rank(
-    gains,          # (n,) one number an image
-)->tuple:           # two-sided p; effect in [-1, 1]
+    gains,  # (n,) one number an image
+) -> tuple:  # two-sided p; effect in [-1, 1]
     "Wilcoxon's signed-rank test of paired gains."
-    gains = np.asarray(gains, float); gains = gains[gains != 0]
-    if not len(gains): return 1., 0.
+    gains = np.asarray(gains, float)
+    gains = gains[gains != 0]
+    if not len(gains):
+        return 1.0, 0.0
     ranks = stats.rankdata(abs(gains))
     return float(stats.wilcoxon(gains).pvalue), float((ranks * np.sign(gains)).sum() / ranks.sum())
 
 # %% ../nbs/18_statistics.ipynb #3d57f23e
 def holm(
-    p,              # (n,) p-values of a family
-)->np.ndarray:      # (n,) corrected, in the same order
+    p,  # (n,) p-values of a family
+) -> np.ndarray:  # (n,) corrected, in the same order
     "Holm's step-down correction."
-    p = np.asarray(p, float); order = p.argsort(kind='stable'); corrected = np.empty_like(p)
+    p = np.asarray(p, float)
+    order = p.argsort(kind="stable")
+    corrected = np.empty_like(p)
     corrected[order] = np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1)).clip(max=1)
     return corrected
 
 # %% ../nbs/18_statistics.ipynb #44feee85
 def over_seeds(
-    gains,          # (n,) one number a seed
-)->float:           # one-sided p; 1 for a single seed
+    gains,  # (n,) one number a seed
+) -> float:  # one-sided p; 1 for a single seed
     "Student's t-test of a gain over seeds."
     gains = np.asarray(gains, float)
-    if len(gains) < 2: return 1.
-    if np.ptp(gains) == 0: return 0. if gains[0] > 0 else 1.
-    return float(stats.ttest_1samp(gains, 0, alternative='greater').pvalue)
+    if len(gains) < 2:
+        return 1.0
+    if np.ptp(gains) == 0:
+        return 0.0 if gains[0] > 0 else 1.0
+    return float(stats.ttest_1samp(gains, 0, alternative="greater").pvalue)
 
 # %% ../nbs/18_statistics.ipynb #10b695b8
 def paired(
-    frame:pd.DataFrame,     # of `check_results`
-    task:str,
-    method:str,
-    reference:str,
-)->pd.DataFrame:            # index: images; a column for each seed; nan where only one of the two has a result
+    frame: pd.DataFrame,  # of `check_results`
+    task: str,
+    method: str,
+    reference: str,
+) -> pd.DataFrame:  # index: images; a column for each seed; nan where only one of the two has a result
     "Gains of a method over the reference, by image and seed; positive is better."
-    metric, part = frame.columns[-1], frame[frame['task'] == task]
-    a, b = (part[part['method'] == m].set_index(['id', 'seed'])[metric] for m in (method, reference))
-    return ((b - a) if metric.startswith(LOWER_IS_BETTER) else (a - b)).dropna().unstack('seed')
+    metric, part = frame.columns[-1], frame[frame["task"] == task]
+    a, b = (part[part["method"] == m].set_index(["id", "seed"])[metric] for m in (method, reference))
+    return ((b - a) if metric.startswith(LOWER_IS_BETTER) else (a - b)).dropna().unstack("seed")
+
 
 def compare(
-    frame:pd.DataFrame,     # see `check_results`
-    metric:str,
-    reference:str,          # the method that all others are compared with
-    seed:int=0,             # of the bootstrap
-)->pd.DataFrame:            # task, method, gain, gain_low, gain_high, effect, p, corrected, better_seeds, paired_seeds, pairs (images), seeds_p
+    frame: pd.DataFrame,  # see `check_results`
+    metric: str,
+    reference: str,  # the method that all others are compared with
+    seed: int = 0,  # of the bootstrap
+) -> (
+    pd.DataFrame
+):  # task, method, gain, gain_low, gain_high, effect, p, corrected, better_seeds, paired_seeds, pairs (images), seeds_p
     "Every method against the reference, on the images and seeds that both have, p corrected within a task."
     frame, rows = check_results(frame, metric), []
-    if reference not in set(frame['method']): raise InputError(f'no results of the reference {reference!r}{nearest(reference, frame["method"].unique())}')
-    for task, method in frame[['task', 'method']].drop_duplicates().itertuples(index=False):
+    if reference not in set(frame["method"]):
+        raise InputError(
+            f'no results of the reference {reference!r}{nearest(reference, frame["method"].unique())}'
+        )
+    for task, method in frame[["task", "method"]].drop_duplicates().itertuples(index=False):
         gains = paired(frame, task, method, reference)
-        if method == reference or not len(gains): continue
+        if method == reference or not len(gains):
+            continue
         by_image, by_seed = gains.mean(axis=1), gains.mean()
         (low, high), (p, effect) = bootstrap(by_image, seed), signed_rank(by_image)
-        rows.append(dict(task=task, method=method, gain=by_image.mean(), gain_low=low, gain_high=high, effect=effect, p=p, corrected=p, better_seeds=int((by_seed > 0).sum()), paired_seeds=len(by_seed),
-                         pairs=len(by_image), seeds_p=over_seeds(by_seed)))
-    found = pd.DataFrame(rows, columns='task method gain gain_low gain_high effect p corrected better_seeds paired_seeds pairs seeds_p'.split())
-    found['corrected'] = found.groupby('task')['p'].transform(holm)
+        rows.append(
+            dict(
+                task=task,
+                method=method,
+                gain=by_image.mean(),
+                gain_low=low,
+                gain_high=high,
+                effect=effect,
+                p=p,
+                corrected=p,
+                better_seeds=int((by_seed > 0).sum()),
+                paired_seeds=len(by_seed),
+                pairs=len(by_image),
+                seeds_p=over_seeds(by_seed),
+            )
+        )
+    found = pd.DataFrame(
+        rows,
+        columns=(
+            "task method gain gain_low gain_high effect p corrected better_seeds paired_seeds pairs seeds_p"
+            .split()
+        ),
+    )
+    found["corrected"] = found.groupby("task")["p"].transform(holm)
     return found
 
 # %% ../nbs/18_statistics.ipynb #f73b0115
 @dataclass(frozen=True)
 class Verdict:
     "What the numbers say about a claim."
-    word: str       # 'supported', 'not supported' or 'undecided'
-    sentence: str   # the word with its numbers
+
+    word: str  # 'supported', 'not supported' or 'undecided'
+    sentence: str  # the word with its numbers
+
 
 def _word(r):
     "The verdict on a row of `compare`."
-    significant = r.corrected < .05
-    if significant and r.effect > 0 and r.gain_low > 0 and r.seeds_p < .05: return 'supported'
-    return 'not supported' if significant and r.effect < 0 and r.gain < 0 or r.gain_high <= 0 else 'undecided'
+    significant = r.corrected < 0.05
+    if significant and r.effect > 0 and r.gain_low > 0 and r.seeds_p < 0.05:
+        return "supported"
+    return "not supported" if significant and r.effect < 0 and r.gain < 0 or r.gain_high <= 0 else "undecided"
+
 
 def verdict(
-    frame:pd.DataFrame,     # see `check_results`; all methods that it has for the task are the family of Holm's correction
-    metric:str,
-    task:str,
-    method:str,             # claimed to be better
-    reference:str,          # than this
-    seed:int=0,             # of the bootstrap
-)->Verdict:
+    frame: pd.DataFrame,  # see `check_results`; all methods that it has for the task are the family of Holm's correction
+    metric: str,
+    task: str,
+    method: str,  # claimed to be better
+    reference: str,  # than this
+    seed: int = 0,  # of the bootstrap
+) -> Verdict:
     "Whether a method is better than the reference on a task."
-    part = check_results(frame, metric); part = part[part['task'] == task]
-    found = list(compare(part, metric, reference, seed).itertuples()) if reference in set(part['method']) else []
+    part = check_results(frame, metric)
+    part = part[part["task"] == task]
+    found = (
+        list(compare(part, metric, reference, seed).itertuples()) if reference in set(part["method"]) else []
+    )
     r = next((r for r in found if r.method == method), None)
-    if r is None: return Verdict('undecided', f'undecided: {task} has no results of {method} and {reference} with the same seed and image')
+    if r is None:
+        return Verdict(
+            "undecided",
+            f"undecided: {task} has no results of {method} and {reference} with the same seed and image",
+        )
     word, digits = _word(r), 2 if metric.startswith(LOWER_IS_BETTER) else 4
-    side, count = 'better' if r.gain > 0 else 'worse' if r.gain < 0 else 'no better', lambda n, what: f'{n} {what}{"s" if n > 1 else ""}'
-    return Verdict(word, f'{word}: on {task}, {method} is {side} than {reference} in {metric} by {abs(r.gain):.{digits}f} (95 % interval of the gain over {count(r.pairs, "image")}: {r.gain_low:.{digits}f} to {r.gain_high:.{digits}f}; '
-                   f'p = {r.corrected:.2g}, corrected for {count(len(found), "comparison")}; better with {r.better_seeds} of {count(r.paired_seeds, "seed")}, p = {r.seeds_p:.2g} over seeds)')
+    side, count = (
+        "better" if r.gain > 0 else "worse" if r.gain < 0 else "no better"
+    ), lambda n, what: f'{n} {what}{"s" if n > 1 else ""}'
+    return Verdict(
+        word,
+        f"{word}: on {task}, {method} is {side} than {reference} in {metric} by {abs(r.gain):.{digits}f} (95"
+        f' % interval of the gain over {count(r.pairs, "image")}: {r.gain_low:.{digits}f} to'
+        f' {r.gain_high:.{digits}f}; p = {r.corrected:.2g}, corrected for {count(len(found), "comparison")};'
+        f' better with {r.better_seeds} of {count(r.paired_seeds, "seed")}, p = {r.seeds_p:.2g} over seeds)',
+    )
 
 # %% ../nbs/18_statistics.ipynb #9a3ad8ab
 def table(
-    frame:pd.DataFrame,     # see `check_results`
-    metrics,                # a column, or a list of them
-    reference:str=None,     # method that the others are compared with, where it has results
-    seed:int=0,             # of the bootstrap
-)->pd.DataFrame:            # metric, and the columns of `describe` and, with a reference, of `compare`
+    frame: pd.DataFrame,  # see `check_results`
+    metrics,  # a column, or a list of them
+    reference: str = None,  # method that the others are compared with, where it has results
+    seed: int = 0,  # of the bootstrap
+) -> pd.DataFrame:  # metric, and the columns of `describe` and, with a reference, of `compare`
     "All statistics, a row for each metric, task and method."
     parts = []
     for metric in [metrics] if isinstance(metrics, str) else metrics:
         part = describe(frame, metric, seed)
-        if reference in set(frame['method']): part = part.merge(compare(frame, metric, reference, seed), on=['task', 'method'], how='left')
-        part.insert(0, 'metric', metric); parts.append(part)
+        if reference in set(frame["method"]):
+            part = part.merge(compare(frame, metric, reference, seed), on=["task", "method"], how="left")
+        part.insert(0, "metric", metric)
+        parts.append(part)
     return pd.concat(parts, ignore_index=True)
+
 
 def _cell(row, intervals):
     "Mean ± std, the mark, and the interval."
-    digits = 2 if row['metric'].startswith(LOWER_IS_BETTER) else 3
-    mark = '' if not row.get('corrected', 1) < .05 else ' †' if row['effect'] < 0 else ' **' if _word(row) == 'supported' else ' *'
-    spread = f' ± {row["std"]:.{digits}f}' if row['seeds'] > 1 else ''
-    return f'{row["mean"]:.{digits}f}{spread}{mark}' + (f' [{row["low"]:.{digits}f}, {row["high"]:.{digits}f}]' if intervals else '')
+    digits = 2 if row["metric"].startswith(LOWER_IS_BETTER) else 3
+    mark = (
+        ""
+        if not row.get("corrected", 1) < 0.05
+        else " †" if row["effect"] < 0 else " **" if _word(row) == "supported" else " *"
+    )
+    spread = f' ± {row["std"]:.{digits}f}' if row["seeds"] > 1 else ""
+    return f'{row["mean"]:.{digits}f}{spread}{mark}' + (
+        f' [{row["low"]:.{digits}f}, {row["high"]:.{digits}f}]' if intervals else ""
+    )
+
 
 def to_markdown(
-    statistics:pd.DataFrame,    # of `table`
-    reference:str=None,         # the one of `table`, for the caption
-    intervals:bool=False,       # show the intervals over images
-)->str:
+    statistics: pd.DataFrame,  # of `table`
+    reference: str = None,  # the one of `table`, for the caption
+    intervals: bool = False,  # show the intervals over images
+) -> str:
     "Methods as rows, tasks as columns; a dash where there is no result."
-    cells = {(r['method'], r['task'], r['metric']): _cell(r, intervals) for _, r in statistics.iterrows()}
-    columns = list(dict.fromkeys((r['task'], r['metric']) for _, r in statistics.sort_values('task', key=lambda t: pd.factorize(t)[0], kind='stable').iterrows()))
-    line = lambda words: '| ' + ' | '.join(str(w).replace('|', '\\|') for w in words) + ' |'
-    rows = [line([m, *[cells.get((m, *c), '–') for c in columns]]) for m in statistics['method'].unique()]
-    low, high = statistics['seeds'].min(), statistics['seeds'].max()
-    caption = f'Mean over images{", ± standard deviation over seeds" * bool(high > 1)} ({low if low == high else f"{low} to {high}"} seed{"s" * bool(high > 1)}){", [95 % bootstrap interval over images]" * intervals}.'
-    if 'corrected' in statistics: caption += f' * better, † worse than {reference}: p < 0.05 by paired Wilcoxon signed-rank tests over images, corrected by Holm within a column. ** better also over seeds: the claim is supported.'
-    return '\n'.join([line(['method', *[f'{task}, {metric}' for task, metric in columns]]), '|' + ' --- |' * (len(columns) + 1), *rows, '', caption])
+    cells = {(r["method"], r["task"], r["metric"]): _cell(r, intervals) for _, r in statistics.iterrows()}
+    columns = list(
+        dict.fromkeys(
+            (r["task"], r["metric"])
+            for _, r in statistics.sort_values(
+                "task", key=lambda t: pd.factorize(t)[0], kind="stable"
+            ).iterrows()
+        )
+    )
+    line = lambda words: "| " + " | ".join(str(w).replace("|", "\\|") for w in words) + " |"
+    rows = [line([m, *[cells.get((m, *c), "–") for c in columns]]) for m in statistics["method"].unique()]
+    low, high = statistics["seeds"].min(), statistics["seeds"].max()
+    caption = (
+        f'Mean over images{", ± standard deviation over seeds" * bool(high > 1)}'
+        f' ({low if low == high else f"{low} to {high}"}'
+        f' seed{"s" * bool(high > 1)}){", [95 % bootstrap interval over images]" * intervals}.'
+    )
+    if "corrected" in statistics:
+        caption += (
+            f" * better, † worse than {reference}: p < 0.05 by paired Wilcoxon signed-rank tests over images,"
+            " corrected by Holm within a column. ** better also over seeds: the claim is supported."
+        )
+    return "\n".join(
+        [
+            line(["method", *[f"{task}, {metric}" for task, metric in columns]]),
+            "|" + " --- |" * (len(columns) + 1),
+            *rows,
+            "",
+            caption,
+        ]
+    )

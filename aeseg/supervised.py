@@ -23,105 +23,165 @@ from .runs import Run, make_fabric, train
 # %% ../nbs/20_supervised.ipynb #c608292d
 class Supervised(Segmentation):
     "C, trained on human masks."
-    def __init__(self,
-        config:Config,
-        images:Images,          # annotated images
-        truth:torch.Tensor,     # (N, 1, H, W) their human masks, probabilities or uint8
+
+    def __init__(
+        self,
+        config: Config,
+        images: Images,  # annotated images
+        truth: torch.Tensor,  # (N, 1, H, W) their human masks, probabilities or uint8
         fabric,
     ):
-        from monai.losses import DiceCELoss         # here, because importing MONAI takes seconds
+        from monai.losses import DiceCELoss  # here, because importing MONAI takes seconds
+
         everything = torch.ones(len(images))
-        super().__init__(config, images, truth, everything, everything.bool(), fabric, 'supervised')
+        super().__init__(config, images, truth, everything, everything.bool(), fabric, "supervised")
         self.dice_ce = DiceCELoss(sigmoid=True)
 
     def loss(self, x, y, w, k):
-        with self.fabric.autocast(): logits = self.network(x)
+        with self.fabric.autocast():
+            logits = self.network(x)
         return self.dice_ce(logits.float(), y)
 
 # %% ../nbs/20_supervised.ipynb #1a0f17da
 def annotated(
-    count:int,          # images of the training split
-    fraction:float,     # of them with a human mask, in (0, 1]
-    seed:int,
-)->torch.Tensor:        # indices, sorted; at least two
+    count: int,  # images of the training split
+    fraction: float,  # of them with a human mask, in (0, 1]
+    seed: int,
+) -> torch.Tensor:  # indices, sorted; at least two
     "Which training images have a human mask. Raises `InputError`."
-    if not 0 < fraction <= 1: raise InputError(f'fraction={fraction!r} of the human masks must be above 0 and at most 1')
-    order = torch.randperm(count, generator=generator_for(seed, 'annotated', 0))
-    return order[:min(count, max(2, round(fraction * count)))].sort().values
+    if not 0 < fraction <= 1:
+        raise InputError(f"fraction={fraction!r} of the human masks must be above 0 and at most 1")
+    order = torch.randperm(count, generator=generator_for(seed, "annotated", 0))
+    return order[: min(count, max(2, round(fraction * count)))].sort().values
 
 # %% ../nbs/20_supervised.ipynb #7098c14c
 def truth_on_canvas(
-    masks:TrueMasks,
-    images:Images,
-)->torch.Tensor:        # (N, 1, H, W) uint8
+    masks: TrueMasks,
+    images: Images,
+) -> torch.Tensor:  # (N, 1, H, W) uint8
     "Human masks where the images lie."
-    return torch.from_numpy(np.stack([to_canvas(masks[i] * np.uint8(255), p, images.canvas) for i, p in zip(images.ids, images.placements)]))[:, None]
+    return torch.from_numpy(
+        np.stack(
+            [
+                to_canvas(masks[i] * np.uint8(255), p, images.canvas)
+                for i, p in zip(images.ids, images.placements)
+            ]
+        )
+    )[:, None]
+
 
 def fit_supervised(
-    images,                 # data-set folder with images/ and masks/, or a list of such
-    out,                    # run folder; what is there is continued
-    ids=(),                 # patterns such as 'N*': only images whose id matches one; none: all images
-    fraction:float=1.,      # of the training images whose human masks are used
-    quiet:bool=False,       # no progress bar
-    **parameters            # any field of `Config`
-)->Run:
+    images,  # data-set folder with images/ and masks/, or a list of such
+    out,  # run folder; what is there is continued
+    ids=(),  # patterns such as 'N*': only images whose id matches one; none: all images
+    fraction: float = 1.0,  # of the training images whose human masks are used
+    quiet: bool = False,  # no progress bar
+    **parameters,  # any field of `Config`
+) -> Run:
     "Train the final network on human masks. Raises `InputError`."
-    began, config = time.time(), make_config(**{**parameters, 'rounds': 1})
+    began, config = time.time(), make_config(**{**parameters, "rounds": 1})
     folders, data, masks = _annotated_images(images, ids, config.size)
-    training = data.split('train'); training = training.take(annotated(len(training), fraction, config.seed).tolist())
+    training = data.split("train")
+    training = training.take(annotated(len(training), fraction, config.seed).tolist())
     _check_annotated(training, masks)
     with Run.open(out, config, resume=True) as run:
         _note_data(run, len(data), training, folders, data=data_digest(data), human_masks=len(training))
-        if run.finished: return run
-        fabric = make_fabric(config); stage = Supervised(config, training, truth_on_canvas(masks, training), fabric)
+        if run.finished:
+            return run
+        fabric = make_fabric(config)
+        stage = Supervised(config, training, truth_on_canvas(masks, training), fabric)
         train(stage, config.segmentation_steps, run, config.checkpoint_every, quiet=quiet, fabric=fabric)
         return _finish(run, stage.network, data, folders, fabric, began)
+
 
 def _annotated_images(images, ids, size):
     "Folders, images and their human masks."
     folders = [images] if isinstance(images, (str, Path)) else list(images)
-    return folders, load_images(folders, size, only=matching(find_images(folders)[0], ids, folders[0])), TrueMasks(folders)
+    return (
+        folders,
+        load_images(folders, size, only=matching(find_images(folders)[0], ids, folders[0])),
+        TrueMasks(folders),
+    )
+
 
 def _check_annotated(training, masks):
-    if missing := [i for i in training.ids if i not in masks]: raise InputError(f'{missing[0]!r} has no human mask ({len(missing)} training images without one); a supervised run needs all of them')
+    if missing := [i for i in training.ids if i not in masks]:
+        raise InputError(
+            f"{missing[0]!r} has no human mask ({len(missing)} training images without one); a supervised run"
+            " needs all of them"
+        )
+
 
 def _note_data(run, count, training, folders, **facts):
     "Write down what a run learns from, if it is not a run on something else."
-    if any(run.provenance.get(k, v) != v for k, v in facts.items()): raise InputError(f'{run.folder} was trained on other images, or other masks of them; choose another folder')
-    if not run.finished: run.note(**facts, image_folders=[str(f) for f in folders], images=count, training_images=len(training), auxiliary_folders=[])
+    if any(run.provenance.get(k, v) != v for k, v in facts.items()):
+        raise InputError(
+            f"{run.folder} was trained on other images, or other masks of them; choose another folder"
+        )
+    if not run.finished:
+        run.note(
+            **facts,
+            image_folders=[str(f) for f in folders],
+            images=count,
+            training_images=len(training),
+            auxiliary_folders=[],
+        )
+
 
 def _finish(run, network, data, folders, fabric, began):
     "Model, masks, and their measure."
-    save_model(run.folder/'model.safetensors', network, data)
-    write_masks(run.folder/'predictions', data, segment(network, data.pixels, fabric))
+    save_model(run.folder / "model.safetensors", network, data)
+    write_masks(run.folder / "predictions", data, segment(network, data.pixels, fabric))
     measure(run, data, folders)
-    run.note(finished=datetime.now(timezone.utc).isoformat(timespec='seconds'), minutes=round((time.time() - began) / 60, 2))
+    run.note(
+        finished=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        minutes=round((time.time() - began) / 60, 2),
+    )
     return run
 
 # %% ../nbs/20_supervised.ipynb #4ec21007
 def fit_spoilt(
-    images,                 # as for `fit_supervised`
-    out,                    # run folder; what is there is continued
-    noise,                  # kind, rate and strength of `corrupt`
-    aux_masks=(),           # folders of masks of another data set, for the VAE; none: the ellipse prior
+    images,  # as for `fit_supervised`
+    out,  # run folder; what is there is continued
+    noise,  # kind, rate and strength of `corrupt`
+    aux_masks=(),  # folders of masks of another data set, for the VAE; none: the ellipse prior
     ids=(),
-    quiet:bool=False,
-    **parameters            # any field of `Config`
-)->Run:
+    quiet: bool = False,
+    **parameters,  # any field of `Config`
+) -> Run:
     "Noise-robust learning from human masks that were spoilt. Raises `InputError`."
     began, config = time.time(), make_config(**parameters)
     folders, data, masks = _annotated_images(images, ids, config.size)
-    training, auxiliary = data.split('train'), make_auxiliary(config, data.canvas, aux_masks)
+    training, auxiliary = data.split("train"), make_auxiliary(config, data.canvas, aux_masks)
     _check_annotated(training, masks)
     with Run.open(out, config, resume=True) as run:
-        _note_data(run, len(data), training, folders, data=data_digest(data, auxiliary), human_masks=len(training), noise=list(noise))
-        if run.finished: return run
-        fabric = make_fabric(config); vae = VAEStage(config, data.canvas, auxiliary, fabric)
-        teach = lambda stage, steps: train(stage, steps, run, config.checkpoint_every, quiet=quiet, fabric=fabric)
-        teach(vae, config.vae_steps); vae = vae.vae.eval().requires_grad_(False)
+        _note_data(
+            run,
+            len(data),
+            training,
+            folders,
+            data=data_digest(data, auxiliary),
+            human_masks=len(training),
+            noise=list(noise),
+        )
+        if run.finished:
+            return run
+        fabric = make_fabric(config)
+        vae = VAEStage(config, data.canvas, auxiliary, fabric)
+        teach = lambda stage, steps: train(
+            stage, steps, run, config.checkpoint_every, quiet=quiet, fabric=fabric
+        )
+        teach(vae, config.vae_steps)
+        vae = vae.vae.eval().requires_grad_(False)
         labels, rows = corrupt(truth_on_canvas(masks, training), *noise, seed=config.seed).masks, []
-        write_masks(run.folder/'pseudo_labels', training, labels)
-        def after_round(r, new, labels, change): write_round(run.folder, r, training, labels, new); rows.extend(new)
-        network, _ = iterate(config, training, labels, vae, lambda z: torch.zeros(len(z)), teach, fabric, [labels], after_round)
-        write_rows(run.folder/'quality.csv', rows)
+        write_masks(run.folder / "pseudo_labels", training, labels)
+
+        def after_round(r, new, labels, change):
+            write_round(run.folder, r, training, labels, new)
+            rows.extend(new)
+
+        network, _ = iterate(
+            config, training, labels, vae, lambda z: torch.zeros(len(z)), teach, fabric, [labels], after_round
+        )
+        write_rows(run.folder / "quality.csv", rows)
         return _finish(run, network, data, folders, fabric, began)

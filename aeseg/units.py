@@ -27,229 +27,411 @@ from .supervised import fit_spoilt, fit_supervised, truth_on_canvas
 @dataclass(frozen=True)
 class Source:
     "Images of a task, and where its auxiliary masks come from."
-    images: tuple           # data-set folders
-    aux_masks: tuple = ()   # folders of masks of other data sets; none: ellipses
-    ids: tuple = ()         # patterns of ids; none: all images
+
+    images: tuple  # data-set folders
+    aux_masks: tuple = ()  # folders of masks of other data sets; none: ellipses
+    ids: tuple = ()  # patterns of ids; none: all images
+
 
 @dataclass(frozen=True)
 class Unit:
     "One training with one configuration on one source."
-    kind: str               # a key of `KINDS`
+
+    kind: str  # a key of `KINDS`
     config: Config
     source: Source
-    fraction: float = 1.    # of the human masks, for kind='supervised'
-    noise: tuple = ()       # kind, rate and strength, for kind='spoilt'
+    fraction: float = 1.0  # of the human masks, for kind='supervised'
+    noise: tuple = ()  # kind, rate and strength, for kind='spoilt'
 
     @property
     def needs(self):
         "The unit whose labels it starts from, or None."
-        return labels_unit(self.config, self.source) if self.kind == 'network' else None
+        return labels_unit(self.config, self.source) if self.kind == "network" else None
+
 
 def labels_unit(
-    config:Config,
-    source:Source,
-)->Unit:
+    config: Config,
+    source: Source,
+) -> Unit:
     "The GAN of a configuration, whatever follows it there."
-    shared = {k: getattr(config, k) for k in ('preset', 'accelerator', 'precision', 'threads', 'memory_limit')}
-    return Unit('labels', make_config(**{**gan_values(config), **shared, 'rounds': 0}), source)
+    shared = {
+        k: getattr(config, k) for k in ("preset", "accelerator", "precision", "threads", "memory_limit")
+    }
+    return Unit("labels", make_config(**{**gan_values(config), **shared, "rounds": 0}), source)
 
 # %% ../nbs/21_units.ipynb #cb510963
 @lru_cache(maxsize=None)
 def folder_digest(
-    folder:str,     # of images or masks; names of files count, its own name does not
-)->str:
+    folder: str,  # of images or masks; names of files count, its own name does not
+) -> str:
     "A hash of all files in a folder."
     h = hashlib.sha256()
-    for path in sorted(p for p in Path(folder).rglob('*') if p.is_file() and not p.name.startswith('.')):
-        h.update(f'{path.relative_to(folder).as_posix()} {path.stat().st_size} '.encode()); h.update(path.read_bytes())
+    for path in sorted(p for p in Path(folder).rglob("*") if p.is_file() and not p.name.startswith(".")):
+        h.update(f"{path.relative_to(folder).as_posix()} {path.stat().st_size} ".encode())
+        h.update(path.read_bytes())
     return h.hexdigest()[:16]
 
 # %% ../nbs/21_units.ipynb #e14d4860
 PACKAGE = Path(aeseg.__file__).parent
 
+
 def _bare(tree):
     "A syntax tree without docstrings."
     for node in ast.walk(tree):
-        body = getattr(node, 'body', None)
-        if isinstance(body, list) and body and isinstance(body[0], ast.Expr) and isinstance(getattr(body[0], 'value', None), ast.Constant) and isinstance(body[0].value.value, str): node.body = body[1:]
+        body = getattr(node, "body", None)
+        if (
+            isinstance(body, list)
+            and body
+            and isinstance(body[0], ast.Expr)
+            and isinstance(getattr(body[0], "value", None), ast.Constant)
+            and isinstance(body[0].value.value, str)
+        ):
+            node.body = body[1:]
     return tree
 
+
 def imported(
-    module:str,     # of this package
-    without=(),     # modules that are not followed
-)->list:            # names of modules, sorted
+    module: str,  # of this package
+    without=(),  # modules that are not followed
+) -> list:  # names of modules, sorted
     "A module, and all that it imports of this package at its top, directly or not."
     found, ahead = set(), [module]
     while ahead:
         name = ahead.pop()
-        if name in found or name in without: continue
+        if name in found or name in without:
+            continue
         found.add(name)
-        ahead += [n.module for n in ast.parse((PACKAGE/f'{name}.py').read_text(encoding='utf-8')).body if isinstance(n, ast.ImportFrom) and n.level == 1 and n.module]
+        ahead += [
+            n.module
+            for n in ast.parse((PACKAGE / f"{name}.py").read_text(encoding="utf-8")).body
+            if isinstance(n, ast.ImportFrom) and n.level == 1 and n.module
+        ]
     return sorted(found)
+
 
 @lru_cache(maxsize=None)
 def code_digest(
-    module:str,
-    without:tuple=(),
-)->str:
+    module: str,
+    without: tuple = (),
+) -> str:
     "A hash of what a module and its imports do."
-    return hashlib.sha256('\n'.join(ast.dump(_bare(ast.parse((PACKAGE/f'{n}.py').read_text(encoding='utf-8')))) for n in imported(module, without)).encode()).hexdigest()[:8]
+    return hashlib.sha256(
+        "\n".join(
+            ast.dump(_bare(ast.parse((PACKAGE / f"{n}.py").read_text(encoding="utf-8"))))
+            for n in imported(module, without)
+        ).encode()
+    ).hexdigest()[:8]
 
 # %% ../nbs/21_units.ipynb #3882ba93
 def _fit(unit, folder, labels_of=None):
-    return fit(list(unit.source.images), folder, aux_masks=unit.source.aux_masks, ids=unit.source.ids, labels_of=labels_of, resume=True, quiet=True, config=unit.config)
+    return fit(
+        list(unit.source.images),
+        folder,
+        aux_masks=unit.source.aux_masks,
+        ids=unit.source.ids,
+        labels_of=labels_of,
+        resume=True,
+        quiet=True,
+        config=unit.config,
+    )
+
 
 def _supervise(unit, folder, labels_of=None):
-    return fit_supervised(list(unit.source.images), folder, unit.source.ids, unit.fraction, quiet=True, **dataclasses.asdict(unit.config))
+    return fit_supervised(
+        list(unit.source.images),
+        folder,
+        unit.source.ids,
+        unit.fraction,
+        quiet=True,
+        **dataclasses.asdict(unit.config),
+    )
+
 
 def _spoil(unit, folder, labels_of=None):
-    return fit_spoilt(list(unit.source.images), folder, unit.noise, unit.source.aux_masks, unit.source.ids, quiet=True, **dataclasses.asdict(unit.config))
+    return fit_spoilt(
+        list(unit.source.images),
+        folder,
+        unit.noise,
+        unit.source.aux_masks,
+        unit.source.ids,
+        quiet=True,
+        **dataclasses.asdict(unit.config),
+    )
 
-def _network_values(config): return {k: v for k, v in run_values(config).items() if k in ('size', 'seed', 'task') or k.startswith('segmentation_') and k != 'segmentation_loss'}
 
-KINDS = dict(       # kind -> what runs it, the values that it uses, its module, and modules of that which cannot change its numbers (values are hashed, not the code that checks them)
-    labels=(_fit, gan_values, 'pipeline', ('config', 'losses', 'iterative', 'quality', 'registration')),
-    network=(_fit, run_values, 'pipeline', ('config',)),
-    supervised=(_supervise, _network_values, 'supervised', ('config', 'gan', 'vae', 'dgcc', 'auxiliary_masks', 'quality', 'registration', 'noise')),
-    spoilt=(_spoil, run_values, 'supervised', ('config', 'dgcc', 'registration')))
+def _network_values(config):
+    return {
+        k: v
+        for k, v in run_values(config).items()
+        if k in ("size", "seed", "task") or k.startswith("segmentation_") and k != "segmentation_loss"
+    }
+
+
+KINDS = dict(  # kind -> what runs it, the values that it uses, its module, and modules of that which cannot change its numbers (values are hashed, not the code that checks them)
+    labels=(_fit, gan_values, "pipeline", ("config", "losses", "iterative", "quality", "registration")),
+    network=(_fit, run_values, "pipeline", ("config",)),
+    supervised=(
+        _supervise,
+        _network_values,
+        "supervised",
+        ("config", "gan", "vae", "dgcc", "auxiliary_masks", "quality", "registration", "noise"),
+    ),
+    spoilt=(_spoil, run_values, "supervised", ("config", "dgcc", "registration")),
+)
+
 
 def identity(
-    unit:Unit,
-)->str:
+    unit: Unit,
+) -> str:
     "A hash of what a unit is, apart from the code."
     s = unit.source
-    facts = dict(kind=unit.kind, values=KINDS[unit.kind][1](unit.config), images=[folder_digest(str(f)) for f in s.images], ids=list(s.ids), fraction=unit.fraction, noise=list(unit.noise),
-                 aux_masks=[folder_digest(str(f)) for f in s.aux_masks] if unit.kind != 'supervised' else [])
+    facts = dict(
+        kind=unit.kind,
+        values=KINDS[unit.kind][1](unit.config),
+        images=[folder_digest(str(f)) for f in s.images],
+        ids=list(s.ids),
+        fraction=unit.fraction,
+        noise=list(unit.noise),
+        aux_masks=[folder_digest(str(f)) for f in s.aux_masks] if unit.kind != "supervised" else [],
+    )
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
 
+
 def address(
-    unit:Unit,
-)->str:
+    unit: Unit,
+) -> str:
     "Where a unit is kept."
-    return f'{identity(unit)}-{code_digest(*KINDS[unit.kind][2:])}'
+    return f"{identity(unit)}-{code_digest(*KINDS[unit.kind][2:])}"
 
 # %% ../nbs/21_units.ipynb #c660d6cd
-COLUMNS = ('stage', 'id', 'split', 'dice', 'iou', 'assd_px', 'hd95_px', 'area_ratio', 'vae', 'discriminator', 'ensemble', 'edges', 'uniformity', 'score', 'kept')
+COLUMNS = (
+    "stage",
+    "id",
+    "split",
+    "dice",
+    "iou",
+    "assd_px",
+    "hd95_px",
+    "area_ratio",
+    "vae",
+    "discriminator",
+    "ensemble",
+    "edges",
+    "uniformity",
+    "score",
+    "kept",
+)
+
 
 def unit_rows(
-    run:Run,                # finished, with metrics.csv
-    truth=None,             # folders of true masks, for the labels of later rounds
-)->pd.DataFrame:            # `COLUMNS`: masks of a stage against the truth, and of the first round's labels the quality scores
+    run: Run,  # finished, with metrics.csv
+    truth=None,  # folders of true masks, for the labels of later rounds
+) -> (
+    pd.DataFrame
+):  # `COLUMNS`: masks of a stage against the truth, and of the first round's labels the quality scores
     "The numbers of a run, a row for each stage and image."
-    rows, quality = read_table(run.folder/'metrics.csv'), read_table(run.folder/'quality.csv')
-    for folder in sorted((run.folder/'rounds').glob('round_*'))[1:]:        # the labels of the first are the pseudo labels
-        rows = pd.concat([rows, evaluate(folder/'labels', truth, echo=lambda s: None, partial=True).assign(stage=folder.name, split='train')])
+    rows, quality = read_table(run.folder / "metrics.csv"), read_table(run.folder / "quality.csv")
+    for folder in sorted((run.folder / "rounds").glob("round_*"))[
+        1:
+    ]:  # the labels of the first are the pseudo labels
+        rows = pd.concat(
+            [
+                rows,
+                evaluate(folder / "labels", truth, echo=lambda s: None, partial=True).assign(
+                    stage=folder.name, split="train"
+                ),
+            ]
+        )
     if quality is not None:
-        first = quality[quality['round'] == 1].drop(columns=['round', 'weight'])
-        rows = rows.merge(first.assign(stage='pseudo_label', id=first['id'].astype(str)), how='left', on=['stage', 'id'])
+        first = quality[quality["round"] == 1].drop(columns=["round", "weight"])
+        rows = rows.merge(
+            first.assign(stage="pseudo_label", id=first["id"].astype(str)), how="left", on=["stage", "id"]
+        )
     rows = rows.reindex(columns=COLUMNS)
-    return rows.astype({c: 'float32' for c in COLUMNS[3:-1]} | {'kept': 'boolean', 'id': str})
+    return rows.astype({c: "float32" for c in COLUMNS[3:-1]} | {"kept": "boolean", "id": str})
+
 
 def checkpoint_dice(
-    unit:Unit,
-    run:Run,        # of a GAN
-)->dict:            # step -> mean Dice of the labels that it wrote for the training images, on the canvas
+    unit: Unit,
+    run: Run,  # of a GAN
+) -> dict:  # step -> mean Dice of the labels that it wrote for the training images, on the canvas
     "How good the labels of the last checkpoints were; known only here, long after all choices were made."
-    sets = sorted((run.folder/'checkpoints').glob('labels*_??????.npy'))
-    if not sets: return {}
+    sets = sorted((run.folder / "checkpoints").glob("labels*_??????.npy"))
+    if not sets:
+        return {}
     folders = list(unit.source.images)
-    training = load_images(folders, run.config.size, only=matching(find_images(folders)[0], unit.source.ids, folders[0])).split('train')
+    training = load_images(
+        folders, run.config.size, only=matching(find_images(folders)[0], unit.source.ids, folders[0])
+    ).split("train")
     truth = truth_on_canvas(TrueMasks(folders), training)
-    return {int(p.stem[-6:]): round(float(agreement(Stored(p), truth).mean()), 4) for p in sets}       # of several attempts the last one stays
+    return {
+        int(p.stem[-6:]): round(float(agreement(Stored(p), truth).mean()), 4) for p in sets
+    }  # of several attempts the last one stays
+
 
 def unit_facts(
-    unit:Unit,
-    run:Run,
-)->dict:
+    unit: Unit,
+    run: Run,
+) -> dict:
     "Everything about a finished unit that is not a row of its table."
     p, name = run.provenance, lambda folders: [Path(f).name for f in folders]
-    dice = checkpoint_dice(unit, run) if unit.kind == 'labels' else {}
-    return dict(kind=unit.kind, config=dataclasses.asdict(unit.config), images=name(unit.source.images), aux_masks=name(unit.source.aux_masks), ids=list(unit.source.ids), fraction=unit.fraction, noise=list(unit.noise), human_masks=p.get('human_masks', 0),
-                events=p['events'], checkpoints=[dict(row, dice=dice.get(row['step'])) for row in run.read_log('checkpoint')], **{k: p.get(k) for k in ('data', 'minutes', 'started', 'finished', 'commit', 'uncommitted_changes', 'aeseg', 'python', 'torch', 'monai', 'numpy', 'platform', 'cores', 'gpu')})
+    dice = checkpoint_dice(unit, run) if unit.kind == "labels" else {}
+    return dict(
+        kind=unit.kind,
+        config=dataclasses.asdict(unit.config),
+        images=name(unit.source.images),
+        aux_masks=name(unit.source.aux_masks),
+        ids=list(unit.source.ids),
+        fraction=unit.fraction,
+        noise=list(unit.noise),
+        human_masks=p.get("human_masks", 0),
+        events=p["events"],
+        checkpoints=[dict(row, dice=dice.get(row["step"])) for row in run.read_log("checkpoint")],
+        **{
+            k: p.get(k)
+            for k in (
+                "data",
+                "minutes",
+                "started",
+                "finished",
+                "commit",
+                "uncommitted_changes",
+                "aeseg",
+                "python",
+                "torch",
+                "monai",
+                "numpy",
+                "platform",
+                "cores",
+                "gpu",
+            )
+        },
+    )
 
 # %% ../nbs/21_units.ipynb #395c2712
 class Store:
     "Finished units in a folder."
-    def __init__(self,
+
+    def __init__(
+        self,
         folder,
-        any_code:bool=False,    # a unit that older code finished counts as finished
-    ): self.folder, self.any_code = Path(folder), any_code
+        any_code: bool = False,  # a unit that older code finished counts as finished
+    ):
+        self.folder, self.any_code = Path(folder), any_code
 
     def run_folder(self, unit):
         "Where a unit was run, or will be."
         done = self.path(unit)
-        return done.with_suffix('') if done else self.folder/address(unit)
+        return done.with_suffix("") if done else self.folder / address(unit)
 
     def path(self, unit):
         "The JSON file of a finished unit, or None."
-        exact = self.folder/f'{address(unit)}.json'
-        if exact.exists(): return exact
-        older = sorted(self.folder.glob(f'{identity(unit)}-*.json'), key=lambda p: p.stat().st_mtime) if self.any_code else []
+        exact = self.folder / f"{address(unit)}.json"
+        if exact.exists():
+            return exact
+        older = (
+            sorted(self.folder.glob(f"{identity(unit)}-*.json"), key=lambda p: p.stat().st_mtime)
+            if self.any_code
+            else []
+        )
         return older[-1] if older else None
 
-    def facts(self, unit): return json.loads(self.path(unit).read_text(encoding='utf-8'))
-    def rows(self, unit): return pd.read_parquet(self.path(unit).with_suffix('.parquet'))
+    def facts(self, unit):
+        return json.loads(self.path(unit).read_text(encoding="utf-8"))
+
+    def rows(self, unit):
+        return pd.read_parquet(self.path(unit).with_suffix(".parquet"))
 
     def keep(self, unit, run):
         "Write down a finished run. Raises `InputError` where nothing was measured."
-        if not (run.folder/'metrics.csv').exists(): raise InputError(f'{unit.source.images[0]} holds no masks/, so nothing can be measured; put human masks there, for evaluation only')
-        stem = self.folder/address(unit)
-        with replacing(stem.with_suffix('.parquet')) as temporary: unit_rows(run, list(unit.source.images)).to_parquet(temporary, index=False)
-        with replacing(stem.with_suffix('.json')) as temporary: temporary.write_text(json.dumps(unit_facts(unit, run), indent=1), encoding='utf-8')
+        if not (run.folder / "metrics.csv").exists():
+            raise InputError(
+                f"{unit.source.images[0]} holds no masks/, so nothing can be measured; put human masks there,"
+                " for evaluation only"
+            )
+        stem = self.folder / address(unit)
+        with replacing(stem.with_suffix(".parquet")) as temporary:
+            unit_rows(run, list(unit.source.images)).to_parquet(temporary, index=False)
+        with replacing(stem.with_suffix(".json")) as temporary:
+            temporary.write_text(json.dumps(unit_facts(unit, run), indent=1), encoding="utf-8")
 
 # %% ../nbs/21_units.ipynb #a5b6c401
 def run_unit(
-    unit:Unit,
-    store:Store,
-    command:list,           # kept in the provenance
-)->str:                     # what went wrong, or an empty text
+    unit: Unit,
+    store: Store,
+    command: list,  # kept in the provenance
+) -> str:  # what went wrong, or an empty text
     "Run a unit, or continue it; in a process of its own."
     import torch
-    torch.set_num_threads(unit.config.threads or 1); sys.argv = command
-    place = store.folder/address(unit); log = place.with_suffix('.log')
+
+    torch.set_num_threads(unit.config.threads or 1)
+    sys.argv = command
+    place = store.folder / address(unit)
+    log = place.with_suffix(".log")
     try:
         run = KINDS[unit.kind][0](unit, place, unit.needs and store.run_folder(unit.needs))
         store.keep(unit, run)
-        if unit.kind != 'labels': shutil.rmtree(place/'checkpoints', ignore_errors=True)        # nothing starts from them
+        if unit.kind != "labels":
+            shutil.rmtree(place / "checkpoints", ignore_errors=True)  # nothing starts from them
     except Exception as e:
-        log.parent.mkdir(parents=True, exist_ok=True); log.write_text(traceback.format_exc(), encoding='utf-8')
-        return str(e) if isinstance(e, InputError) else f'{type(e).__name__}: {e} (log: {log})'
+        log.parent.mkdir(parents=True, exist_ok=True)
+        log.write_text(traceback.format_exc(), encoding="utf-8")
+        return str(e) if isinstance(e, InputError) else f"{type(e).__name__}: {e} (log: {log})"
     log.unlink(missing_ok=True)
-    return ''
+    return ""
 
 # %% ../nbs/21_units.ipynb #93ba264d
 def jobs_of(
-    units:dict,             # name -> unit
-    store:Store,
-):                          # address -> (name, unit), needed units before those that need them; address -> needed addresses
+    units: dict,  # name -> unit
+    store: Store,
+):  # address -> (name, unit), needed units before those that need them; address -> needed addresses
     "What has to be run."
     jobs, after = {}, {}
     for name, unit in units.items():
-        if store.path(unit): continue
+        if store.path(unit):
+            continue
         if unit.needs:
-            there = store.path(unit.needs) and (store.run_folder(unit.needs)/'checkpoints').is_dir()
+            there = store.path(unit.needs) and (store.run_folder(unit.needs) / "checkpoints").is_dir()
             after[address(unit)] = [] if there else [address(unit.needs)]
-            if not there: jobs.setdefault(address(unit.needs), (f'labels of {name}', unit.needs))
+            if not there:
+                jobs.setdefault(address(unit.needs), (f"labels of {name}", unit.needs))
         jobs.setdefault(address(unit), (name, unit))
     return jobs, after
 
+
 def run_units(
-    units:dict,             # name -> unit, the names for the eyes of people
-    store:Store,
-    workers:int=2,          # processes on this machine
-    scheduler:str=None,     # address of a Dask cluster instead, which sees the same folders
-    command=None,           # list of words for the provenance; None is this process's
-    quiet:bool=False,       # no progress bar
-)->dict:                    # name -> what went wrong, or an empty text
+    units: dict,  # name -> unit, the names for the eyes of people
+    store: Store,
+    workers: int = 2,  # processes on this machine
+    scheduler: str = None,  # address of a Dask cluster instead, which sees the same folders
+    command=None,  # list of words for the provenance; None is this process's
+    quiet: bool = False,  # no progress bar
+) -> dict:  # name -> what went wrong, or an empty text
     "Run what is not finished; call it again to go on after an interruption."
-    jobs, after = jobs_of(units, store); running, failed = [], []
-    with tqdm(total=len(jobs), desc='units', disable=quiet or not jobs) as bar:
+    jobs, after = jobs_of(units, store)
+    running, failed = [], []
+    with tqdm(total=len(jobs), desc="units", disable=quiet or not jobs) as bar:
+
         def told(place, wrong):
-            if wrong is None: running.append(place)
+            if wrong is None:
+                running.append(place)
             else:
-                if place in running: running.remove(place)
-                if wrong: failed.append(place); bar.write(f'{jobs[place][0]} failed: {wrong}')
+                if place in running:
+                    running.remove(place)
+                if wrong:
+                    failed.append(place)
+                    bar.write(f"{jobs[place][0]} failed: {wrong}")
                 bar.update()
-            bar.set_postfix_str(f'{len(failed)} failed; running: {", ".join(jobs[p][0] for p in running) or "none"}')
-        wrong = side_by_side(run_unit, {place: (unit, store, command or sys.argv) for place, (_, unit) in jobs.items()}, workers, after, scheduler, told)
-    return {name: wrong.get(address(unit), '') for name, unit in units.items()}
+            bar.set_postfix_str(
+                f'{len(failed)} failed; running: {", ".join(jobs[p][0] for p in running) or "none"}'
+            )
+
+        wrong = side_by_side(
+            run_unit,
+            {place: (unit, store, command or sys.argv) for place, (_, unit) in jobs.items()},
+            workers,
+            after,
+            scheduler,
+            told,
+        )
+    return {name: wrong.get(address(unit), "") for name, unit in units.items()}

@@ -15,34 +15,51 @@ from .networks import squared_error
 
 # %% ../nbs/05_vae.ipynb #958b955c
 def to_the_middle(
-    z:torch.Tensor,     # (N, 1, H, W) in [0, 1]
-)->torch.Tensor:        # (N, 2, 3), maps for `warp`; their last column with the other sign leads back
+    z: torch.Tensor,  # (N, 1, H, W) in [0, 1]
+) -> torch.Tensor:  # (N, 2, 3), maps for `warp`; their last column with the other sign leads back
     "What moves the centre of mass of each mask to the middle of the canvas, by whole pixels. An empty mask stays."
     z, moves = z.detach().float(), []
-    for across, size in ((2, z.shape[3]), (3, z.shape[2])):     # columns, rows
+    for across, size in ((2, z.shape[3]), (3, z.shape[2])):  # columns, rows
         line = z.sum((1, across))
         centre = (line * torch.arange(size, device=z.device)).sum(1) / line.sum(1).clamp(min=1e-6)
-        moves.append(torch.where(line.sum(1) > 1e-6, (centre - (size - 1) / 2).round() * 2 / size, 0.))
-    return torch.cat([torch.eye(2, device=z.device).expand(len(z), 2, 2), torch.stack(moves, 1)[..., None]], 2)
+        moves.append(torch.where(line.sum(1) > 1e-6, (centre - (size - 1) / 2).round() * 2 / size, 0.0))
+    return torch.cat(
+        [torch.eye(2, device=z.device).expand(len(z), 2, 2), torch.stack(moves, 1)[..., None]], 2
+    )
+
 
 class MaskVAE(nn.Module):
     "A convolutional variational auto-encoder of masks on a canvas whose sides are multiples of 32."
-    def __init__(self,
-        canvas,             # (height, width), multiples of 32
-        channels:int=16,    # of the first layer
-        latent:int=32,      # length of the code
-        centred:bool=False, # see masks in the middle of the canvas, wherever they lie
+
+    def __init__(
+        self,
+        canvas,  # (height, width), multiples of 32
+        channels: int = 16,  # of the first layer
+        latent: int = 32,  # length of the code
+        centred: bool = False,  # see masks in the middle of the canvas, wherever they lie
     ):
         super().__init__()
         self.centred = centred
         self.canvas, self.grid = tuple(canvas), (canvas[0] // 32, canvas[1] // 32)
         widths = [1, channels, 2 * channels, 4 * channels, 4 * channels]
-        self.encoder = nn.Sequential(*[m for i, o in zip(widths, widths[1:]) for m in (nn.Conv2d(i, o, 4, 2, 1), nn.LeakyReLU(.2))])
+        self.encoder = nn.Sequential(
+            *[m for i, o in zip(widths, widths[1:]) for m in (nn.Conv2d(i, o, 4, 2, 1), nn.LeakyReLU(0.2))]
+        )
         size = widths[-1] * self.grid[0] * self.grid[1]
-        self.mean, self.log_variance, self.expand = nn.Linear(size, latent), nn.Linear(size, latent), nn.Linear(latent, size)
+        self.mean, self.log_variance, self.expand = (
+            nn.Linear(size, latent),
+            nn.Linear(size, latent),
+            nn.Linear(latent, size),
+        )
         backward = [*widths[:0:-1], channels]
-        self.decoder = nn.Sequential(*[m for i, o in zip(backward, backward[1:]) for m in (nn.Upsample(scale_factor=2.), nn.Conv2d(i, o, 3, 1, 1), nn.LeakyReLU(.2))],
-                                     nn.Conv2d(channels, 1, 3, 1, 1))
+        self.decoder = nn.Sequential(
+            *[
+                m
+                for i, o in zip(backward, backward[1:])
+                for m in (nn.Upsample(scale_factor=2.0), nn.Conv2d(i, o, 3, 1, 1), nn.LeakyReLU(0.2))
+            ],
+            nn.Conv2d(channels, 1, 3, 1, 1),
+        )
 
     def placed(self, z):
         "(N, 1, H, W) masks where they are seen."
@@ -56,105 +73,139 @@ class MaskVAE(nn.Module):
     def decode(self, code):
         "(N, latent) -> logits (N, 1, H, W), of masks where they are seen."
         h = self.decoder(self.expand(code).view(len(code), -1, *self.grid))
-        return F.interpolate(h.float(), scale_factor=2., mode='bilinear')
+        return F.interpolate(h.float(), scale_factor=2.0, mode="bilinear")
 
     def reconstruct(self, z):
         "(N, 1, H, W) -> the probability of its reconstruction from the mean code, where the mask lies."
         drawn = torch.sigmoid(self.decode(self.encode(z)[0]))
-        return warp(drawn, to_the_middle(z) * torch.tensor([1., 1., -1.], device=z.device)) if self.centred else drawn
+        return (
+            warp(drawn, to_the_middle(z) * torch.tensor([1.0, 1.0, -1.0], device=z.device))
+            if self.centred
+            else drawn
+        )
+
 
 def make_vae(
-    config,             # uses vae_channels, vae_latent, vae_place, shape, task, ellipse_center_x
-    canvas,             # (height, width)
-)->MaskVAE:
+    config,  # uses vae_channels, vae_latent, vae_place, shape, task, ellipse_center_x
+    canvas,  # (height, width)
+) -> MaskVAE:
     "The untrained VAE of a configuration."
-    centred = config.vae_place == 'removed'
-    if config.vae_place == 'prior' and config.shape == 'ellipse': left, right = ellipse_ranges(config).center_x; centred = right - left > .3
+    centred = config.vae_place == "removed"
+    if config.vae_place == "prior" and config.shape == "ellipse":
+        left, right = ellipse_ranges(config).center_x
+        centred = right - left > 0.3
     return MaskVAE(canvas, config.vae_channels, config.vae_latent, centred)
 
 # %% ../nbs/05_vae.ipynb #73b64746
 def sample_code(
-    mean:torch.Tensor,              # (N, latent)
-    log_variance:torch.Tensor,      # (N, latent)
-    generator:torch.Generator,      # on the CPU
-)->torch.Tensor:                    # (N, latent)
+    mean: torch.Tensor,  # (N, latent)
+    log_variance: torch.Tensor,  # (N, latent)
+    generator: torch.Generator,  # on the CPU
+) -> torch.Tensor:  # (N, latent)
     "Mean plus deviation times noise."
     return mean + (log_variance / 2).exp() * send(torch.randn(mean.shape, generator=generator), mean)
 
+
 def divergence(
-    mean:torch.Tensor,              # (N, latent)
-    log_variance:torch.Tensor,      # (N, latent)
-)->torch.Tensor:                    # scalar, nats
+    mean: torch.Tensor,  # (N, latent)
+    log_variance: torch.Tensor,  # (N, latent)
+) -> torch.Tensor:  # scalar, nats
     "Kullback-Leibler divergence of N(mean, variance) to N(0, 1), summed over the code, averaged over the batch."
-    return -.5 * (1 + log_variance - mean ** 2 - log_variance.exp()).sum(1).mean()
+    return -0.5 * (1 + log_variance - mean**2 - log_variance.exp()).sum(1).mean()
+
 
 def vae_loss(
-    vae:MaskVAE,
-    z:torch.Tensor,                 # (N, 1, H, W) auxiliary masks
-    beta:float,                     # weight of the divergence
-    generator:torch.Generator,
-    overlap:float=.3,               # weight of the soft Dice loss of each mask
-)->torch.Tensor:                    # scalar
+    vae: MaskVAE,
+    z: torch.Tensor,  # (N, 1, H, W) auxiliary masks
+    beta: float,  # weight of the divergence
+    generator: torch.Generator,
+    overlap: float = 0.3,  # weight of the soft Dice loss of each mask
+) -> torch.Tensor:  # scalar
     "Mean binary cross-entropy of a pixel, Dice loss of a mask, and beta times the divergence."
     z = vae.placed(z)
     mean, log_variance = vae.encode(z)
     logits = vae.decode(sample_code(mean, log_variance, generator))
     loss = F.binary_cross_entropy_with_logits(logits, z) + beta * divergence(mean, log_variance)
-    if not overlap: return loss
+    if not overlap:
+        return loss
     p, inside = torch.sigmoid(logits), lambda t: t.sum((1, 2, 3))
     return loss + overlap * (1 - (2 * inside(p * z) + 1) / (inside(p) + inside(z) + 1)).mean()
 
 # %% ../nbs/05_vae.ipynb #f66610d5
 def vae_step(
-    vae:MaskVAE,
+    vae: MaskVAE,
     optimizer,
-    masks,              # anything with sample(n, generator)
-    config,             # uses vae_steps, vae_batch, vae_beta, vae_learning_rate, seed
-    step:int,           # from 0
-    device='cpu',
-    descend=None,       # what takes a step: (optimizer, loss) -> None; None is the usual three calls
-)->torch.Tensor:        # the loss, on the device
+    masks,  # anything with sample(n, generator)
+    config,  # uses vae_steps, vae_batch, vae_beta, vae_learning_rate, seed
+    step: int,  # from 0
+    device="cpu",
+    descend=None,  # what takes a step: (optimizer, loss) -> None; None is the usual three calls
+) -> torch.Tensor:  # the loss, on the device
     "One training step on auxiliary masks; everything random comes from (seed, step)."
-    generator = generator_for(config.seed, 'vae', step)
+    generator = generator_for(config.seed, "vae", step)
     progress = step / config.vae_steps
-    for group in optimizer.param_groups: group['lr'] = config.vae_learning_rate * min(1, progress / .1 + .04, (1 - progress) / .7)
-    loss = vae_loss(vae, send(masks.sample(config.vae_batch, generator), device), config.vae_beta, generator, config.vae_overlap)
-    if descend: descend(optimizer, loss)
-    else: optimizer.zero_grad(); loss.backward(); optimizer.step()
+    for group in optimizer.param_groups:
+        group["lr"] = config.vae_learning_rate * min(1, progress / 0.1 + 0.04, (1 - progress) / 0.7)
+    loss = vae_loss(
+        vae,
+        send(masks.sample(config.vae_batch, generator), device),
+        config.vae_beta,
+        generator,
+        config.vae_overlap,
+    )
+    if descend:
+        descend(optimizer, loss)
+    else:
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
     return loss.detach()
 
 # %% ../nbs/05_vae.ipynb #f9f3936f
 class LatentDiscriminator(nn.Sequential):
     "D_VAE: code (N, latent) -> score (N, 1)."
-    def __init__(self, latent:int, width:int=64):
-        super().__init__(nn.Linear(latent, width), nn.LeakyReLU(.2), nn.Linear(width, width), nn.LeakyReLU(.2), nn.Linear(width, 1))
+
+    def __init__(self, latent: int, width: int = 64):
+        super().__init__(
+            nn.Linear(latent, width),
+            nn.LeakyReLU(0.2),
+            nn.Linear(width, width),
+            nn.LeakyReLU(0.2),
+            nn.Linear(width, 1),
+        )
+
 
 def latent_code(
-    vae:MaskVAE,
-    z:torch.Tensor,             # (N, 1, H, W) in [0, 1]
-    kind:str,                   # 'mean' or 'sample'
-    generator:torch.Generator,
-)->torch.Tensor:                # (N, latent)
+    vae: MaskVAE,
+    z: torch.Tensor,  # (N, 1, H, W) in [0, 1]
+    kind: str,  # 'mean' or 'sample'
+    generator: torch.Generator,
+) -> torch.Tensor:  # (N, latent)
     "The code that D_VAE sees."
     mean, log_variance = vae.encode(z)
-    return mean if kind == 'mean' else sample_code(mean, log_variance, generator)
+    return mean if kind == "mean" else sample_code(mean, log_variance, generator)
+
 
 def shape_loss(
-    vae:MaskVAE,
-    discriminator,              # D_VAE; unused for 'divergence'
-    pseudo_labels:torch.Tensor, # (N, 1, H, W) in [0, 1], with gradient
-    config,                     # uses vae_loss, vae_code
-    generator:torch.Generator,
-)->torch.Tensor:                # scalar
+    vae: MaskVAE,
+    discriminator,  # D_VAE; unused for 'divergence'
+    pseudo_labels: torch.Tensor,  # (N, 1, H, W) in [0, 1], with gradient
+    config,  # uses vae_loss, vae_code
+    generator: torch.Generator,
+) -> torch.Tensor:  # scalar
     "What E pays for masks with unusual codes."
-    if config.vae_loss == 'divergence': return divergence(*vae.encode(pseudo_labels)) / vae.mean.out_features
-    return squared_error(discriminator(latent_code(vae, pseudo_labels, config.vae_code, generator)).float(), 1)
+    if config.vae_loss == "divergence":
+        return divergence(*vae.encode(pseudo_labels)) / vae.mean.out_features
+    return squared_error(
+        discriminator(latent_code(vae, pseudo_labels, config.vae_code, generator)).float(), 1
+    )
 
 # %% ../nbs/05_vae.ipynb #640e528b
 def reconstruction_loss(
-    vae:MaskVAE,
-    pseudo_labels:torch.Tensor,     # (N, 1, H, W) in [0, 1], with gradient
-)->torch.Tensor:                    # scalar in [0, 1]
+    vae: MaskVAE,
+    pseudo_labels: torch.Tensor,  # (N, 1, H, W) in [0, 1], with gradient
+) -> torch.Tensor:  # scalar in [0, 1]
     "Mean absolute distance of labels to their reconstructions, which are taken as given (ours)."
-    with torch.no_grad(): target = vae.reconstruct(pseudo_labels)
+    with torch.no_grad():
+        target = vae.reconstruct(pseudo_labels)
     return (pseudo_labels - target).abs().mean()

@@ -17,97 +17,160 @@ from .formats import Slice, file_id, is_nifti, oriented, scan_files, volume_head
 
 # %% ../nbs/13a_volumes.ipynb #7e7e33b3
 def smooth_slices(
-    labels:torch.Tensor,    # (slices, 1, H, W) uint8 probabilities of one volume
-    sigma:float,            # slices; 0 changes nothing
-)->torch.Tensor:            # the same shape, uint8
+    labels: torch.Tensor,  # (slices, 1, H, W) uint8 probabilities of one volume
+    sigma: float,  # slices; 0 changes nothing
+) -> torch.Tensor:  # the same shape, uint8
     "A Gaussian along the slices."
-    if not sigma: return labels
-    return torch.from_numpy(gaussian_filter1d(labels.numpy().astype(np.float32), sigma, 0, mode='nearest').round().astype(np.uint8))
+    if not sigma:
+        return labels
+    return torch.from_numpy(
+        gaussian_filter1d(labels.numpy().astype(np.float32), sigma, 0, mode="nearest")
+        .round()
+        .astype(np.uint8)
+    )
+
 
 def largest_component(
-    labels:torch.Tensor,    # (slices, 1, H, W) uint8 probabilities of one volume
-)->torch.Tensor:            # the same, zero in all other pieces
+    labels: torch.Tensor,  # (slices, 1, H, W) uint8 probabilities of one volume
+) -> torch.Tensor:  # the same, zero in all other pieces
     "Keep the largest connected piece, neighbours sharing a face, of what is above one half."
     pieces, n = label(labels[:, 0].numpy() > 127)
-    if n < 2: return labels
+    if n < 2:
+        return labels
     keep = 1 + int(np.bincount(pieces.ravel())[1:].argmax())
-    return torch.where(torch.from_numpy((pieces == keep) | (pieces == 0))[:, None], labels, torch.zeros_like(labels))
+    return torch.where(
+        torch.from_numpy((pieces == keep) | (pieces == 0))[:, None], labels, torch.zeros_like(labels)
+    )
 
 # %% ../nbs/13a_volumes.ipynb #10248fbd
 def fill_volume(
-    source,         # path of the scan
-    axis:str,
-    masks,          # pairs of the number of a slice and its mask (H, W); slices that are not given stay empty
-):                  # array (I, J, K) uint8 of 0 and 1, in a nameless file
+    source,  # path of the scan
+    axis: str,
+    masks,  # pairs of the number of a slice and its mask (H, W); slices that are not given stay empty
+):  # array (I, J, K) uint8 of 0 and 1, in a nameless file
     "The masks of slices in the order of the file."
     shape, affine = volume_header(source)
-    array = np.memmap(tempfile.TemporaryFile(prefix='aeseg'), np.uint8, 'w+', 0, shape, order='F'); view = oriented(array, affine, axis)
-    for k, mask in masks: view[k] = mask
+    array = np.memmap(tempfile.TemporaryFile(prefix="aeseg"), np.uint8, "w+", 0, shape, order="F")
+    view = oriented(array, affine, axis)
+    for k, mask in masks:
+        view[k] = mask
     return array
 
+
 def write_nifti(
-    path,                   # .nii.gz
-    array:np.ndarray,       # (I, J, K) uint8
-    affine:np.ndarray,      # (4, 4)
+    path,  # .nii.gz
+    array: np.ndarray,  # (I, J, K) uint8
+    affine: np.ndarray,  # (4, 4)
 ):
     "Write a mask as compressed NIfTI, the same bytes for the same mask."
     import nibabel
-    header = nibabel.Nifti1Header(); header.set_data_dtype(np.uint8); header.set_data_shape(array.shape)
-    header.set_qform(affine, 1, strip_shears=True); header.set_sform(affine, 1); header['vox_offset'], header['magic'] = 352, b'n+1'
-    with replacing(path) as temporary, temporary.open('wb') as f, gzip.GzipFile('', 'wb', 5, f, 0) as packed:
+
+    header = nibabel.Nifti1Header()
+    header.set_data_dtype(np.uint8)
+    header.set_data_shape(array.shape)
+    header.set_qform(affine, 1, strip_shears=True)
+    header.set_sform(affine, 1)
+    header["vox_offset"], header["magic"] = 352, b"n+1"
+    with replacing(path) as temporary, temporary.open("wb") as f, gzip.GzipFile("", "wb", 5, f, 0) as packed:
         packed.write(header.binaryblock + bytes(4))
-        for k in range(array.shape[2]): packed.write(array[:, :, k].tobytes(order='F'))
+        for k in range(array.shape[2]):
+            packed.write(array[:, :, k].tobytes(order="F"))
 
 # %% ../nbs/13a_volumes.ipynb #93b5da34
 def need_highdicom():
     "The package that writes DICOM SEG. Raises `InputError` where it is not installed."
-    try: import highdicom
-    except ImportError: raise InputError("writing DICOM SEG needs highdicom; pip install 'aeseg[dicom]', or give --format png, or nifti for volumes") from None
+    try:
+        import highdicom
+    except ImportError:
+        raise InputError(
+            "writing DICOM SEG needs highdicom; pip install 'aeseg[dicom]', or give --format png, or nifti"
+            " for volumes"
+        ) from None
     return highdicom
 
+
 def write_segmentation(
-    path,                   # .dcm
-    files,                  # the DICOM files of the scan, one a frame
-    masks:np.ndarray,       # (frames, H, W) bool
-    name:str='organ',       # of the segment
+    path,  # .dcm
+    files,  # the DICOM files of the scan, one a frame
+    masks: np.ndarray,  # (frames, H, W) bool
+    name: str = "organ",  # of the segment
 ):
     "Write masks as DICOM SEG. Raises `InputError`."
     import pydicom
     from pydicom.sr.codedict import codes
+
     hd = need_highdicom()
     sources = [pydicom.dcmread(p) for p in files]
-    segment = hd.seg.SegmentDescription(1, name, codes.SCT.Organ, codes.SCT.Organ, 'AUTOMATIC', hd.AlgorithmIdentificationSequence('aeseg', codes.DCM.ArtificialIntelligence, '1'))
+    segment = hd.seg.SegmentDescription(
+        1,
+        name,
+        codes.SCT.Organ,
+        codes.SCT.Organ,
+        "AUTOMATIC",
+        hd.AlgorithmIdentificationSequence("aeseg", codes.DCM.ArtificialIntelligence, "1"),
+    )
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter('ignore')         # about names of patients, which are as they are
-            made = hd.seg.Segmentation(sources, masks.astype(np.uint8), 'BINARY', [segment], hd.UID(), 1, hd.UID(), 1, 'aeseg', 'aeseg', '1', '1', omit_empty_frames=False)
-            with replacing(path) as temporary: made.save_as(temporary)
-    except (AttributeError, KeyError, TypeError, ValueError) as e: raise InputError(f'{path} cannot be written as DICOM SEG, for the headers of the scan lack something ({e}); give --format png, or nifti for volumes') from None
+            warnings.simplefilter("ignore")  # about names of patients, which are as they are
+            made = hd.seg.Segmentation(
+                sources,
+                masks.astype(np.uint8),
+                "BINARY",
+                [segment],
+                hd.UID(),
+                1,
+                hd.UID(),
+                1,
+                "aeseg",
+                "aeseg",
+                "1",
+                "1",
+                omit_empty_frames=False,
+            )
+            with replacing(path) as temporary:
+                made.save_as(temporary)
+    except (AttributeError, KeyError, TypeError, ValueError) as e:
+        raise InputError(
+            f"{path} cannot be written as DICOM SEG, for the headers of the scan lack something ({e}); give"
+            " --format png, or nifti for volumes"
+        ) from None
 
 # %% ../nbs/13a_volumes.ipynb #648d92fb
-FORMATS = ('auto', 'png', 'nifti', 'seg')
+FORMATS = ("auto", "png", "nifti", "seg")
+
 
 def mask_format(
-    source,         # path or `Slice`
-    format:str,     # one of `FORMATS`; auto: that of the image
-)->str:             # 'png', 'nifti' or 'seg'
+    source,  # path or `Slice`
+    format: str,  # one of `FORMATS`; auto: that of the image
+) -> str:  # 'png', 'nifti' or 'seg'
     "In which format the mask of an image is written. Raises `InputError` where that does not go."
-    medical = isinstance(source, Slice); nifti = medical and is_nifti(source.path); dicom = not nifti and source.suffix.lower() not in ('.png', '.jpg', '.jpeg', '.tif', '.tiff')
-    if format == 'auto': format = 'nifti' if nifti else 'seg' if dicom else 'png'
-    if format == 'nifti' and not medical: raise InputError(f'{source} is a single image, and NIfTI holds volumes; give --format png')
-    if format == 'seg' and not dicom: raise InputError(f'{source} is no DICOM image, which DICOM SEG would refer to; give --format auto')
-    if format == 'seg': need_highdicom()
+    medical = isinstance(source, Slice)
+    nifti = medical and is_nifti(source.path)
+    dicom = not nifti and source.suffix.lower() not in (".png", ".jpg", ".jpeg", ".tif", ".tiff")
+    if format == "auto":
+        format = "nifti" if nifti else "seg" if dicom else "png"
+    if format == "nifti" and not medical:
+        raise InputError(f"{source} is a single image, and NIfTI holds volumes; give --format png")
+    if format == "seg" and not dicom:
+        raise InputError(f"{source} is no DICOM image, which DICOM SEG would refer to; give --format auto")
+    if format == "seg":
+        need_highdicom()
     return format
 
+
 def write_volume(
-    folder,         # for the file
-    source,         # path of the scan
-    axis:str,
-    masks,          # see `fill_volume`
-    format:str,     # 'nifti' or 'seg'
-)->Path:
+    folder,  # for the file
+    source,  # path of the scan
+    axis: str,
+    masks,  # see `fill_volume`
+    format: str,  # 'nifti' or 'seg'
+) -> Path:
     "Write the mask of a scan under its name."
     array = fill_volume(source, axis, masks)
-    if format == 'nifti': path = Path(folder)/f'{file_id(source)}.nii.gz'; write_nifti(path, array, volume_header(source)[1])
-    else: path = Path(folder)/f'{file_id(source)}.dcm'; write_segmentation(path, scan_files(source), array.transpose(2, 1, 0))
+    if format == "nifti":
+        path = Path(folder) / f"{file_id(source)}.nii.gz"
+        write_nifti(path, array, volume_header(source)[1])
+    else:
+        path = Path(folder) / f"{file_id(source)}.dcm"
+        write_segmentation(path, scan_files(source), array.transpose(2, 1, 0))
     return path

@@ -4,6 +4,7 @@ Fails with one sentence for each broken rule:
 the export of nbs/ equals aeseg/, cleaning changes no notebook, README.md is up to date,
 no notebook is larger than 600 kB, and the experiments export nothing.
 """
+
 import json
 import os
 import re
@@ -25,23 +26,35 @@ def copy_tree(dest):
     "Copy what export and clean read and write."
     skip = shutil.ignore_patterns(".ipynb_checkpoints", "__pycache__", "_proc", "images", "runs")
     for name in ("nbs", "aeseg"):
-        if (ROOT / name).is_dir(): shutil.copytree(ROOT / name, dest / name, ignore=skip)
+        if (ROOT / name).is_dir():
+            shutil.copytree(ROOT / name, dest / name, ignore=skip)
     shutil.copy(ROOT / "settings.ini", dest / "settings.ini")
 
 
 def files(root, pattern):
     "Path below `root` -> bytes, for all files that match."
-    return {p.relative_to(root).as_posix(): p.read_bytes() for p in sorted(Path(root).rglob(pattern))
-            if not {".ipynb_checkpoints", "__pycache__", "_proc"} & set(p.parts)}
+    return {
+        p.relative_to(root).as_posix(): p.read_bytes()
+        for p in sorted(Path(root).rglob(pattern))
+        if not {".ipynb_checkpoints", "__pycache__", "_proc"} & set(p.parts)
+    }
 
 
 def nbdev(code, cwd):
     "Run a line of nbdev in `cwd`."
     env = {k: v for k, v in os.environ.items() if k != "IN_TEST"}
     env["PYTHONDONTWRITEBYTECODE"] = "1"
-    done = subprocess.run([sys.executable, "-c", code], cwd=cwd, env=env, text=True,
-                          stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-    if done.returncode: raise SystemExit(f"nbdev failed on a copy of the project:\n{done.stdout}")
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=cwd,
+        env=env,
+        text=True,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )
+    if done.returncode:
+        raise SystemExit(f"nbdev failed on a copy of the project:\n{done.stdout}")
 
 
 def differing(a, b):
@@ -54,33 +67,52 @@ def check():
     broken = []
 
     def rule(sentence, names):
-        if names: broken.append(f"{sentence}: {', '.join(names)}")
+        if names:
+            broken.append(f"{sentence}: {', '.join(names)}")
 
     before = files(ROOT / "nbs", "*.ipynb")
     with tempfile.TemporaryDirectory() as tmp:
         tmp = Path(tmp)
         copy_tree(tmp)
         for p in (tmp / "aeseg").rglob("*.py"):  # so that a module without its notebook shows, too
-            if GENERATED in p.read_text(encoding="utf-8")[:500]: p.unlink()
+            if GENERATED in p.read_text(encoding="utf-8")[:500]:
+                p.unlink()
         nbdev("from nbdev.doclinks import nbdev_export; nbdev_export()", tmp)
         names = [f"aeseg/{n}" for n in differing(files(ROOT / "aeseg", "*.py"), files(tmp / "aeseg", "*.py"))]
         rule("Exporting the notebooks gives other files than those here (run `make export`)", names)
 
         nbdev("from nbdev.clean import nbdev_clean; nbdev_clean()", tmp)
-        rule("Cleaning would change notebooks (run `make export`)", differing(before, files(tmp / "nbs", "*.ipynb")))
+        rule(
+            "Cleaning would change notebooks (run `make export`)",
+            differing(before, files(tmp / "nbs", "*.ipynb")),
+        )
 
     why = make_readme.out_of_date(ROOT)
     rule("README.md is out of date (run `make readme`)", [why] if why else [])
-    rule(f"Notebooks are larger than {MAX_KB} kB",
-         [f"{n} ({len(b) // 1000} kB)" for n, b in before.items() if len(b) > MAX_KB * 1000])
-    rule("Experiment notebooks must not export",
-         [n for n, b in before.items() if n.startswith("experiments/") and
-          any(exports.search("".join(c["source"])) for c in json.loads(b)["cells"] if c["cell_type"] == "code")])
+    rule(
+        f"Notebooks are larger than {MAX_KB} kB",
+        [f"{n} ({len(b) // 1000} kB)" for n, b in before.items() if len(b) > MAX_KB * 1000],
+    )
+    rule(
+        "Experiment notebooks must not export",
+        [
+            n
+            for n, b in before.items()
+            if n.startswith("experiments/")
+            and any(
+                exports.search("".join(c["source"]))
+                for c in json.loads(b)["cells"]
+                if c["cell_type"] == "code"
+            )
+        ],
+    )
     return broken, len(before)
 
 
 if __name__ == "__main__":
     broken, n = check()
-    for sentence in broken: print(sentence)
-    if not broken: print(f"clean: {n} notebooks, aeseg/ and README.md agree")
+    for sentence in broken:
+        print(sentence)
+    if not broken:
+        print(f"clean: {n} notebooks, aeseg/ and README.md agree")
     sys.exit(bool(broken))

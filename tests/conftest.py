@@ -1,8 +1,11 @@
 """What several test files use."""
+
 import json
 import os
 
-os.environ["OMP_NUM_THREADS"] = "1"  # before torch: results depend on the number of threads, and subprocesses get one too
+os.environ["OMP_NUM_THREADS"] = (
+    "1"  # before torch: results depend on the number of threads, and subprocesses get one too
+)
 
 import select
 import signal
@@ -18,20 +21,36 @@ SCRIPT = Path(sys.executable).with_name("aeseg")  # the console script itself
 ONE_CORE = {**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "120"}
 
 # A run of about two seconds. gan_steps leaves time to interrupt it; checkpoint_every hits neither its end nor the logged steps.
-TINY = dict(size=32, vae_steps=2, gan_steps=45, checkpoint_every=8, segmentation_steps=2, keep_fraction=.7)
-FAST = ["--preset", "smoke", "--accelerator", "cpu", "--quiet", *[w for k, v in TINY.items() for w in ("-p", f"{k}={v}")]]
+TINY = dict(size=32, vae_steps=2, gan_steps=45, checkpoint_every=8, segmentation_steps=2, keep_fraction=0.7)
+FAST = [
+    "--preset",
+    "smoke",
+    "--accelerator",
+    "cpu",
+    "--quiet",
+    *[w for k, v in TINY.items() for w in ("-p", f"{k}={v}")],
+]
 
 
 def pytest_addoption(parser):
-    parser.addoption("--malformed", type=int, default=60, metavar="N", help="malformed inputs to try (default 60)")
-    parser.addoption("--kills", type=int, default=2, metavar="N", help="random moments at which runs are killed (default 2)")
+    parser.addoption(
+        "--malformed", type=int, default=60, metavar="N", help="malformed inputs to try (default 60)"
+    )
+    parser.addoption(
+        "--kills",
+        type=int,
+        default=2,
+        metavar="N",
+        help="random moments at which runs are killed (default 2)",
+    )
 
 
 @pytest.fixture(scope="session")
 def real_data():
     "The folder of real data sets: AESEG_DATA, else ../shared/data beside the repository. Skips where there is none."
     folder = Path(os.environ.get("AESEG_DATA") or ROOT / "../shared/data")
-    if not folder.is_dir(): pytest.skip(f"no real data: {folder} does not exist; set AESEG_DATA to a folder of data sets")
+    if not folder.is_dir():
+        pytest.skip(f"no real data: {folder} does not exist; set AESEG_DATA to a folder of data sets")
     return folder.resolve()
 
 
@@ -40,13 +59,22 @@ LEARNED = ("pseudo_labels", "rounds", "quality.csv", "model.safetensors", "predi
 
 def learned(run):
     "The bytes of everything that was learned."
-    files = [p for name in LEARNED for p in ([run / name] if (run / name).is_file() else sorted((run / name).rglob("*")))]
-    return {str(p.relative_to(run)): weights(p) if p.suffix == ".safetensors" else p.read_bytes() for p in files if p.is_file()}
+    files = [
+        p
+        for name in LEARNED
+        for p in ([run / name] if (run / name).is_file() else sorted((run / name).rglob("*")))
+    ]
+    return {
+        str(p.relative_to(run)): weights(p) if p.suffix == ".safetensors" else p.read_bytes()
+        for p in files
+        if p.is_file()
+    }
 
 
 def weights(path):
     "The bytes of each tensor; the header of the file has no fixed order."
     from safetensors.torch import load_file
+
     return {k: v.numpy().tobytes() for k, v in load_file(path).items()}
 
 
@@ -60,9 +88,10 @@ def same(a, b):
 @dataclass
 class Result:
     "How a command ended."
-    code: int       # exit code; negative: killed by this signal
-    out: str        # stdout
-    err: str        # stderr
+
+    code: int  # exit code; negative: killed by this signal
+    out: str  # stdout
+    err: str  # stderr
 
 
 # Importing torch and MONAI takes seconds, so one process imports them, and each command is a fork of it that runs the console script.
@@ -93,28 +122,47 @@ for line in sys.stdin:
 
 class Aeseg:
     "Runs the console script: `aeseg(...)` to its end, or `start(...)` and `finish()`."
+
     def __init__(self, folder):
         self.folder = folder
-        self.server = subprocess.Popen([sys.executable, "-c", SERVER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0, env=ONE_CORE, cwd=ROOT)
+        self.server = subprocess.Popen(
+            [sys.executable, "-c", SERVER],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            bufsize=0,
+            env=ONE_CORE,
+            cwd=ROOT,
+        )
 
     def _line(self, seconds=120):
-        if not select.select([self.server.stdout], [], [], seconds)[0]: raise TimeoutError("no answer from aeseg")
+        if not select.select([self.server.stdout], [], [], seconds)[0]:
+            raise TimeoutError("no answer from aeseg")
         return int(self.server.stdout.readline())
 
-    def start(self, *arguments, cwd="/", script=SCRIPT)->int:  # the process id
+    def start(self, *arguments, cwd="/", script=SCRIPT) -> int:  # the process id
         self.files = self.folder / "out", self.folder / "err"
-        for f in self.files: f.unlink(missing_ok=True)
-        job = dict(command=[str(script), *map(str, arguments)], cwd=str(cwd), out=str(self.files[0]), err=str(self.files[1]))
+        for f in self.files:
+            f.unlink(missing_ok=True)
+        job = dict(
+            command=[str(script), *map(str, arguments)],
+            cwd=str(cwd),
+            out=str(self.files[0]),
+            err=str(self.files[1]),
+        )
         self.server.stdin.write((json.dumps(job) + "\n").encode())
         self.pid = self._line()
         return self.pid
 
-    def finish(self)->Result:
-        try: code = self._line()
-        except TimeoutError: os.kill(self.pid, signal.SIGKILL); self._line(); raise
+    def finish(self) -> Result:
+        try:
+            code = self._line()
+        except TimeoutError:
+            os.kill(self.pid, signal.SIGKILL)
+            self._line()
+            raise
         return Result(code, *(f.read_text() for f in self.files))
 
-    def __call__(self, *arguments, **kw)->Result:
+    def __call__(self, *arguments, **kw) -> Result:
         self.start(*arguments, **kw)
         return self.finish()
 
@@ -132,13 +180,21 @@ def aeseg(tmp_path_factory):
 def phantoms(tmp_path_factory):
     "Four training and two validation phantoms with true masks. Not to be changed: copy it."
     from aeseg.phantoms import write_phantoms
-    return write_phantoms(tmp_path_factory.mktemp("sound") / "set", "fetal_head", count=6, val=2, size=(40, 60))
+
+    return write_phantoms(
+        tmp_path_factory.mktemp("sound") / "set", "fetal_head", count=6, val=2, size=(40, 60)
+    )
 
 
 @pytest.fixture(scope="session")
 def finished(phantoms, tmp_path_factory):
     "A run on `phantoms`, by a process of its own from start to end. Not to be changed: copy it."
     out = tmp_path_factory.mktemp("finished") / "run"
-    done = subprocess.run([SCRIPT, "fit", "--images", phantoms, "--out", out, *FAST], env=ONE_CORE, capture_output=True, text=True)
+    done = subprocess.run(
+        [SCRIPT, "fit", "--images", phantoms, "--out", out, *FAST],
+        env=ONE_CORE,
+        capture_output=True,
+        text=True,
+    )
     assert (done.returncode, done.stderr) == (0, "")
     return out

@@ -6,6 +6,7 @@
 
 `aeseg` must be installed, see `make install`; a PyTorch for CUDA comes by PIP_ARGS.
 """
+
 import argparse
 import subprocess
 import sys
@@ -33,38 +34,81 @@ def make_stages(images, kind, precision):
     fabric, masks = make_fabric(config), make_auxiliary(config, images.canvas)
     vae = VAEStage(config, images.canvas, masks, fabric)
     labels = masks.sample(len(images), torch.Generator().manual_seed(0))
-    return vae, GAN(config, images, masks, vae.vae, fabric), Segmentation(config, images, labels * .5 + .25, torch.ones(len(images)), torch.ones(len(images), dtype=torch.bool), fabric)
+    return (
+        vae,
+        GAN(config, images, masks, vae.vae, fabric),
+        Segmentation(
+            config,
+            images,
+            labels * 0.5 + 0.25,
+            torch.ones(len(images)),
+            torch.ones(len(images), dtype=torch.bool),
+            fabric,
+        ),
+    )
 
 
 def check_steps(images, kind, precision):
     "Steps are finite and, after the first ones, never wait for the device."
     for stage in make_stages(images, kind, precision):
-        for k in range(3): stage.step(k)
+        for k in range(3):
+            stage.step(k)
         try:
-            if kind == "cuda": torch.cuda.synchronize(); torch.cuda.set_sync_debug_mode("error")
+            if kind == "cuda":
+                torch.cuda.synchronize()
+                torch.cuda.set_sync_debug_mode("error")
             losses = [stage.step(k) for k in range(3, 6)]
         finally:
-            if kind == "cuda": torch.cuda.set_sync_debug_mode("default")
+            if kind == "cuda":
+                torch.cuda.set_sync_debug_mode("default")
         assert all(torch.isfinite(v) for step in losses for v in step.values()), losses
     if kind == "cuda":
-        for p in stage.network.parameters(): assert p.ndim != 4 or p.is_contiguous(memory_format=torch.channels_last)
+        for p in stage.network.parameters():
+            assert p.ndim != 4 or p.is_contiguous(memory_format=torch.channels_last)
 
 
 def check_like_cpu(images, kind):
     "The first step has the same losses as on the CPU: the same numbers are drawn."
     for here, there in zip(make_stages(images, kind, "32-true"), make_stages(images, "cpu", "32-true")):
         a, b = here.step(0), there.step(0)
-        for name in a: assert abs(a[name].item() - b[name].item()) < 5e-3 * (1 + abs(b[name].item())), (here.name, name, a[name].item(), b[name].item())
+        for name in a:
+            assert abs(a[name].item() - b[name].item()) < 5e-3 * (1 + abs(b[name].item())), (
+                here.name,
+                name,
+                a[name].item(),
+                b[name].item(),
+            )
 
 
 def check_fit(data, out, kind, precision, *more):
     "A whole run from the command line, and prediction with its model."
-    subprocess.run([SCRIPT, "fit", "--images", data, "--out", out, "--preset", "smoke", "--accelerator", kind, "--precision", precision, "--quiet", *more], check=True)
-    subprocess.run([SCRIPT, "predict", out, "--images", data, "--out", out.with_name(out.name + "_masks")], check=True)
+    subprocess.run(
+        [
+            SCRIPT,
+            "fit",
+            "--images",
+            data,
+            "--out",
+            out,
+            "--preset",
+            "smoke",
+            "--accelerator",
+            kind,
+            "--precision",
+            precision,
+            "--quiet",
+            *more,
+        ],
+        check=True,
+    )
+    subprocess.run(
+        [SCRIPT, "predict", out, "--images", data, "--out", out.with_name(out.name + "_masks")], check=True
+    )
     assert Run(out).finished and len(list((out / "predictions").glob("*.png"))) == 8
 
 
-def command(*words): return lambda: subprocess.run([str(w) for w in words], check=True, cwd=ROOT)
+def command(*words):
+    return lambda: subprocess.run([str(w) for w in words], check=True, cwd=ROOT)
 
 
 def checks(kind, quick, folder):
@@ -73,32 +117,57 @@ def checks(kind, quick, folder):
     images, count = load_images(data, 64), torch.cuda.device_count() if kind == "cuda" else 2
     out = {f"steps in {p}": lambda p=p: check_steps(images, kind, p) for p in PRECISIONS[kind]}
     out["first steps like on the CPU"] = lambda: check_like_cpu(images, kind)
-    if quick: return {**out, "fit in 32-true": lambda: check_fit(data, folder / "fit", kind, "32-true")}
-    for p in PRECISIONS[kind]: out[f"fit in {p}"] = lambda p=p: check_fit(data, folder / f"fit_{p}", kind, p)
+    if quick:
+        return {**out, "fit in 32-true": lambda: check_fit(data, folder / "fit", kind, "32-true")}
+    for p in PRECISIONS[kind]:
+        out[f"fit in {p}"] = lambda p=p: check_fit(data, folder / f"fit_{p}", kind, p)
     out["fit, compiled"] = lambda: check_fit(data, folder / "compiled", kind, "32-true", "-p", "compile=true")
-    if count > 1: out["fit on 2 devices"] = lambda: check_fit(data, folder / "two", kind, "32-true", "--devices", "2")
-    else: print("left out: fit on 2 devices (one is here)")
-    return {**out, "notebooks": command(sys.executable, "tests/run_notebooks.py", "--flags", "cuda" if kind == "cuda" else ""), "tests": command(sys.executable, "-m", "pytest", "-q"),
-            "benchmark": command(SCRIPT, "bench", "--out", "runs/bench")}
+    if count > 1:
+        out["fit on 2 devices"] = lambda: check_fit(data, folder / "two", kind, "32-true", "--devices", "2")
+    else:
+        print("left out: fit on 2 devices (one is here)")
+    return {
+        **out,
+        "notebooks": command(
+            sys.executable, "tests/run_notebooks.py", "--flags", "cuda" if kind == "cuda" else ""
+        ),
+        "tests": command(sys.executable, "-m", "pytest", "-q"),
+        "benchmark": command(SCRIPT, "bench", "--out", "runs/bench"),
+    }
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--allow-cpu", action="store_true")
     parser.add_argument("--quick", action="store_true")
     a = parser.parse_args()
     kind = "cuda" if torch.cuda.is_available() else "cpu"
     if kind == "cpu" and not a.allow_cpu:
-        print("no CUDA GPU here, so nothing was checked; --allow-cpu runs the same code on the CPU", file=sys.stderr)
+        print(
+            "no CUDA GPU here, so nothing was checked; --allow-cpu runs the same code on the CPU",
+            file=sys.stderr,
+        )
         return 2
-    print(f"{torch.cuda.get_device_name() if kind == 'cuda' else 'the CPU, in place of a GPU'}, torch {torch.__version__}, native bfloat16: {has_bfloat16(kind)}", flush=True)
+    print(
+        f"{torch.cuda.get_device_name() if kind == 'cuda' else 'the CPU, in place of a GPU'}, torch"
+        f" {torch.__version__}, native bfloat16: {has_bfloat16(kind)}",
+        flush=True,
+    )
     failed = 0
     with tempfile.TemporaryDirectory() as folder:
         for name, check in checks(kind, a.quick, Path(folder)).items():
-            try: check(); print(f"ok    {name}", flush=True)
-            except Exception: traceback.print_exc(); print(f"FAIL  {name}", flush=True); failed += 1
+            try:
+                check()
+                print(f"ok    {name}", flush=True)
+            except Exception:
+                traceback.print_exc()
+                print(f"FAIL  {name}", flush=True)
+                failed += 1
     print(f"{failed} failed")
     return int(failed > 0)
 
 
-if __name__ == "__main__": sys.exit(main())
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,8 +1,9 @@
 """Write README.md from nbs/index.ipynb (nbdev_readme needs Quarto, this does not).
 
-    python tests/make_readme.py          write it
-    python tests/make_readme.py --check  exit 1 when it is out of date
+python tests/make_readme.py          write it
+python tests/make_readme.py --check  exit 1 when it is out of date
 """
+
 import argparse
 import json
 import re
@@ -35,20 +36,35 @@ def split_directives(source):
 
 def target(url):
     "A link as written in nbs/, as seen from the project root."
-    if url.startswith("../"): return url[3:]
-    if url.startswith("./"): url = url[2:]
-    if "://" in url or not (url.startswith(("images/", "experiments/")) or url.endswith(".ipynb")): return url
+    if url.startswith("../"):
+        return url[3:]
+    if url.startswith("./"):
+        url = url[2:]
+    if "://" in url or not (url.startswith(("images/", "experiments/")) or url.endswith(".ipynb")):
+        return url
     return "nbs/" + url
 
 
 def measured(folder):
     "The first table of an experiment's results, and how it was made; nothing as long as there are none."
     path = ROOT / "results" / folder / "results.json"
-    if not path.exists(): return ""
+    if not path.exists():
+        return ""
     r = json.loads(path.read_text(encoding="utf-8"))
     (name, table), facts = next(iter(r["tables"].items())), r["facts"]
-    made = ", ".join([f"seeds {facts['seeds']}", f"preset `{facts['preset']}`", facts["budget"], facts["machine"], f"commit {facts['commit']}"])
-    return f"**{r['title']}.** {name}; [all tables, figures and verdicts](results/{folder}/results.md).\n\n{table}\n\n```sh\n{facts['command']}\n```\n\n({made})"
+    made = ", ".join(
+        [
+            f"seeds {facts['seeds']}",
+            f"preset `{facts['preset']}`",
+            facts["budget"],
+            facts["machine"],
+            f"commit {facts['commit']}",
+        ]
+    )
+    return (
+        f"**{r['title']}.** {name}; [all tables, figures and"
+        f" verdicts](results/{folder}/results.md).\n\n{table}\n\n```sh\n{facts['command']}\n```\n\n({made})"
+    )
 
 
 def markdown(source):
@@ -62,10 +78,14 @@ def outputs(cell):
     "The text outputs of a code cell; pictures are left to links in markdown cells."
     for o in cell.get("outputs", []):
         data = o.get("data", {})
-        if o["output_type"] == "stream" and o.get("name") == "stdout": yield "text", text(o["text"])
-        elif any(k.startswith("image/") for k in data): continue
-        elif "text/markdown" in data: yield "markdown", text(data["text/markdown"])
-        elif "text/plain" in data: yield "text", text(data["text/plain"])
+        if o["output_type"] == "stream" and o.get("name") == "stdout":
+            yield "text", text(o["text"])
+        elif any(k.startswith("image/") for k in data):
+            continue
+        elif "text/markdown" in data:
+            yield "markdown", text(data["text/markdown"])
+        elif "text/plain" in data:
+            yield "text", text(data["text/plain"])
 
 
 def blocks(nb):
@@ -73,17 +93,24 @@ def blocks(nb):
     for cell in nb["cells"]:
         source = text(cell["source"])
         if cell["cell_type"] == "markdown":
-            if source.strip(): yield markdown(source).strip("\n")
+            if source.strip():
+                yield markdown(source).strip("\n")
         elif cell["cell_type"] == "code":
             d, code = split_directives(source)
-            if "hide" in d or d.get("include") == "false": continue
-            if code and d.get("echo") != "false": yield f"```python\n{code}\n```"
-            if d.get("output") == "false": continue
+            if "hide" in d or d.get("include") == "false":
+                continue
+            if code and d.get("echo") != "false":
+                yield f"```python\n{code}\n```"
+            if d.get("output") == "false":
+                continue
             for kind, out in outputs(cell):
                 out = ansi.sub("", out).strip("\n")
-                if not out.strip(): continue
-                if kind == "markdown": yield markdown(out)
-                else: yield "\n".join(("    " + line).rstrip() for line in out.splitlines())
+                if not out.strip():
+                    continue
+                if kind == "markdown":
+                    yield markdown(out)
+                else:
+                    yield "\n".join(("    " + line).rstrip() for line in out.splitlines())
 
 
 def render(index):
@@ -95,11 +122,18 @@ def render(index):
 def out_of_date(root=ROOT):
     "Why README.md is not what the notebook gives, or an empty string."
     index, readme = Path(root) / "nbs/index.ipynb", Path(root) / "README.md"
-    if not index.exists(): return "nbs/index.ipynb is missing"
-    if not readme.exists(): return "README.md is missing"
+    if not index.exists():
+        return "nbs/index.ipynb is missing"
+    if not readme.exists():
+        return "README.md is missing"
     written = readme.read_text(encoding="utf-8")
-    if written != render(index): return "README.md differs from nbs/index.ipynb"
-    dead = [url for _, url in link.findall("".join(fence.split(written)[::2])) if "://" not in url and not (Path(root) / url).exists()]
+    if written != render(index):
+        return "README.md differs from nbs/index.ipynb"
+    dead = [
+        url
+        for _, url in link.findall("".join(fence.split(written)[::2]))
+        if "://" not in url and not (Path(root) / url).exists()
+    ]
     return f"it links to {dead[0]}, which does not exist; mend nbs/index.ipynb" if dead else ""
 
 
@@ -108,7 +142,8 @@ def main():
     parser.add_argument("--check", action="store_true", help="write nothing; exit 1 when out of date")
     if parser.parse_args().check:
         why = out_of_date()
-        if why: print(f"README.md is out of date ({why}): run `make readme`.")
+        if why:
+            print(f"README.md is out of date ({why}): run `make readme`.")
         return int(bool(why))
     (ROOT / "README.md").write_text(render(ROOT / "nbs/index.ipynb"), encoding="utf-8")
     print("README.md written")

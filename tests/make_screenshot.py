@@ -1,8 +1,9 @@
 """Take nbs/images/inspector.png, the README's picture of the inspector, from the second run of nbs/experiments/06_review.ipynb.
 
-    papermill nbs/experiments/06_review.ipynb runs/06_review.ipynb -p height 240
-    python tests/make_screenshot.py [runs/experiments/review/one_more]
+papermill nbs/experiments/06_review.ipynb runs/06_review.ipynb -p height 240
+python tests/make_screenshot.py [runs/experiments/review/one_more]
 """
+
 import io
 import shutil
 import sys
@@ -13,17 +14,24 @@ from browser import CHROMIUM, Inspected, app, chromium
 from PIL import Image
 
 ROOT = Path(__file__).resolve().parents[1]
-COLOURS = 200       # keeps the file below 200 kB, and rare colours as they are
+COLOURS = 200  # keeps the file below 200 kB, and rare colours as they are
 
 
 def main(run):
     "The gallery after three decisions, and an open case with label and prediction, in a copy of the run."
     with tempfile.TemporaryDirectory() as folder:
-        copy = shutil.copytree(run.resolve(), Path(folder) / "phantoms", ignore=shutil.ignore_patterns("reviews.csv", "corrected"))
+        copy = shutil.copytree(
+            run.resolve(),
+            Path(folder) / "phantoms",
+            ignore=shutil.ignore_patterns("reviews.csv", "corrected"),
+        )
         with app(copy) as address, chromium(dict(width=1120, height=700)) as (page, _):
             page.goto(address, wait_until="commit")
             it = Inspected(page).ready()
-            for n, key in ((1, "a"), (3, "r"), (4, "r")): it.tile(n).click(); page.wait_for_timeout(700); it.press(key)
+            for n, key in ((1, "a"), (3, "r"), (4, "r")):
+                it.tile(n).click()
+                page.wait_for_timeout(700)
+                it.press(key)
             it.until_decided(accepted=1, rejected=2)
             it.tile(6).click()
             page.wait_for_timeout(1500)
@@ -31,10 +39,13 @@ def main(run):
             page.wait_for_timeout(1500)
             picture = page.screenshot()
     out = ROOT / "nbs/images/inspector.png"
-    Image.open(io.BytesIO(picture)).convert("RGB").quantize(COLOURS, Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE).save(out, optimize=True)
+    Image.open(io.BytesIO(picture)).convert("RGB").quantize(
+        COLOURS, Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE
+    ).save(out, optimize=True)
     print(out, f"{out.stat().st_size / 1000:.0f} kB")
 
 
 if __name__ == "__main__":
-    if CHROMIUM is None: sys.exit("no Chromium here; install it, for example by apt-get install chromium")
+    if CHROMIUM is None:
+        sys.exit("no Chromium here; install it, for example by apt-get install chromium")
     main(Path(sys.argv[1] if len(sys.argv) > 1 else ROOT / "runs/experiments/review/one_more"))

@@ -4,6 +4,7 @@
 
 Each case is a folder with files and the words of an aeseg command. Nothing here is a recording of a real file.
 """
+
 import gzip
 import io
 import pickle
@@ -28,19 +29,25 @@ SIZE = (40, 56)
 @dataclass
 class Case:
     "One malformed input."
+
     kind: str
-    words: list         # of the command
-    canary: Path        # no such file may appear
-    refused: bool       # whether the command must fail; otherwise it may also cope
+    words: list  # of the command
+    canary: Path  # no such file may appear
+    refused: bool  # whether the command must fail; otherwise it may also cope
 
 
 class Evil:
     "Unpickling this writes the canary."
-    def __init__(self, canary): self.canary = str(canary)
-    def __reduce__(self): return (open, (self.canary, "w"))
+
+    def __init__(self, canary):
+        self.canary = str(canary)
+
+    def __reduce__(self):
+        return (open, (self.canary, "w"))
 
 
-def picture(rng, size=SIZE): return (rng.random(size) * 60 + np.linspace(0, 150, size[1])).astype(np.uint8)
+def picture(rng, size=SIZE):
+    return (rng.random(size) * 60 + np.linspace(0, 150, size[1])).astype(np.uint8)
 
 
 def png_bytes(array):
@@ -52,10 +59,14 @@ def png_bytes(array):
 def valid(suffix, folder, rng):
     "The bytes of a sound file."
     path, a = folder / f"sound{suffix}", picture(rng)
-    if suffix in (".png", ".jpg"): Image.fromarray(a).save(path)
-    elif suffix == ".tif": tifffile.imwrite(path, a.astype(np.uint16) * 200)
-    elif suffix == ".dcm": write_dicom(path, a, PixelSpacing=[1, 1])
-    else: nib.save(nib.Nifti1Image(np.stack([a] * 9, 2), np.eye(4)), path)
+    if suffix in (".png", ".jpg"):
+        Image.fromarray(a).save(path)
+    elif suffix == ".tif":
+        tifffile.imwrite(path, a.astype(np.uint16) * 200)
+    elif suffix == ".dcm":
+        write_dicom(path, a, PixelSpacing=[1, 1])
+    else:
+        nib.save(nib.Nifti1Image(np.stack([a] * 9, 2), np.eye(4)), path)
     data = path.read_bytes()
     path.unlink()
     return data
@@ -72,34 +83,62 @@ def bad(case, suffix, content):
 # Each of the following writes into a case's folder (data/images holds four sound images, data/masks their masks) and returns whether the input must be refused,
 # and optionally the words of a command; without them, one of the commands that read images is taken.
 
+
 def truncated(case, rng, canary):
     suffix = rng.choice(SUFFIXES)
     content = valid(suffix, case, rng)
-    bad(case, suffix, content[:int(len(content) * rng.uniform(0, .6))])
+    bad(case, suffix, content[: int(len(content) * rng.uniform(0, 0.6))])
     return True
 
 
 def damaged_header(case, rng, canary):
     suffix = rng.choice(SUFFIXES)
     content = bytearray(valid(suffix, case, rng))
-    for k in rng.integers(0, min(400, len(content)), 12): content[k] = int(rng.integers(256))
+    for k in rng.integers(0, min(400, len(content)), 12):
+        content[k] = int(rng.integers(256))
     bad(case, suffix, bytes(content))
     return False
 
 
-def chunk(kind, data): return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+def chunk(kind, data):
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
 
 def huge_png(case, rng, canary):
     side = int(rng.integers(30_000, 2**31 - 1))
-    bad(case, ".png", b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", struct.pack(">IIBBBBB", side, side, 8, 0, 0, 0, 0)) + chunk(b"IDAT", zlib.compress(bytes(1000))) + chunk(b"IEND", b""))
+    bad(
+        case,
+        ".png",
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", struct.pack(">IIBBBBB", side, side, 8, 0, 0, 0, 0))
+        + chunk(b"IDAT", zlib.compress(bytes(1000)))
+        + chunk(b"IEND", b""),
+    )
     return True
 
 
 def huge_tiff(case, rng, canary):
     side = int(rng.integers(30_000, 2**31 - 1))
-    entries = [(256, 4, side), (257, 4, side), (258, 3, 8), (259, 3, 1), (262, 3, 1), (273, 4, 8), (277, 3, 1), (278, 4, side), (279, 4, 100)]
-    bad(case, ".tif", b"II*\0" + struct.pack("<I", 8) + struct.pack("<H", len(entries)) + b"".join(struct.pack("<HHII", tag, kind, 1, value) for tag, kind, value in entries) + bytes(200))
+    entries = [
+        (256, 4, side),
+        (257, 4, side),
+        (258, 3, 8),
+        (259, 3, 1),
+        (262, 3, 1),
+        (273, 4, 8),
+        (277, 3, 1),
+        (278, 4, side),
+        (279, 4, 100),
+    ]
+    bad(
+        case,
+        ".tif",
+        b"II*\0"
+        + struct.pack("<I", 8)
+        + struct.pack("<H", len(entries))
+        + b"".join(struct.pack("<HHII", tag, kind, 1, value) for tag, kind, value in entries)
+        + bytes(200),
+    )
     return True
 
 
@@ -111,7 +150,7 @@ def huge_dicom(case, rng, canary):
 def huge_nifti(case, rng, canary):
     content = bytearray(valid(".nii", case, rng))
     content[42:48] = struct.pack("<3h", *(int(v) for v in rng.choice([32767, -5, 0, 20000], 3)))
-    packed = rng.random() < .5
+    packed = rng.random() < 0.5
     bad(case, ".nii.gz" if packed else ".nii", gzip.compress(bytes(content)) if packed else bytes(content))
     return True
 
@@ -119,8 +158,10 @@ def huge_nifti(case, rng, canary):
 def not_finite(case, rng, canary):
     a = picture(rng).astype(np.float32)
     a[3, 4:9] = rng.choice([np.nan, np.inf, -np.inf])
-    if rng.random() < .5: tifffile.imwrite(case / "data/images/bad.tif", a)
-    else: nib.save(nib.Nifti1Image(np.stack([a] * 9, 2), np.eye(4)), case / "data/images/bad.nii.gz")
+    if rng.random() < 0.5:
+        tifffile.imwrite(case / "data/images/bad.tif", a)
+    else:
+        nib.save(nib.Nifti1Image(np.stack([a] * 9, 2), np.eye(4)), case / "data/images/bad.nii.gz")
     return True
 
 
@@ -130,38 +171,80 @@ def nothing(case, rng, canary):
 
 
 def too_small(case, rng, canary):
-    Image.fromarray(np.zeros((int(rng.integers(1, 8)), int(rng.integers(1, 40))), np.uint8)).save(case / "data/images/bad.png")
+    Image.fromarray(np.zeros((int(rng.integers(1, 8)), int(rng.integers(1, 40))), np.uint8)).save(
+        case / "data/images/bad.png"
+    )
     return True
 
 
 def bomb(case, rng, canary):
     "Small files that unpack to much."
     side = 16_000
-    if rng.random() < .5: bad(case, ".png", b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", struct.pack(">IIBBBBB", side, side, 8, 0, 0, 0, 0)) + chunk(b"IDAT", zlib.compress(bytes(side * (side + 1)), 1)) + chunk(b"IEND", b""))
-    else: tifffile.imwrite(case / "data/images/bad.tif", np.zeros((side, side), np.uint8), compression="deflate")
+    if rng.random() < 0.5:
+        bad(
+            case,
+            ".png",
+            b"\x89PNG\r\n\x1a\n"
+            + chunk(b"IHDR", struct.pack(">IIBBBBB", side, side, 8, 0, 0, 0, 0))
+            + chunk(b"IDAT", zlib.compress(bytes(side * (side + 1)), 1))
+            + chunk(b"IEND", b""),
+        )
+    else:
+        tifffile.imwrite(
+            case / "data/images/bad.tif", np.zeros((side, side), np.uint8), compression="deflate"
+        )
     return True
 
 
 def zip_bomb(case, rng, canary):
-    with zipfile.ZipFile(case / "official.zip", "w", zipfile.ZIP_DEFLATED) as z: z.writestr("000_HC.png", bytes(150_000_000))
+    with zipfile.ZipFile(case / "official.zip", "w", zipfile.ZIP_DEFLATED) as z:
+        z.writestr("000_HC.png", bytes(150_000_000))
     return True, ["prepare", "hc18", "--src", case / "official.zip", "--out", case / "out"]
 
 
 def escaping_archive(case, rng, canary):
     name = str(rng.choice(["../CANARY", "a/../../CANARY", str(canary), "..\\CANARY"]))
-    with zipfile.ZipFile(case / "official.zip", "w") as z: z.writestr(name, b"x")
-    return True, ["prepare", str(rng.choice(["hc18", "jsrt", "lits"])), "--src", case / "official.zip", "--out", case / "deep/out"]
+    with zipfile.ZipFile(case / "official.zip", "w") as z:
+        z.writestr(name, b"x")
+    return True, [
+        "prepare",
+        str(rng.choice(["hc18", "jsrt", "lits"])),
+        "--src",
+        case / "official.zip",
+        "--out",
+        case / "deep/out",
+    ]
 
 
 def disguised(case, rng, canary):
     "No image, whatever its name says."
-    content = [b"just text", b"<html><script>1</script></html>", pickle.dumps(Evil(canary)), b"\x7fELF" + rng.bytes(300), b"PK\x03\x04" + rng.bytes(300), rng.bytes(500), b"GIF89a" + rng.bytes(30), b"%PDF-1.4", b"#!/bin/sh\ntouch CANARY\n", b"\0" * 700]
+    content = [
+        b"just text",
+        b"<html><script>1</script></html>",
+        pickle.dumps(Evil(canary)),
+        b"\x7fELF" + rng.bytes(300),
+        b"PK\x03\x04" + rng.bytes(300),
+        rng.bytes(500),
+        b"GIF89a" + rng.bytes(30),
+        b"%PDF-1.4",
+        b"#!/bin/sh\ntouch CANARY\n",
+        b"\0" * 700,
+    ]
     bad(case, rng.choice(SUFFIXES), content[int(rng.integers(len(content)))])
     return True
 
 
 def strange_dicom(case, rng, canary):
-    tags = [dict(NumberOfFrames=7), dict(SamplesPerPixel=2), dict(PhotometricInterpretation="NONSENSE"), dict(BitsAllocated=13), dict(Rows=0), dict(Columns=9000), dict(PixelRepresentation=7), dict(RescaleSlope="1e300", RescaleIntercept="0")]
+    tags = [
+        dict(NumberOfFrames=7),
+        dict(SamplesPerPixel=2),
+        dict(PhotometricInterpretation="NONSENSE"),
+        dict(BitsAllocated=13),
+        dict(Rows=0),
+        dict(Columns=9000),
+        dict(PixelRepresentation=7),
+        dict(RescaleSlope="1e300", RescaleIntercept="0"),
+    ]
     write_dicom(case / "data/images/bad.dcm", picture(rng), **tags[int(rng.integers(len(tags)))])
     return False
 
@@ -171,10 +254,14 @@ def strange_series(case, rng, canary):
     write_series(folder, np.stack([picture(rng)] * 8), (2, 1, 1), PatientID="1")
     files = sorted(folder.iterdir())
     change = int(rng.integers(4))
-    if change == 0: files[3].unlink()
-    elif change == 1: files[3].write_bytes(files[3].read_bytes()[:400])
-    elif change == 2: shutil.copy(files[3], folder / "twice.dcm")
-    else: write_dicom(folder / "other.dcm", picture(rng))
+    if change == 0:
+        files[3].unlink()
+    elif change == 1:
+        files[3].write_bytes(files[3].read_bytes()[:400])
+    elif change == 2:
+        shutil.copy(files[3], folder / "twice.dcm")
+    else:
+        write_dicom(folder / "other.dcm", picture(rng))
     return True
 
 
@@ -187,43 +274,123 @@ def gray_mask(case, rng, canary):
 def mask_of_another_size(case, rng, canary):
     name = sorted((case / "data/masks").iterdir())[0]
     Image.fromarray((picture(rng, (30, 30)) > 90).astype(np.uint8) * 255).save(name)
-    return True, ["evaluate", "--pred", case / "data/masks", "--truth", case / "truth", "--out", case / "scores.csv"]
+    return True, [
+        "evaluate",
+        "--pred",
+        case / "data/masks",
+        "--truth",
+        case / "truth",
+        "--out",
+        case / "scores.csv",
+    ]
 
 
-YAMLS = ['!!python/object/apply:os.system ["touch CANARY"]', '!!python/object/apply:builtins.open ["CANARY", "w"]', "seed: !!python/name:os.system", "a: &a [x, x]\nb: &b [*a, *a]\nc: [*b, *b]", "seed: [1, 2]", "seed: -1", "size: 1e9",
-         "gan_steps: .nan", "{" * 3000, "- a\n- b", "\0", "seed: 0\nseed: x", "images: [1, 2]", "? [a, b]\n: c", "window: [1, 2, 3]", "window: {a: 1}", "ellipse_angle: [.inf, 1]", "task: [lung]", "variant: null", "=cmd|' /C calc'!A0", "on: off", "!!binary x", "size: 2147483648000"]
+YAMLS = [
+    '!!python/object/apply:os.system ["touch CANARY"]',
+    '!!python/object/apply:builtins.open ["CANARY", "w"]',
+    "seed: !!python/name:os.system",
+    "a: &a [x, x]\nb: &b [*a, *a]\nc: [*b, *b]",
+    "seed: [1, 2]",
+    "seed: -1",
+    "size: 1e9",
+    "gan_steps: .nan",
+    "{" * 3000,
+    "- a\n- b",
+    "\0",
+    "seed: 0\nseed: x",
+    "images: [1, 2]",
+    "? [a, b]\n: c",
+    "window: [1, 2, 3]",
+    "window: {a: 1}",
+    "ellipse_angle: [.inf, 1]",
+    "task: [lung]",
+    "variant: null",
+    "=cmd|' /C calc'!A0",
+    "on: off",
+    "!!binary x",
+    "size: 2147483648000",
+]
 
 
 def yaml_file(case, rng, canary):
     text = YAMLS[int(rng.integers(len(YAMLS)))].replace("CANARY", str(canary))
-    (case / "task.yaml").write_bytes(rng.bytes(60) if rng.random() < .1 else text.encode())
-    words = [["fit", case / "task.yaml", "--images", case / "data", "--out", case / "run"], ["fit", "--config", case / "task.yaml", "--images", case / "data", "--out", case / "run"]]
+    (case / "task.yaml").write_bytes(rng.bytes(60) if rng.random() < 0.1 else text.encode())
+    words = [
+        ["fit", case / "task.yaml", "--images", case / "data", "--out", case / "run"],
+        ["fit", "--config", case / "task.yaml", "--images", case / "data", "--out", case / "run"],
+    ]
     return True, words[int(rng.integers(2))]
 
 
-SPLITS = ["id,part\na,train\n", "", "id;split\na;train\n", "id,split\n", "=cmd|' /C calc'!A0,split\nx,train\n", "id,split\n=HYPERLINK(\"http://x\"),train\n", "id,split\n\"sound_0,train\n", "\0\0\0", "id,split\nsound_0,train\n", "split\ntrain\n", "id,split\n" + "x" * 200_000 + ",train\n"]
+SPLITS = [
+    "id,part\na,train\n",
+    "",
+    "id;split\na;train\n",
+    "id,split\n",
+    "=cmd|' /C calc'!A0,split\nx,train\n",
+    'id,split\n=HYPERLINK("http://x"),train\n',
+    'id,split\n"sound_0,train\n',
+    "\0\0\0",
+    "id,split\nsound_0,train\n",
+    "split\ntrain\n",
+    "id,split\n" + "x" * 200_000 + ",train\n",
+]
 
 
 def splits_file(case, rng, canary):
-    (case / "data/splits.csv").write_bytes("id,split\nä,train".encode("utf-16") if rng.random() < .1 else rng.bytes(100) if rng.random() < .1 else SPLITS[int(rng.integers(len(SPLITS)))].encode())
+    (case / "data/splits.csv").write_bytes(
+        "id,split\nä,train".encode("utf-16")
+        if rng.random() < 0.1
+        else rng.bytes(100) if rng.random() < 0.1 else SPLITS[int(rng.integers(len(SPLITS)))].encode()
+    )
     return True
 
 
-SPACINGS = ["id,size\nsound_0,1\n", "", "id,spacing\nsound_0,=1+1\n", "id,spacing\nsound_0,-1\n", "id,spacing\nsound_0,nan\n", "id,spacing\nsound_0,1\nsound_0,2\n", "id,spacing\n,1\n", "\0", "id,spacing\nsound_0\n", "id,spacing\nsound_9,1\n"]
+SPACINGS = [
+    "id,size\nsound_0,1\n",
+    "",
+    "id,spacing\nsound_0,=1+1\n",
+    "id,spacing\nsound_0,-1\n",
+    "id,spacing\nsound_0,nan\n",
+    "id,spacing\nsound_0,1\nsound_0,2\n",
+    "id,spacing\n,1\n",
+    "\0",
+    "id,spacing\nsound_0\n",
+    "id,spacing\nsound_9,1\n",
+]
 
 
 def spacing_file(case, rng, canary):
     (case / "spacing.csv").write_text(SPACINGS[int(rng.integers(len(SPACINGS)))])
-    return True, ["evaluate", "--pred", case / "data/masks", "--truth", case / "truth", "--spacing", case / "spacing.csv", "--out", case / "scores.csv"]
+    return True, [
+        "evaluate",
+        "--pred",
+        case / "data/masks",
+        "--truth",
+        case / "truth",
+        "--spacing",
+        case / "spacing.csv",
+        "--out",
+        case / "scores.csv",
+    ]
 
 
 def model_with_code(case, rng, canary):
     "A run whose files were replaced by what runs code when it is unpickled, or is damaged."
     import torch
+
     run = case / "run"
     evil = io.BytesIO()
     torch.save(dict(a=Evil(canary)), evil)
-    contents = [pickle.dumps(Evil(canary)), evil.getvalue(), b"", struct.pack("<Q", 2**60) + b"{}", struct.pack("<Q", 8) + b"notjson!", rng.bytes(300), (run / "model.safetensors").read_bytes()[:-77]]
+    contents = [
+        pickle.dumps(Evil(canary)),
+        evil.getvalue(),
+        b"",
+        struct.pack("<Q", 2**60) + b"{}",
+        struct.pack("<Q", 8) + b"notjson!",
+        rng.bytes(300),
+        (run / "model.safetensors").read_bytes()[:-77],
+    ]
     (run / "model.safetensors").write_bytes(contents[int(rng.integers(len(contents)))])
     return True, ["predict", run, "--images", case / "data", "--out", case / "masks"]
 
@@ -231,6 +398,7 @@ def model_with_code(case, rng, canary):
 def checkpoint_with_code(case, rng, canary):
     "A run that is continued from such a file."
     import torch
+
     run = case / "run"
     provenance = (run / "provenance.json").read_text().replace('"finished"', '"unfinished"')
     (run / "provenance.json").write_text(provenance)
@@ -238,44 +406,87 @@ def checkpoint_with_code(case, rng, canary):
     for path in sorted((run / "checkpoints").glob("*.pt")):
         content = io.BytesIO()
         torch.save(dict(step=1, stage=Evil(canary)), content)
-        path.write_bytes(content.getvalue() if rng.random() < .7 else pickle.dumps(Evil(canary)))
+        path.write_bytes(content.getvalue() if rng.random() < 0.7 else pickle.dumps(Evil(canary)))
     return True, ["fit", "--images", case / "phantoms", "--out", run, "--resume", "FAST"]
 
 
 def run_file(case, rng, canary):
     "A run whose record or configuration is damaged."
     run, name = case / "run", str(rng.choice(["config.yaml", "provenance.json"]))
-    text = rng.choice(["", "{", "[1]", "\0", '!!python/object/apply:os.system ["touch CANARY"]', "seed: x", "null"])
+    text = rng.choice(
+        ["", "{", "[1]", "\0", '!!python/object/apply:os.system ["touch CANARY"]', "seed: x", "null"]
+    )
     (run / name).write_text(str(text).replace("CANARY", str(canary)))
-    return name == "config.yaml" and str(text) not in ("",), ["predict", run, "--images", case / "data", "--out", case / "masks"] if name == "config.yaml" else ["fit", "--images", case / "phantoms", "--out", run, "--resume", "FAST"]
+    return name == "config.yaml" and str(text) not in ("",), (
+        ["predict", run, "--images", case / "data", "--out", case / "masks"]
+        if name == "config.yaml"
+        else ["fit", "--images", case / "phantoms", "--out", run, "--resume", "FAST"]
+    )
 
 
-KINDS = [truncated, damaged_header, huge_png, huge_tiff, huge_dicom, huge_nifti, not_finite, nothing, too_small, bomb, zip_bomb, escaping_archive, disguised, strange_dicom, strange_series, gray_mask, mask_of_another_size,
-         yaml_file, splits_file, spacing_file, model_with_code, checkpoint_with_code, run_file]
-COMMANDS = [lambda c: ["check", c / "data"], lambda c: ["fit", "--images", c / "data", "--out", c / "new", "FAST"], lambda c: ["predict", c / "run", "--images", c / "data", "--out", c / "masks"], lambda c: ["new", c / "mytask", "--images", c / "data"]]
+KINDS = [
+    truncated,
+    damaged_header,
+    huge_png,
+    huge_tiff,
+    huge_dicom,
+    huge_nifti,
+    not_finite,
+    nothing,
+    too_small,
+    bomb,
+    zip_bomb,
+    escaping_archive,
+    disguised,
+    strange_dicom,
+    strange_series,
+    gray_mask,
+    mask_of_another_size,
+    yaml_file,
+    splits_file,
+    spacing_file,
+    model_with_code,
+    checkpoint_with_code,
+    run_file,
+]
+COMMANDS = [
+    lambda c: ["check", c / "data"],
+    lambda c: ["fit", "--images", c / "data", "--out", c / "new", "FAST"],
+    lambda c: ["predict", c / "run", "--images", c / "data", "--out", c / "masks"],
+    lambda c: ["new", c / "mytask", "--images", c / "data"],
+]
 
 
 def make(folder, number, run, phantoms, seed=0):
     "Case `number`; `run` is a finished run on `phantoms`, both are copied where the case changes them."
     rng, kind = np.random.default_rng([seed, number]), KINDS[number % len(KINDS)]
     case, canary = Path(folder) / f"{number:04}_{kind.__name__}", Path(folder) / f"CANARY_{number}"
-    for part in ("images", "masks"): (case / "data" / part).mkdir(parents=True)
+    for part in ("images", "masks"):
+        (case / "data" / part).mkdir(parents=True)
     for k in range(4):
         Image.fromarray(picture(rng)).save(case / f"data/images/sound_{k}.png")
         Image.fromarray((picture(rng) > 90).astype(np.uint8) * 255).save(case / f"data/masks/sound_{k}.png")
     shutil.copytree(case / "data/masks", case / "truth")
-    if kind in (model_with_code, checkpoint_with_code, run_file): shutil.copytree(run, case / "run")
-    else: (case / "run").symlink_to(run)
+    if kind in (model_with_code, checkpoint_with_code, run_file):
+        shutil.copytree(run, case / "run")
+    else:
+        (case / "run").symlink_to(run)
     (case / "phantoms").symlink_to(phantoms)
     made = kind(case, rng, canary)
-    refused, words = made if isinstance(made, tuple) else (made, COMMANDS[int(rng.integers(len(COMMANDS)))](case))
-    if kind is splits_file and words[0] == "new": words = COMMANDS[0](case)         # it reads no splits
+    refused, words = (
+        made if isinstance(made, tuple) else (made, COMMANDS[int(rng.integers(len(COMMANDS)))](case))
+    )
+    if kind is splits_file and words[0] == "new":
+        words = COMMANDS[0](case)  # it reads no splits
     return Case(kind.__name__, words, canary, refused)
 
 
 if __name__ == "__main__":
     target, count = Path(sys.argv[1]), int(sys.argv[2]) if len(sys.argv) > 2 else 60
     stub = target / "stub"
-    for name in ("run/checkpoints", "phantoms"): (stub / name).mkdir(parents=True)
-    for name in ("model.safetensors", "provenance.json"): (stub / "run" / name).write_text("{}")
-    for k in range(count): print(*make(target, k, stub / "run", stub / "phantoms").words)
+    for name in ("run/checkpoints", "phantoms"):
+        (stub / name).mkdir(parents=True)
+    for name in ("model.safetensors", "provenance.json"):
+        (stub / "run" / name).write_text("{}")
+    for k in range(count):
+        print(*make(target, k, stub / "run", stub / "phantoms").words)

@@ -4,6 +4,7 @@
 
 Images of noise are written to a temporary folder (--folder chooses where), and every run is a process of its own with the preset `smoke`, a few steps and thin networks.
 """
+
 import argparse
 import json
 import os
@@ -15,9 +16,22 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-FEW = dict(preset="smoke", accelerator="cpu", threads=1, variant="cyclegan", vae_steps=2, gan_steps=4, checkpoint_every=2, segmentation_steps=2, vae_channels=2, generator_channels=2,
-           mask_generator_dilations=[1], discriminator_channels=2, segmentation_channels=1)
-HELD, STREAMED = 10**6, 0       # memory_limit, MB
+FEW = dict(
+    preset="smoke",
+    accelerator="cpu",
+    threads=1,
+    variant="cyclegan",
+    vae_steps=2,
+    gan_steps=4,
+    checkpoint_every=2,
+    segmentation_steps=2,
+    vae_channels=2,
+    generator_channels=2,
+    mask_generator_dilations=[1],
+    discriminator_channels=2,
+    segmentation_channels=1,
+)
+HELD, STREAMED = 10**6, 0  # memory_limit, MB
 
 # One process imports everything; each run is a fork of it, whose peak the system counts from the fork on.
 RUNS = """
@@ -41,24 +55,40 @@ def write_images(folder, count, size, channels=1):
     (folder / "images").mkdir(parents=True)
     for k in range(count):
         noise = np.random.default_rng(k).integers(0, 256, (8, 8, channels), np.uint8)
-        Image.fromarray(noise.squeeze()).resize((size, size), Image.NEAREST).save(folder / "images" / f"{k:06}.png", compress_level=1)
+        Image.fromarray(noise.squeeze()).resize((size, size), Image.NEAREST).save(
+            folder / "images" / f"{k:06}.png", compress_level=1
+        )
     return folder
 
 
 def peaks_of(jobs):
     "The peak in bytes of each (function of aeseg.pipeline, arguments, parameters), one after the other."
     jobs = [(name, list(map(str, arguments)), parameters) for name, arguments, parameters in jobs]
-    with subprocess.Popen([sys.executable, "-c", RUNS, json.dumps(jobs)], stdout=subprocess.PIPE, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"}) as process:
+    with subprocess.Popen(
+        [sys.executable, "-c", RUNS, json.dumps(jobs)],
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    ) as process:
         done = 0
-        for done, line in enumerate(process.stdout, 1): yield int(line)
-    if process.returncode: raise RuntimeError(f"a run failed after {done} of {len(jobs)}; its message is above")
+        for done, line in enumerate(process.stdout, 1):
+            yield int(line)
+    if process.returncode:
+        raise RuntimeError(f"a run failed after {done} of {len(jobs)}; its message is above")
 
 
 def measure(folder, counts, size, limits=(HELD, STREAMED), channels=1, say=lambda *a: None):
     "One (count, bytes of images, peak with each memory_limit) each count."
     images = {n: write_images(folder / f"images_{n}", n, size, channels) for n in counts}
     jobs = [(n, limit) for n in counts for limit in limits]
-    given = [("fit", (images[n], folder / f"run_{n}_{limit}"), dict(FEW, size=size, memory_limit=limit, truth=None, quiet=True)) for n, limit in jobs]
+    given = [
+        (
+            "fit",
+            (images[n], folder / f"run_{n}_{limit}"),
+            dict(FEW, size=size, memory_limit=limit, truth=None, quiet=True),
+        )
+        for n, limit in jobs
+    ]
     peaks = {}
     for job, peak in zip(jobs, peaks_of(given), strict=True):
         peaks[job] = peak
@@ -73,18 +103,41 @@ def growth(rows):
 
 
 def main():
-    parser = argparse.ArgumentParser(description="Measure the peak memory of fit against the number of images.")
-    parser.add_argument("--counts", type=int, nargs="+", default=[1000, 20000], help="numbers of images, at least two, ascending")
-    parser.add_argument("--size", type=int, default=256, help="side of the images in pixels, a multiple of 32")
-    parser.add_argument("--limits", type=int, nargs="+", default=[HELD, STREAMED], help="values of memory_limit in MB (default: one that holds all images, and 0, which streams them)")
+    parser = argparse.ArgumentParser(
+        description="Measure the peak memory of fit against the number of images."
+    )
+    parser.add_argument(
+        "--counts",
+        type=int,
+        nargs="+",
+        default=[1000, 20000],
+        help="numbers of images, at least two, ascending",
+    )
+    parser.add_argument(
+        "--size", type=int, default=256, help="side of the images in pixels, a multiple of 32"
+    )
+    parser.add_argument(
+        "--limits",
+        type=int,
+        nargs="+",
+        default=[HELD, STREAMED],
+        help="values of memory_limit in MB (default: one that holds all images, and 0, which streams them)",
+    )
     parser.add_argument("--folder", help="where to put the temporary folder; some GB")
     a = parser.parse_args()
-    if len(a.counts) < 2 or sorted(set(a.counts)) != a.counts or a.counts[0] < 2: parser.error("--counts needs at least two ascending numbers")
-    if a.size < 32 or a.size % 32: parser.error("--size must be a multiple of 32")
-    with tempfile.TemporaryDirectory(dir=a.folder) as folder: rows = measure(Path(folder), a.counts, a.size, a.limits, say=lambda s: print(s, flush=True))
+    if len(a.counts) < 2 or sorted(set(a.counts)) != a.counts or a.counts[0] < 2:
+        parser.error("--counts needs at least two ascending numbers")
+    if a.size < 32 or a.size % 32:
+        parser.error("--size must be a multiple of 32")
+    with tempfile.TemporaryDirectory(dir=a.folder) as folder:
+        rows = measure(Path(folder), a.counts, a.size, a.limits, say=lambda s: print(s, flush=True))
     print(f"{'images':>8} {'their MB':>9}" + "".join(f"{f'limit {limit}':>16}" for limit in a.limits))
-    for count, own, *peaks in rows: print(f"{count:8} {own / 1e6:9.0f}" + "".join(f"{p / 1e6:13.0f} MB" for p in peaks))
-    print("growth of the peak / growth of the images' own size: " + ", ".join(f"{g:.3f}" for g in growth(rows)))
+    for count, own, *peaks in rows:
+        print(f"{count:8} {own / 1e6:9.0f}" + "".join(f"{p / 1e6:13.0f} MB" for p in peaks))
+    print(
+        "growth of the peak / growth of the images' own size: " + ", ".join(f"{g:.3f}" for g in growth(rows))
+    )
 
 
-if __name__ == "__main__": main()
+if __name__ == "__main__":
+    main()

@@ -6,9 +6,11 @@
 Each notebook gets its own process; two run at a time, with one thread each.
 The experiments are run by pytest, with their `smoke` parameters.
 """
+
 import os
 
-for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"): os.environ[name] = "1"
+for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+    os.environ[name] = "1"
 os.environ["IN_TEST"] = "1"  # as nbdev's own test command does
 
 import argparse
@@ -36,7 +38,8 @@ def notebooks(words):
     "The notebooks to run, those with one of `words` in their name if any are given."
     found = sorted((ROOT / "nbs").glob("[0-9][0-9]*_*.ipynb"))
     index = ROOT / "nbs/index.ipynb"
-    if index.exists() and has_code(index): found.append(index)
+    if index.exists() and has_code(index):
+        found.append(index)
     return [p for p in found if not words or any(w in p.name for w in words)]
 
 
@@ -45,6 +48,7 @@ def child(path, flags, pipe):
     os.chdir(ROOT)
     from nbdev.config import get_config
     from nbdev.test import test_nb
+
     err = io.StringIO()
     with contextlib.redirect_stderr(err), contextlib.redirect_stdout(err):
         ok, _ = test_nb(path, skip_flags=get_config().tst_flags.split(), force_flags=flags, basepath=ROOT)
@@ -64,14 +68,17 @@ def run(ctx, path, flags, limit):
         proc.join()
         ok, err = False, f"its process ended early (exit code {proc.exitcode})\n"
     proc.join(5)
-    if proc.is_alive(): proc.kill()
+    if proc.is_alive():
+        proc.kill()
     return path, ok, time.time() - start, err
 
 
 def main():
     parser = argparse.ArgumentParser(description="Run the component notebooks.")
     parser.add_argument("names", nargs="*", help="run only notebooks whose name contains one of these")
-    parser.add_argument("--flags", default="", help="test flags to run that are skipped by default, e.g. 'slow'")
+    parser.add_argument(
+        "--flags", default="", help="test flags to run that are skipped by default, e.g. 'slow'"
+    )
     parser.add_argument("--timeout", type=int, default=900, help="seconds for one notebook")
     args = parser.parse_args()
 
@@ -87,7 +94,8 @@ def main():
         for future in futures:
             path, ok, seconds, err = future.result()
             print(f"{'pass' if ok else 'FAIL'}  {seconds:6.1f} s  {path.relative_to(ROOT)}", flush=True)
-            if not ok: print(err.rstrip(), flush=True)
+            if not ok:
+                print(err.rstrip(), flush=True)
             failed += not ok
     print(f"notebooks: {len(paths) - failed} passed, {failed} failed", flush=True)
     return int(failed > 0)

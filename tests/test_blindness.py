@@ -1,4 +1,5 @@
 """Human masks never enter training, selection or the choice of a checkpoint."""
+
 import ast
 import os
 import re
@@ -18,9 +19,14 @@ from aeseg.pipeline import fit
 
 # ---------------------------------------------------------------- what the code imports
 
-MODULES = {}        # name -> number of its notebook, such as "13" or, between 13 and 14, "13a"
-for path in sorted((ROOT / "nbs").glob("[0-9][0-9]*_*.ipynb")): MODULES[path.stem.split("_", 1)[1]] = path.stem.split("_", 1)[0]
-SOURCE = {p.stem: p.read_text() for p in Path(package.__file__).parent.glob("*.py") if p.stem not in ("__init__", "_modidx")}
+MODULES = {}  # name -> number of its notebook, such as "13" or, between 13 and 14, "13a"
+for path in sorted((ROOT / "nbs").glob("[0-9][0-9]*_*.ipynb")):
+    MODULES[path.stem.split("_", 1)[1]] = path.stem.split("_", 1)[0]
+SOURCE = {
+    p.stem: p.read_text()
+    for p in Path(package.__file__).parent.glob("*.py")
+    if p.stem not in ("__init__", "_modidx")
+}
 BLIND = [name for name, number in MODULES.items() if number < MODULES["metrics"]]
 
 
@@ -28,22 +34,29 @@ def imported(source):
     "The modules of aeseg that a source imports, at its top or anywhere inside."
     found = set()
     for node in ast.walk(ast.parse(source)):
-        if isinstance(node, ast.Import): found |= {a.name.split(".")[1] for a in node.names if a.name.startswith("aeseg.")}
+        if isinstance(node, ast.Import):
+            found |= {a.name.split(".")[1] for a in node.names if a.name.startswith("aeseg.")}
         if isinstance(node, ast.ImportFrom):
             module = ("aeseg." if node.level else "") + (node.module or "")
-            if module.rstrip(".") == "aeseg": found |= {a.name for a in node.names}
-            elif module.startswith("aeseg."): found.add(module.split(".")[1])
+            if module.rstrip(".") == "aeseg":
+                found |= {a.name for a in node.names}
+            elif module.startswith("aeseg."):
+                found.add(module.split(".")[1])
     return found - {"__version__"}
 
 
 def test_imported_finds_every_form():
-    forms = "import aeseg.a\nfrom aeseg.b import x\nfrom aeseg import c\nfrom .d import x\nfrom . import e\ndef f():\n    from aeseg.g import x\nimport os, aeseg.h as h\nfrom math import pi"
+    forms = (
+        "import aeseg.a\nfrom aeseg.b import x\nfrom aeseg import c\nfrom .d import x\nfrom . import e\ndef"
+        " f():\n    from aeseg.g import x\nimport os, aeseg.h as h\nfrom math import pi"
+    )
     assert imported(forms) == set("abcdegh")
 
 
 def test_one_notebook_owns_one_module():
     assert set(SOURCE) == set(MODULES) and len(set(MODULES.values())) == len(MODULES)
-    for name, source in SOURCE.items(): assert f"../nbs/{MODULES[name]}_{name}.ipynb" in source, name
+    for name, source in SOURCE.items():
+        assert f"../nbs/{MODULES[name]}_{name}.ipynb" in source, name
 
 
 @pytest.mark.parametrize("name", MODULES)
@@ -52,36 +65,53 @@ def test_imports_point_one_way(name):
 
 
 def test_the_modules_of_training_are_blind():
-    assert {"config", "data", "gan", "quality", "iterative"} <= set(BLIND) and not {"metrics", "pipeline", "report"} & set(BLIND)
+    assert {"config", "data", "gan", "quality", "iterative"} <= set(BLIND) and not {
+        "metrics",
+        "pipeline",
+        "report",
+    } & set(BLIND)
     for name in BLIND:
         assert imported(SOURCE[name]) <= set(BLIND), name
-        assert not re.search(r"TrueMasks|aeseg\.metrics|importlib(?!\.metadata)|__import__", SOURCE[name]), name
+        assert not re.search(
+            r"TrueMasks|aeseg\.metrics|importlib(?!\.metadata)|__import__", SOURCE[name]
+        ), name
 
 
 # ---------------------------------------------------------------- what a run opens
 
-RECORD = []         # (what, path), in order; None where nobody listens
+RECORD = []  # (what, path), in order; None where nobody listens
 LISTENS = [False]
 
 
 def listen(event, arguments):
     "Every file that Python opens or renames."
-    if not LISTENS[0] or event not in ("open", "os.rename"): return
+    if not LISTENS[0] or event not in ("open", "os.rename"):
+        return
     path = arguments[1] if event == "os.rename" else arguments[0]
-    if not isinstance(path, (str, bytes, Path)): return
+    if not isinstance(path, (str, bytes, Path)):
+        return
     what = "read" if event == "open" and not arguments[2] & (os.O_WRONLY | os.O_RDWR) else "write"
     RECORD.append((what, Path(os.fsdecode(path)).absolute()))
 
 
-sys.addaudithook(listen)        # stays; an audit hook can not be taken away
+sys.addaudithook(listen)  # stays; an audit hook can not be taken away
 
 
 def recorded(*arguments, **kw):
     "Run `fit`; (run, what it opened)."
     RECORD.clear()
     LISTENS[0] = True
-    try: run = fit(*arguments, preset="smoke", accelerator="cpu", quiet=True, **{**TINY, "gan_steps": 4, "checkpoint_every": 2}, **kw)
-    finally: LISTENS[0] = False
+    try:
+        run = fit(
+            *arguments,
+            preset="smoke",
+            accelerator="cpu",
+            quiet=True,
+            **{**TINY, "gan_steps": 4, "checkpoint_every": 2},
+            **kw,
+        )
+    finally:
+        LISTENS[0] = False
     return run, list(RECORD)
 
 
@@ -91,39 +121,60 @@ def no_report(monkeypatch):
     monkeypatch.setattr(aeseg.report, "write_report", lambda run, pictures: None)
 
 
-def inside(folder): return lambda entry: folder in entry[1].parents
+def inside(folder):
+    return lambda entry: folder in entry[1].parents
 
 
 def test_masks_are_opened_after_the_last_prediction(phantoms, tmp_path):
     run, record = recorded(phantoms, tmp_path / "run")
     masks, ours = phantoms / "masks", tmp_path / "run"
     opened = [k for k, entry in enumerate(record) if inside(masks)(entry)]
-    assert {record[k][1].name for k in opened} == {f"fetal_head_{k:04}.png" for k in range(6)}       # the hook sees masks
+    assert {record[k][1].name for k in opened} == {
+        f"fetal_head_{k:04}.png" for k in range(6)
+    }  # the hook sees masks
     assert any(map(inside(phantoms / "images"), record)) and len(list((ours / "predictions").iterdir())) == 6
     wrote = [(k, path) for k, (what, path) in enumerate(record) if what == "write" and ours in path.parents]
     before = {path.relative_to(ours).parts[0] for k, path in wrote if k < opened[0]}
     after = {path.name for k, path in wrote if k > opened[0] and not path.name.startswith(".")}
-    assert {"config.yaml", "log.jsonl", "checkpoints", "pseudo_labels", "rounds", "quality.csv", "model.safetensors", "predictions"} <= before
+    assert {
+        "config.yaml",
+        "log.jsonl",
+        "checkpoints",
+        "pseudo_labels",
+        "rounds",
+        "quality.csv",
+        "model.safetensors",
+        "predictions",
+    } <= before
     assert after == {"metrics.csv", "provenance.json", "report.html"}
 
 
 def test_without_truth_no_mask_is_opened(phantoms, tmp_path, no_report):
     run, record = recorded(phantoms, tmp_path / "run", truth=None)
     assert run.finished and not (tmp_path / "run/metrics.csv").exists()
-    assert sum(map(inside(phantoms / "images"), record)) >= 6 and not any(map(inside(phantoms / "masks"), record))
+    assert sum(map(inside(phantoms / "images"), record)) >= 6 and not any(
+        map(inside(phantoms / "masks"), record)
+    )
 
 
 def test_only_auxiliary_masks_are_opened(tmp_path, no_report):
     "With masks of another data set, those and no others."
-    data, auxiliary = write_phantoms(tmp_path / "data", "lung", count=3, val=1, size=(40, 40)), write_phantom_masks(tmp_path / "aux", "lung", 3, size=(40, 40))
+    data, auxiliary = write_phantoms(
+        tmp_path / "data", "lung", count=3, val=1, size=(40, 40)
+    ), write_phantom_masks(tmp_path / "aux", "lung", 3, size=(40, 40))
     run, record = recorded(data, tmp_path / "run", aux_masks=auxiliary, truth=None, task="lung")
-    assert run.finished and sum(map(inside(auxiliary / "masks"), record)) == 3 and not any(map(inside(data / "masks"), record))
+    assert (
+        run.finished
+        and sum(map(inside(auxiliary / "masks"), record)) == 3
+        and not any(map(inside(data / "masks"), record))
+    )
 
 
 def test_masks_change_nothing_but_metrics(aeseg, finished, phantoms, tmp_path):
     "Masks of noise: the same labels, selection, weights and predictions, byte by byte."
     data, rng = shutil.copytree(phantoms, tmp_path / "data"), np.random.default_rng(0)
-    for path in (data / "masks").iterdir(): write_mask(path, rng.random(read_mask(path).shape) < 0.5)
+    for path in (data / "masks").iterdir():
+        write_mask(path, rng.random(read_mask(path).shape) < 0.5)
     assert aeseg("fit", "--images", data, "--out", tmp_path / "run", *FAST).code == 0
     same(tmp_path / "run", finished)
     assert (tmp_path / "run/metrics.csv").read_text() != (finished / "metrics.csv").read_text()
@@ -144,7 +195,11 @@ def test_a_bad_true_mask_costs_no_training(aeseg, finished, phantoms, tmp_path):
     shutil.copy(data / "images/fetal_head_0001.png", mask)
     run = ["fit", "--images", data, "--out", tmp_path / "run", *FAST]
     result = aeseg(*run)
-    assert result.code == 2 and "fetal_head_0001.png is not a binary mask" in result.err and result.err.count("\n") == 1
+    assert (
+        result.code == 2
+        and "fetal_head_0001.png is not a binary mask" in result.err
+        and result.err.count("\n") == 1
+    )
     log = (tmp_path / "run/log.jsonl").read_text()
     shutil.copy(phantoms / "masks/fetal_head_0001.png", mask)
     assert aeseg(*run, "--resume").code == 0

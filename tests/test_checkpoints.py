@@ -1,4 +1,5 @@
 """The checkpoint of the GAN is chosen without human masks, and everything after it belongs to the chosen one."""
+
 import pytest
 import torch
 from conftest import TINY, same
@@ -18,11 +19,13 @@ def astray(monkeypatch):
     "Labels of a run fit well until step 32, and badly later."
     steps = iter(())
 
-    def fit_of_labels(*_): return next(steps)
+    def fit_of_labels(*_):
+        return next(steps)
 
-    def begin(fits=(.5, .6, .95, .9, .5, .5)):       # after steps 8, 16, ..., 40 and 45
+    def begin(fits=(0.5, 0.6, 0.95, 0.9, 0.5, 0.5)):  # after steps 8, 16, ..., 40 and 45
         nonlocal steps
         steps = iter(fits)
+
     monkeypatch.setattr(pipeline, "fit_of_labels", fit_of_labels)
     return begin
 
@@ -31,19 +34,34 @@ def test_an_earlier_checkpoint(astray, phantoms, tmp_path):
     astray()
     run = fit(phantoms, tmp_path / "run", variant="full", **GIVEN)
     (said,) = run.events("choice")
-    assert said == "gan: labels are those of step 32, where they fit the auxiliary masks better (0.90) than at the end (0.50)" and run.provenance["gan_checkpoint"] == CHOSEN
+    assert (
+        said
+        == "gan: labels are those of step 32, where they fit the auxiliary masks better (0.90) than at the"
+        " end (0.50)"
+        and run.provenance["gan_checkpoint"] == CHOSEN
+    )
     assert "An earlier checkpoint of the GAN was chosen" in (run.folder / "report.html").read_text()
     kept = sorted(int(p.stem[-6:]) for p in (run.folder / "checkpoints").glob("gan_??????.pt"))
-    assert kept == sorted(int(p.stem[-6:]) for p in (run.folder / "checkpoints").glob("labels_??????.npy")) == [24, 32, 40, 45]
-    for mask in sorted((run.folder / "pseudo_labels").iterdir()): assert (read_mask(mask) == read_mask(run.folder / "predictions" / mask.name)).all()      # without rounds E predicts: of the same step
+    assert (
+        kept
+        == sorted(int(p.stem[-6:]) for p in (run.folder / "checkpoints").glob("labels_??????.npy"))
+        == [24, 32, 40, 45]
+    )
+    for mask in sorted((run.folder / "pseudo_labels").iterdir()):
+        assert (
+            read_mask(mask) == read_mask(run.folder / "predictions" / mask.name)
+        ).all()  # without rounds E predicts: of the same step
     written = Stored(run.folder / "checkpoints" / f"labels_{CHOSEN:06d}.npy")
     last = Stored(run.folder / "checkpoints/labels_000045.npy")
     assert not torch.equal(written[:], last[:])
     state = run.load(f"gan_{CHOSEN:06d}")
     model = load_file(run.folder / "model.safetensors")
-    for name, value in state["average"].items(): assert torch.equal(value, model[f"E.{name}"])
-    assert len(label_sets(run, "labels", CHOSEN)) == 2        # 24 and 32: what came later is no opinion on these labels
-    assert Networks(Cases(run.folder)).canvas == tuple(written.shape[2:])       # known without a network C
+    for name, value in state["average"].items():
+        assert torch.equal(value, model[f"E.{name}"])
+    assert (
+        len(label_sets(run, "labels", CHOSEN)) == 2
+    )  # 24 and 32: what came later is no opinion on these labels
+    assert Networks(Cases(run.folder)).canvas == tuple(written.shape[2:])  # known without a network C
 
 
 def test_resumed_and_taken(astray, phantoms, tmp_path, monkeypatch):
@@ -52,9 +70,12 @@ def test_resumed_and_taken(astray, phantoms, tmp_path, monkeypatch):
     given = dict(GIVEN, rounds=1, variant="full")
     run = fit(phantoms, tmp_path / "run", **given)
 
-    class Killed(BaseException): pass
+    class Killed(BaseException):
+        pass
 
-    def choose(fit): raise Killed
+    def choose(fit):
+        raise Killed
+
     astray()
     with monkeypatch.context() as m, pytest.raises(Killed):
         m.setattr(pipeline._Fit, "choose", choose)
@@ -68,7 +89,10 @@ def test_resumed_and_taken(astray, phantoms, tmp_path, monkeypatch):
 
 def test_the_last_one(astray, phantoms, tmp_path):
     "Within the margin, or with a margin that nothing exceeds, the last checkpoint is taken."
-    for name, fits, margin in (("near", (.5, .6, .55, .64, .5, .5), .15), ("off", (.5, .6, .7, .9, .5, -.5), 10.)):
+    for name, fits, margin in (
+        ("near", (0.5, 0.6, 0.55, 0.64, 0.5, 0.5), 0.15),
+        ("off", (0.5, 0.6, 0.7, 0.9, 0.5, -0.5), 10.0),
+    ):
         astray(fits)
         run = fit(phantoms, tmp_path / name, checkpoint_margin=margin, **GIVEN)
         assert not run.events("choice") and run.provenance["gan_checkpoint"] == 45
@@ -76,9 +100,16 @@ def test_the_last_one(astray, phantoms, tmp_path):
 
 def test_a_restart_forgets_the_choice(astray, phantoms, tmp_path, monkeypatch):
     "A GAN that starts again has checkpoints of its own."
-    astray((.5, .6, .95, .9, .5, .5) * 2)
-    alarms = iter([[]] * 6 + [["collapse: nearly empty"]] + [[]] * 7)        # of six checkpoints and the chosen labels, twice
+    astray((0.5, 0.6, 0.95, 0.9, 0.5, 0.5) * 2)
+    alarms = iter(
+        [[]] * 6 + [["collapse: nearly empty"]] + [[]] * 7
+    )  # of six checkpoints and the chosen labels, twice
     monkeypatch.setattr(pipeline, "label_alarms", lambda labels, auxiliary: next(alarms))
     run = fit(phantoms, tmp_path / "run", **{**GIVEN, "restarts": 1})
     assert len(run.events("restart")) == 1 and len(run.events("choice")) == 2
-    assert sorted(int(p.stem[-6:]) for p in (run.folder / "checkpoints").glob("labels_2_??????.npy")) == [24, 32, 40, 45]
+    assert sorted(int(p.stem[-6:]) for p in (run.folder / "checkpoints").glob("labels_2_??????.npy")) == [
+        24,
+        32,
+        40,
+        45,
+    ]

@@ -3,6 +3,7 @@
 Torch's "meta" device stands for the GPU: its tensors have a device and a shape but no numbers. An operation on tensors of two devices fails there as on a GPU, and so does
 everything that asks the device for a number: item, float, bool, nonzero, cpu. Numbers are drawn on the CPU, as always, and sent over.
 """
+
 import copy
 import shutil
 import subprocess
@@ -27,12 +28,24 @@ from aeseg.pipeline import predict
 from aeseg.runs import Run, make_fabric, prepare, train
 
 META = torch.device("meta")
-SWITCHES = [{}, dict(variant="cyclegan"), dict(vae_loss="divergence"), dict(vae_code="sample"), dict(vae_frozen=False), dict(dgcc_passes=1),
-            dict(dgcc_feedback="discriminator+vae"), dict(dgcc_layer="decoder"), dict(cycle_mask_loss="l1"), dict(average_decay=0.), dict(pool_size=3)]
+SWITCHES = [
+    {},
+    dict(variant="cyclegan"),
+    dict(vae_loss="divergence"),
+    dict(vae_code="sample"),
+    dict(vae_frozen=False),
+    dict(dgcc_passes=1),
+    dict(dgcc_feedback="discriminator+vae"),
+    dict(dgcc_layer="decoder"),
+    dict(cycle_mask_loss="l1"),
+    dict(average_decay=0.0),
+    dict(pool_size=3),
+]
 
 
 @pytest.fixture(scope="module")
-def images(phantoms): return load_images(phantoms, 32)
+def images(phantoms):
+    return load_images(phantoms, 32)
 
 
 def stages(fabric, images, **choices):
@@ -41,7 +54,18 @@ def stages(fabric, images, **choices):
     masks = make_auxiliary(config, images.canvas)
     vae = VAEStage(config, images.canvas, masks, fabric)
     labels = masks.sample(len(images), torch.Generator().manual_seed(0))
-    return vae, GAN(config, images, masks, vae.vae, fabric), Segmentation(config, images, labels * .5 + .25, torch.ones(len(images)), torch.ones(len(images), dtype=torch.bool), fabric)
+    return (
+        vae,
+        GAN(config, images, masks, vae.vae, fabric),
+        Segmentation(
+            config,
+            images,
+            labels * 0.5 + 0.25,
+            torch.ones(len(images)),
+            torch.ones(len(images), dtype=torch.bool),
+            fabric,
+        ),
+    )
 
 
 # ---------------------------------------------------------------- a device without numbers
@@ -51,30 +75,43 @@ def meta_fabric():
     fabric = Fabric(accelerator="cpu", devices=1)
     fabric.strategy._root_device = META
     fabric._accelerator.setup_device = lambda device: None
-    fabric.setup_optimizers = lambda optimizer: optimizer       # Fabric suspects that a model on "meta" is still to be loaded
+    fabric.setup_optimizers = (
+        lambda optimizer: optimizer
+    )  # Fabric suspects that a model on "meta" is still to be loaded
     return fabric
 
 
 class NoWaiting(TorchDispatchMode):
     "Fails where a tensor is copied to the device in a way that waits."
+
     def __torch_dispatch__(self, op, types, args=(), kwargs=None):
         kwargs = kwargs or {}
-        if op is torch.ops.aten._to_copy.default and args[0].device.type == "cpu" and kwargs.get("device") == META: assert kwargs.get("non_blocking"), "a copy to the device that waits"
-        if op is torch.ops.aten.copy_.default and args[0].device == META and args[1].device.type == "cpu": assert args[2:] == (True,), "a copy to the device that waits"
+        if (
+            op is torch.ops.aten._to_copy.default
+            and args[0].device.type == "cpu"
+            and kwargs.get("device") == META
+        ):
+            assert kwargs.get("non_blocking"), "a copy to the device that waits"
+        if op is torch.ops.aten.copy_.default and args[0].device == META and args[1].device.type == "cpu":
+            assert args[2:] == (True,), "a copy to the device that waits"
         return op(*args, **kwargs)
 
 
 class NoConstants(TorchFunctionMode):
     "Fails where Python numbers become a tensor on the device, which is a copy that waits, too."
+
     def __torch_function__(self, f, types, args=(), kwargs=None):
         kwargs = kwargs or {}
-        assert not (f in (torch.tensor, torch.as_tensor) and torch.device(kwargs.get("device") or "cpu") == META), "Python numbers sent to the device"
+        assert not (
+            f in (torch.tensor, torch.as_tensor) and torch.device(kwargs.get("device") or "cpu") == META
+        ), "Python numbers sent to the device"
         return f(*args, **kwargs)
 
 
 def take_steps(stages, n=3):
     with NoConstants(), NoWaiting():
-        for stage in stages: losses = [stage.step(k) for k in range(n)]
+        for stage in stages:
+            losses = [stage.step(k) for k in range(n)]
     return losses
 
 
@@ -83,24 +120,43 @@ def test_no_step_waits_for_the_device(images, switch):
     made = stages(meta_fabric(), images, **switch)
     losses = take_steps(made)
     assert all(v.device == META for step in losses for v in step.values())
-    for part in (made[0].vae, *made[1].networks.values(), made[1].average, made[2].network): assert all(p.device == META for p in part.state_dict().values())
+    for part in (made[0].vae, *made[1].networks.values(), made[1].average, made[2].network):
+        assert all(p.device == META for p in part.state_dict().values())
 
 
-@pytest.mark.parametrize("slip", [lambda x, *_: x * float(x.mean()), lambda x, *_: x if x.mean() > 0 else -x, lambda x, *_: x.cpu(), lambda x, *_: x + torch.nonzero(x).sum(),
-                                  lambda x, *_: x + torch.ones(x.shape), lambda x, *_: x + torch.ones(x.shape).to(x), lambda x, *_: x * torch.tensor([.5], device=x.device)],
-                         ids=["float", "if", "cpu", "nonzero", "two devices", "waiting copy", "constant"])
+@pytest.mark.parametrize(
+    "slip",
+    [
+        lambda x, *_: x * float(x.mean()),
+        lambda x, *_: x if x.mean() > 0 else -x,
+        lambda x, *_: x.cpu(),
+        lambda x, *_: x + torch.nonzero(x).sum(),
+        lambda x, *_: x + torch.ones(x.shape),
+        lambda x, *_: x + torch.ones(x.shape).to(x),
+        lambda x, *_: x * torch.tensor([0.5], device=x.device),
+    ],
+    ids=["float", "if", "cpu", "nonzero", "two devices", "waiting copy", "constant"],
+)
 def test_a_slip_would_be_seen(images, monkeypatch, slip):
     _, gan, _ = stages(meta_fabric(), images)
     monkeypatch.setattr(aeseg.gan, "disturb", slip)
-    with pytest.raises((RuntimeError, NotImplementedError, AssertionError)): take_steps([gan], 1)
+    with pytest.raises((RuntimeError, NotImplementedError, AssertionError)):
+        take_steps([gan], 1)
 
 
 def test_sending_to_cuda_is_pinned_and_does_not_wait(monkeypatch):
     "By a tensor that remembers what is asked of it."
     asked = []
+
     class Witness(torch.Tensor):
-        def pin_memory(self): asked.append("pinned"); return self
-        def to(self, *args, **kw): asked.append((args, kw)); return self
+        def pin_memory(self):
+            asked.append("pinned")
+            return self
+
+        def to(self, *args, **kw):
+            asked.append((args, kw))
+            return self
+
     device = torch.device("cuda", 0)
     send(torch.ones(2).as_subclass(Witness), device)
     assert asked == ["pinned", ((device,), dict(non_blocking=True))]
@@ -109,13 +165,18 @@ def test_sending_to_cuda_is_pinned_and_does_not_wait(monkeypatch):
 # ---------------------------------------------------------------- fp16 and its scaler
 
 
-def half_fabric(): return Fabric(accelerator="cpu", devices=1, plugins=[MixedPrecision("16-mixed", "cpu")])     # `make_fabric` refuses that on a CPU, where it is slow
+def half_fabric():
+    return Fabric(
+        accelerator="cpu", devices=1, plugins=[MixedPrecision("16-mixed", "cpu")]
+    )  # `make_fabric` refuses that on a CPU, where it is slow
 
 
 def test_half_precision_needs_a_gpu():
-    if torch.cuda.is_available(): pytest.skip("this machine has CUDA")
+    if torch.cuda.is_available():
+        pytest.skip("this machine has CUDA")
     for accelerator in ("cpu", "auto"):
-        with pytest.raises(InputError, match="needs a CUDA GPU.*--precision bf16-mixed or 32-true"): make_fabric(make_config(accelerator=accelerator, precision="16-mixed"))
+        with pytest.raises(InputError, match="needs a CUDA GPU.*--precision bf16-mixed or 32-true"):
+            make_fabric(make_config(accelerator=accelerator, precision="16-mixed"))
 
 
 def test_half_precision_scales_and_skips(images):
@@ -130,34 +191,56 @@ def test_half_precision_scales_and_skips(images):
     before, scale = weight.detach().clone(), scaler.get_scale()
     gan.networks["E"].head.weight.register_hook(lambda g: g * float("inf"))
     gan.step(0)
-    assert torch.equal(weight, before) and scaler.get_scale() < scale       # a step with infinite gradients is left out, and the scale falls
+    assert (
+        torch.equal(weight, before) and scaler.get_scale() < scale
+    )  # a step with infinite gradients is left out, and the scale falls
 
 
 @pytest.mark.parametrize("precision", ["32-true", "16-mixed"])
 def test_resumed_is_not_interrupted(images, tmp_path, precision):
     "To the bit, with the optimizers that Fabric steps, and the scale where there is one."
-    new = lambda: half_fabric() if precision == "16-mixed" else make_fabric(make_config(accelerator="cpu", precision=precision))
+    new = lambda: (
+        half_fabric()
+        if precision == "16-mixed"
+        else make_fabric(make_config(accelerator="cpu", precision=precision))
+    )
+
     def states(*parts):
         run = Run.open(tmp_path / str(len(parts)), make_config("smoke"))
-        for part in parts:                          # each by a new process, so to say
+        for part in parts:  # each by a new process, so to say
             fabric = new()
-            for stage, steps in zip(stages(fabric, images)[1:], part): train(stage, steps, run, every=50, quiet=True, fabric=fabric)
+            for stage, steps in zip(stages(fabric, images)[1:], part):
+                train(stage, steps, run, every=50, quiet=True, fabric=fabric)
         return [run.load(name) for name in ("gan", "round_1")]
+
     whole, parts = states((5, 5)), states((3,), (5, 3), (5, 5))
-    flat = lambda s: [t for v in s.values() for t in flat(v)] if isinstance(s, dict) else [t for v in s for t in flat(v)] if isinstance(s, list) else [s]
-    assert len(flat(whole)) > 100 and all(torch.equal(a, b) if isinstance(a, torch.Tensor) else a == b for a, b in zip(flat(whole), flat(parts), strict=True))
+    flat = lambda s: (
+        [t for v in s.values() for t in flat(v)]
+        if isinstance(s, dict)
+        else [t for v in s for t in flat(v)] if isinstance(s, list) else [s]
+    )
+    assert len(flat(whole)) > 100 and all(
+        torch.equal(a, b) if isinstance(a, torch.Tensor) else a == b
+        for a, b in zip(flat(whole), flat(parts), strict=True)
+    )
     assert ("scale" in whole[0]["precision"]) == (precision == "16-mixed")
 
 
 def test_a_model_from_a_gpu_predicts_without_one(finished, phantoms, tmp_path):
-    if torch.cuda.is_available(): pytest.skip("this machine has CUDA")
+    if torch.cuda.is_available():
+        pytest.skip("this machine has CUDA")
     shutil.copytree(finished, tmp_path / "run")
     text = (tmp_path / "run/config.yaml").read_text()
-    changed = text.replace("accelerator: cpu", "accelerator: cuda").replace("precision: auto", "precision: 16-mixed").replace("devices: 1", "devices: 4")
+    changed = (
+        text.replace("accelerator: cpu", "accelerator: cuda")
+        .replace("precision: auto", "precision: 16-mixed")
+        .replace("devices: 1", "devices: 4")
+    )
     assert changed.count("cuda") == changed.count("16-mixed") == changed.count("devices: 4") == 1
     (tmp_path / "run/config.yaml").write_text(changed)
     predict(tmp_path / "run", phantoms, tmp_path / "masks")
-    for p in (finished / "predictions").iterdir(): assert (tmp_path / "masks" / p.name).read_bytes() == p.read_bytes()
+    for p in (finished / "predictions").iterdir():
+        assert (tmp_path / "masks" / p.name).read_bytes() == p.read_bytes()
 
 
 # ---------------------------------------------------------------- compiling
@@ -165,12 +248,16 @@ def test_a_model_from_a_gpu_predicts_without_one(finished, phantoms, tmp_path):
 
 def test_compiling(monkeypatch):
     "With the real compiler, a tiny network: the same answer and gradient within rounding, and the names in the state stay."
-    if not (shutil.which("g++") or shutil.which("clang++")): pytest.skip("torch.compile needs a C++ compiler here")
+    if not (shutil.which("g++") or shutil.which("clang++")):
+        pytest.skip("torch.compile needs a C++ compiler here")
     fabric, x = make_fabric(make_config(accelerator="cpu", precision="32-true")), torch.randn(2, 1, 8, 8)
     plain = convolution(1, 2)
     compiled = prepare(fabric, copy.deepcopy(plain), compile=True)
-    for network in (plain, compiled): network(x).square().mean().backward()
-    assert torch.allclose(plain(x), compiled(x), atol=1e-5) and torch.allclose(plain[0].weight.grad, compiled[0].weight.grad, atol=1e-5)
+    for network in (plain, compiled):
+        network(x).square().mean().backward()
+    assert torch.allclose(plain(x), compiled(x), atol=1e-5) and torch.allclose(
+        plain[0].weight.grad, compiled[0].weight.grad, atol=1e-5
+    )
     assert compiled._compiled_call_impl is not None and plain._compiled_call_impl is None
     assert plain.state_dict().keys() == compiled.state_dict().keys()
 
@@ -182,10 +269,16 @@ def test_compiled_stages_learn_the_same(images, monkeypatch):
     fabric = make_fabric(make_config(accelerator="cpu", precision="32-true"))
     plain, compiled = stages(fabric, images), stages(fabric, images, compile=True)
     gan = compiled[1]
-    assert all(net._compiled_call_impl is not None for net in (*gan.networks.values(), compiled[2].network)) and gan.average._compiled_call_impl is None
+    assert (
+        all(net._compiled_call_impl is not None for net in (*gan.networks.values(), compiled[2].network))
+        and gan.average._compiled_call_impl is None
+    )
     for a, b in zip(plain[1:], compiled[1:]):
-        for k in range(2): one, two = a.step(k), b.step(k)
-        assert {n: v.item() for n, v in one.items()} == pytest.approx({n: v.item() for n, v in two.items()}, rel=1e-3)
+        for k in range(2):
+            one, two = a.step(k), b.step(k)
+        assert {n: v.item() for n, v in one.items()} == pytest.approx(
+            {n: v.item() for n, v in two.items()}, rel=1e-3
+        )
         state = b.state_dict()
         a.load_state_dict(copy.deepcopy(state))
         assert all(a.state_dict()[part].keys() == state[part].keys() for part in state)
@@ -199,6 +292,13 @@ def test_gpu_check():
     script = [sys.executable, ROOT / "tests/gpu_check.py", "--quick"]
     hidden = dict(env={**ONE_CORE, "CUDA_VISIBLE_DEVICES": ""}, capture_output=True, text=True, cwd=ROOT)
     done = subprocess.run(script, **hidden)
-    assert done.returncode == 2 and done.stdout == "" and "no CUDA GPU" in done.stderr and "--allow-cpu" in done.stderr
+    assert (
+        done.returncode == 2
+        and done.stdout == ""
+        and "no CUDA GPU" in done.stderr
+        and "--allow-cpu" in done.stderr
+    )
     done = subprocess.run([*script, "--allow-cpu"], **hidden)
-    assert done.returncode == 0 and done.stdout.endswith("0 failed\n") and done.stdout.count("ok    ") == 4, done
+    assert (
+        done.returncode == 0 and done.stdout.endswith("0 failed\n") and done.stdout.count("ok    ") == 4
+    ), done

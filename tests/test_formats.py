@@ -1,4 +1,5 @@
 """Image files of every format that `fit` and `predict` take: the same images give the same pixels, and masks of each image's own size."""
+
 import numpy as np
 import pytest
 import tifffile
@@ -11,17 +12,31 @@ from aeseg.data import choose_canvas, load_images, read_mask
 from aeseg.phantoms import phantom
 from aeseg.pipeline import fit, predict
 
-SIZES = {"a": (40, 60), "b": (41, 63), "c": (37, 61), "d": (64, 45), "e": (80, 121)}     # odd, mixed, upright, larger than the canvas
+SIZES = {
+    "a": (40, 60),
+    "b": (41, 63),
+    "c": (37, 61),
+    "d": (64, 45),
+    "e": (80, 121),
+}  # odd, mixed, upright, larger than the canvas
 CANVAS = (32, 32)
 DEEP = lambda array: array.astype(np.uint16) * 257
 
 
-def png(path, array): Image.fromarray(array).save(path)
-def tiff(**kw): return lambda path, array: tifffile.imwrite(path, array, **kw)
-def pillow_tiff(kind): return lambda path, array: Image.fromarray(array).save(path, compression=kind)
+def png(path, array):
+    Image.fromarray(array).save(path)
 
 
-def three(array): return np.dstack([array] * 3)
+def tiff(**kw):
+    return lambda path, array: tifffile.imwrite(path, array, **kw)
+
+
+def pillow_tiff(kind):
+    return lambda path, array: Image.fromarray(array).save(path, compression=kind)
+
+
+def three(array):
+    return np.dstack([array] * 3)
 
 
 PLAIN = {1: "8-bit PNG", 3: "RGB PNG"}
@@ -31,7 +46,12 @@ FORMATS = {
     "8-bit PNG": (".png", 1, 0, png),
     "16-bit PNG": (".png", 1, 1, lambda p, a: png(p, DEEP(a))),
     "1000 of 65536 values": (".png", 1, 1, lambda p, a: png(p, a.astype(np.uint16) * 4 + 30000)),
-    "gray and alpha PNG": (".png", 1, 0, lambda p, a: Image.fromarray(np.dstack([a, np.full_like(a, 255)])).save(p)),
+    "gray and alpha PNG": (
+        ".png",
+        1,
+        0,
+        lambda p, a: Image.fromarray(np.dstack([a, np.full_like(a, 255)])).save(p),
+    ),
     "capital PNG": (".PNG", 1, 0, png),
     "RGB PNG": (".png", 3, 0, lambda p, a: png(p, three(a))),
     "RGBA PNG": (".png", 3, 0, lambda p, a: png(p, np.dstack([three(a), np.full_like(a, 255)]))),
@@ -46,7 +66,12 @@ FORMATS = {
     "LZW RGB TIFF": (".tif", 3, 0, lambda p, a: pillow_tiff("tiff_lzw")(p, three(a))),
     "palette TIFF": (".tif", 3, 0, lambda p, a: _palette(a).save(p)),
     "RGB TIFF": (".tif", 3, 0, lambda p, a: tifffile.imwrite(p, three(a), photometric="rgb")),
-    "planar RGB TIFF": (".tif", 3, 0, lambda p, a: tifffile.imwrite(p, np.stack([a] * 3), photometric="rgb", planarconfig="separate")),
+    "planar RGB TIFF": (
+        ".tif",
+        3,
+        0,
+        lambda p, a: tifffile.imwrite(p, np.stack([a] * 3), photometric="rgb", planarconfig="separate"),
+    ),
 }
 
 
@@ -66,14 +91,19 @@ def images():
 @pytest.fixture(scope="module")
 def references(images, tmp_path_factory):
     "What PNG files give, by the number of channels."
-    return {n: load_images(store(images, tmp_path_factory.mktemp("png"), name), canvas=CANVAS) for n, name in PLAIN.items()}
+    return {
+        n: load_images(store(images, tmp_path_factory.mktemp("png"), name), canvas=CANVAS)
+        for n, name in PLAIN.items()
+    }
 
 
 @pytest.fixture
-def reference(references): return references[1]
+def reference(references):
+    return references[1]
 
 
-def gap(a, b): return (a.pixels.int() - b.pixels.int()).abs()
+def gap(a, b):
+    return (a.pixels.int() - b.pixels.int()).abs()
 
 
 @pytest.fixture(autouse=True)
@@ -86,22 +116,35 @@ def store(images, folder, name):
     "Write images into a folder."
     ending, _, _, write = FORMATS[name]
     folder.mkdir(parents=True, exist_ok=True)
-    for i, array in images.items(): write(folder / (i + ending), array)
+    for i, array in images.items():
+        write(folder / (i + ending), array)
     return folder
 
 
 def learn(folder, out):
-    return fit(folder, out, preset="smoke", accelerator="cpu", quiet=True, **{**TINY, "gan_steps": 2, "segmentation_steps": 1})
+    return fit(
+        folder,
+        out,
+        preset="smoke",
+        accelerator="cpu",
+        quiet=True,
+        **{**TINY, "gan_steps": 2, "segmentation_steps": 1},
+    )
 
 
-def sizes(folder): return {p.stem: read_mask(p).shape for p in folder.iterdir()}
+def sizes(folder):
+    return {p.stem: read_mask(p).shape for p in folder.iterdir()}
 
 
 @pytest.mark.parametrize("name", FORMATS)
 def test_pixels(images, references, tmp_path, name):
     _, channels, tolerance, _ = FORMATS[name]
     found = load_images(store(images, tmp_path / "in", name), canvas=CANVAS)
-    assert found.ids == tuple(SIZES) and found.pixels.shape == (len(SIZES), channels, *CANVAS) and not found.skipped
+    assert (
+        found.ids == tuple(SIZES)
+        and found.pixels.shape == (len(SIZES), channels, *CANVAS)
+        and not found.skipped
+    )
     assert [(p.height, p.width) for p in found.placements] == list(SIZES.values())
     difference = gap(found, references[channels])
     assert int(difference.max()) <= tolerance and float(difference.float().mean()) <= min(tolerance, 3)
@@ -110,7 +153,9 @@ def test_pixels(images, references, tmp_path, name):
 def test_the_references_are_images(references):
     reference = references[1]
     assert references[3].pixels.shape[1] == 3 and int(gap(references[3], reference).max()) <= 1
-    assert all(int(p.min()) == 0 and int(p.max()) > 150 and float(p.float().std()) > 20 for p in reference.pixels)
+    assert all(
+        int(p.min()) == 0 and int(p.max()) > 150 and float(p.float().std()) > 20 for p in reference.pixels
+    )
 
 
 @pytest.fixture(scope="module")
@@ -119,7 +164,9 @@ def runs(images, tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs")
     with pytest.MonkeyPatch.context() as m:
         m.setattr(aeseg.report, "write_report", lambda run, pictures: None)
-        return {n: learn(store(images, folder / f"in{n}", name), folder / f"run{n}") for n, name in PLAIN.items()}
+        return {
+            n: learn(store(images, folder / f"in{n}", name), folder / f"run{n}") for n, name in PLAIN.items()
+        }
 
 
 @pytest.mark.parametrize("name", FORMATS)
@@ -128,8 +175,10 @@ def test_predict(images, runs, tmp_path, name):
     _, channels, tolerance, _ = FORMATS[name]
     out = predict(runs[channels].folder, store(images, tmp_path / "in", name), tmp_path / "out")
     assert sorted(p.name for p in out.iterdir()) == [f"{i}.png" for i in SIZES] and sizes(out) == SIZES
-    if tolerance: return
-    for p in out.iterdir(): assert (read_mask(p) == read_mask(runs[channels].folder / "predictions" / p.name)).all()
+    if tolerance:
+        return
+    for p in out.iterdir():
+        assert (read_mask(p) == read_mask(runs[channels].folder / "predictions" / p.name)).all()
 
 
 @pytest.mark.parametrize("name", ["16-bit PNG", "JPEG", "8-bit TIFF", "16-bit TIFF", "RGB JPEG"])
@@ -137,11 +186,14 @@ def test_fit(images, tmp_path, name):
     "A plain folder without images/; every image is for training then."
     run = learn(store(images, tmp_path / "in", name), tmp_path / "run")
     assert run.finished and sizes(run.folder / "predictions") == sizes(run.folder / "pseudo_labels") == SIZES
-    assert run.provenance["training_images"] == len(SIZES) and tuple(run.provenance["canvas"]) == choose_canvas(SIZES.values(), 32)
+    assert run.provenance["training_images"] == len(SIZES) and tuple(
+        run.provenance["canvas"]
+    ) == choose_canvas(SIZES.values(), 32)
 
 
 def test_fit_has_the_sizes_of_the_images(runs):
-    for run in runs.values(): assert sizes(run.folder / "predictions") == sizes(run.folder / "pseudo_labels") == SIZES
+    for run in runs.values():
+        assert sizes(run.folder / "predictions") == sizes(run.folder / "pseudo_labels") == SIZES
 
 
 def test_images_folder_and_plain_folder_are_the_same(images, reference, tmp_path):
@@ -154,11 +206,13 @@ def test_images_folder_and_plain_folder_are_the_same(images, reference, tmp_path
 def test_mixed_formats_and_several_folders(images, reference, tmp_path):
     "Formats may be mixed, and one data set may lie in several folders."
     names = ["8-bit PNG", "16-bit TIFF", "16-bit PNG", "8-bit TIFF", "gray and alpha PNG"]
-    for (i, array), name in zip(images.items(), names): store({i: array}, tmp_path / ("one" if i < "c" else "two"), name)
+    for (i, array), name in zip(images.items(), names):
+        store({i: array}, tmp_path / ("one" if i < "c" else "two"), name)
     found = load_images([tmp_path / "one", tmp_path / "two"], canvas=CANVAS)
     assert found.ids == reference.ids and int(gap(found, reference).max()) <= 1
     store({"a": images["a"]}, tmp_path / "two", "8-bit PNG")
-    with pytest.raises(InputError, match="both hold the id 'a'"): load_images([tmp_path / "one", tmp_path / "two"])
+    with pytest.raises(InputError, match="both hold the id 'a'"):
+        load_images([tmp_path / "one", tmp_path / "two"])
 
 
 @pytest.mark.parametrize("shape", [(3, 40, 60), (5, 40, 60), (40, 60, 2), (40, 7)], ids=str)
@@ -166,6 +220,7 @@ def test_no_images(images, tmp_path, shape):
     "Stacks, two channels and slivers are refused by name and shape."
     store(images, tmp_path, "8-bit TIFF")
     tifffile.imwrite(tmp_path / "f.tif", np.zeros(shape, np.uint8), photometric="minisblack")
-    with pytest.raises(InputError, match=r"f\.tif has shape \(.*\), not \(height, width\)") as e: load_images(tmp_path)
+    with pytest.raises(InputError, match=r"f\.tif has shape \(.*\), not \(height, width\)") as e:
+        load_images(tmp_path)
     assert str(shape) in str(e.value)
     assert load_images(tmp_path, skip_bad=True).ids == tuple(SIZES)

@@ -1,4 +1,5 @@
 """The inspector in a real browser: JupyterLab, and `aeseg inspect`."""
+
 import shutil
 import urllib.request
 
@@ -9,7 +10,9 @@ from browser import CHROMIUM, Inspected, Lab, app, chromium, make_run, restart_k
 from aeseg.pipeline import read_reviews
 from aeseg.reviews import Cases, Reviews
 
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here; install it, for example by apt-get install chromium")
+pytestmark = pytest.mark.skipif(
+    CHROMIUM is None, reason="no Chromium here; install it, for example by apt-get install chromium"
+)
 
 
 @pytest.fixture(scope="module")
@@ -19,7 +22,8 @@ def many(tmp_path_factory):
 
 
 @pytest.fixture
-def run(many, tmp_path): return shutil.copytree(many, tmp_path / "run")
+def run(many, tmp_path):
+    return shutil.copytree(many, tmp_path / "run")
 
 
 def look_around(it, run):
@@ -33,7 +37,7 @@ def look_around(it, run):
     it.root.get_by_label("Filter").select_option("dropped")
     it.until("order", f"^change/dropped/{len(cases.order(show='dropped'))}$")
     it.root.get_by_label("Filter").select_option("all")
-    it.root.get_by_label("Order").select_option("dice")             # all masks are compared first
+    it.root.get_by_label("Order").select_option("dice")  # all masks are compared first
     it.until("order", "^dice/all/300$")
     cases.compare()
     assert int(it.tile(0).get_attribute("data-k")) == cases.order("dice")[0]
@@ -43,27 +47,35 @@ def look_around(it, run):
     threshold = it.root.get_by_label("Threshold")
     it.until("updates", ".")
     it.root.locator(".ai-strips .ai-tile img").first.wait_for()
-    it.page.wait_for_timeout(500)                                   # until nothing moves any more
+    it.page.wait_for_timeout(500)  # until nothing moves any more
     before, updates = it.root.locator(".ai-big b").first.inner_text(), int(it.data("updates"))
     box = threshold.bounding_box()
-    it.page.mouse.move(box["x"] + box["width"] * .1, box["y"] + box["height"] / 2)
+    it.page.mouse.move(box["x"] + box["width"] * 0.1, box["y"] + box["height"] / 2)
     it.page.mouse.down()
-    for k in range(20): it.page.mouse.move(box["x"] + box["width"] * (.1 + .03 * k), box["y"] + box["height"] / 2)
+    for k in range(20):
+        it.page.mouse.move(box["x"] + box["width"] * (0.1 + 0.03 * k), box["y"] + box["height"] / 2)
     it.page.mouse.up()
-    assert int(it.data("updates")) >= updates + 15 and it.root.locator(".ai-big b").first.inner_text() != before
+    assert (
+        int(it.data("updates")) >= updates + 15 and it.root.locator(".ai-big b").first.inner_text() != before
+    )
     it.tab("Overview")
     it.until("scatter", "^300$")
-    place, points = it.root.locator(".ai-scatter canvas").bounding_box(), np.load(run / ".inspect/latent_2.npy")
+    place, points = it.root.locator(".ai-scatter canvas").bounding_box(), np.load(
+        run / ".inspect/latent_2.npy"
+    )
     low, wide = points.min(0), np.ptp(points, 0)
     x, y = ((points[123] - low) / wide).tolist()
-    it.page.mouse.click(place["x"] + 10 + x * (place["width"] - 20), place["y"] + place["height"] - 10 - y * (place["height"] - 20))
+    it.page.mouse.click(
+        place["x"] + 10 + x * (place["width"] - 20),
+        place["y"] + place["height"] - 10 - y * (place["height"] - 20),
+    )
     opened = points[int(it.data("open"))]
-    assert np.abs((opened - points[123]) / wide).max() < .01            # that point, or one beside it
+    assert np.abs((opened - points[123]) / wide).max() < 0.01  # that point, or one beside it
     it.tab("Gallery")
     it.tile(0).click()
     k = it.tile(0).get_attribute("data-k")
     it.until("shown", f"^{k}/2/label,corrected$")
-    it.press("3", "4", "6")                                         # prediction, truth, uncertainty
+    it.press("3", "4", "6")  # prediction, truth, uncertainty
     it.until("shown", f"^{k}/2/label,corrected,prediction,truth,uncertainty$")
     it.press("4", "6")
     it.root.locator(".ai-round").fill("0")
@@ -93,11 +105,18 @@ def decide(it, run):
     it.press("e")
     it.root.get_by_role("button", name="Apply").wait_for()
     box = it.root.locator(".ai-stage canvas").bounding_box()
-    it.page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)       # the picture can be moved meanwhile
+    it.page.mouse.move(
+        box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+    )  # the picture can be moved meanwhile
     it.press("Enter")
     it.until_decided(accepted=1, rejected=1, corrected=1)
     rows, problems = read_reviews(run / "reviews.csv")
-    assert problems == [] and [rows[i]["decision"] if i in rows else "" for i in ids] == ["accepted", "rejected", "", "corrected"]
+    assert problems == [] and [rows[i]["decision"] if i in rows else "" for i in ids] == [
+        "accepted",
+        "rejected",
+        "",
+        "corrected",
+    ]
     assert Reviews(run).corrected(ids[3]).any()
     return ids
 
@@ -111,17 +130,18 @@ def test_jupyterlab(run, tmp_path):
             it = Inspected(page).ready()
             look_around(it, run)
             decide(it, run)
-            assert page.locator(".jp-Notebook .jp-Cell").count() == 1          # the key a added none
+            assert page.locator(".jp-Notebook .jp-Cell").count() == 1  # the key a added none
             page.keyboard.press("Control+s")
             page.wait_for_timeout(1500)
-            page.reload(wait_until="commit")                                    # the kernel lives on
+            page.reload(wait_until="commit")  # the kernel lives on
             Inspected(page).ready().until_decided(accepted=1, rejected=1, corrected=1)
             assert wrong == []
-            restart_kernel(page)                                                # the new one knows what is on the disk only
+            restart_kernel(page)  # the new one knows what is on the disk only
             run_cell(page)
             Inspected(page).ready().until_decided(accepted=1, rejected=1, corrected=1)
             assert wrong == []
-    finally: lab.close()
+    finally:
+        lab.close()
 
 
 def test_the_app(run):
@@ -134,11 +154,13 @@ def test_the_app(run):
             it.root.get_by_role("button", name="Train on…").click()
             assert "--resume --reviews" in it.root.locator(".ai-pop pre").inner_text()
             assert wrong == []
-            page.reload(wait_until="commit")                                    # a kernel of its own
+            page.reload(wait_until="commit")  # a kernel of its own
             Inspected(page).ready().until_decided(accepted=1, rejected=1, corrected=1)
-            assert all("403" in w for w in wrong), wrong                        # Voilà refuses its own page's wish to end the old kernel, which is ended when it has been idle
+            assert all(
+                "403" in w for w in wrong
+            ), wrong  # Voilà refuses its own page's wish to end the old kernel, which is ended when it has been idle
         bare = urllib.request.urlopen(address.split("?")[0], timeout=30)
-        assert "login" in bare.url                                              # without the token there is nothing to see
+        assert "login" in bare.url  # without the token there is nothing to see
 
 
 def test_a_broken_run_in_the_app(run):

@@ -1,4 +1,5 @@
 """Losses for noisy labels: against PyMIC's own; co-teaching: interrupted and continued, on two processes, and through `fit`."""
+
 import os
 
 import pytest
@@ -10,26 +11,47 @@ from aeseg import iterative
 from aeseg.config import make_config
 from aeseg.data import Images, generator_for
 from aeseg.iterative import CoTeaching, Segmentation
-from aeseg.losses import cross_entropy, generalised_cross_entropy, mean_absolute_error, noise_robust_dice, noise_weighted_dice, small_loss
+from aeseg.losses import (
+    cross_entropy,
+    generalised_cross_entropy,
+    mean_absolute_error,
+    noise_robust_dice,
+    noise_weighted_dice,
+    small_loss,
+)
 from aeseg.runs import Run, launch, make_fabric, train
 
 # ---------------------------------------------------------------- PyMIC
 
-WHY = "PyMIC is not installed; its loss modules are the second implementation here: make install, or pip install --no-deps PYMIC"
+WHY = (
+    "PyMIC is not installed; its loss modules are the second implementation here: make install, or pip"
+    " install --no-deps PYMIC"
+)
 
 
 @pytest.fixture(scope="module")
 def pymic():
     "Name -> loss of PyMIC on probabilities. Only its loss modules are imported: the rest of it needs packages that we do without."
-    ce, dice, mse = [pytest.importorskip(f"pymic.loss.seg.{name}", reason=WHY) for name in ("ce", "dice", "mse")]
-    classes = dict(CE=ce.CrossEntropyLoss, GCE=ce.GeneralizedCELoss, MAE=mse.MAELoss, dice=dice.DiceLoss, NR=dice.NoiseRobustDiceLoss)
+    ce, dice, mse = [
+        pytest.importorskip(f"pymic.loss.seg.{name}", reason=WHY) for name in ("ce", "dice", "mse")
+    ]
+    classes = dict(
+        CE=ce.CrossEntropyLoss,
+        GCE=ce.GeneralizedCELoss,
+        MAE=mse.MAELoss,
+        dice=dice.DiceLoss,
+        NR=dice.NoiseRobustDiceLoss,
+    )
+
     def call(name, p, y, w=None, **parameters):
         given = dict(prediction=p, ground_truth=y, **({} if w is None else dict(pixel_weight=w)))
         return classes[name](dict(loss_acti_func=None, **parameters))(given)
+
     return call
 
 
-def both(t): return torch.cat([1 - t, t], 1)        # PyMIC has a channel for the background
+def both(t):
+    return torch.cat([1 - t, t], 1)  # PyMIC has a channel for the background
 
 
 @pytest.fixture(params=range(5))
@@ -37,9 +59,10 @@ def example(request):
     "Probabilities, labels and weights; the labels of some are soft, as augmentation makes them, some images are empty."
     g = torch.Generator().manual_seed(request.param)
     u = lambda: torch.rand(3, 1, 12, 17, generator=g, dtype=torch.float64)
-    y = (u() < .3).double() if request.param < 3 else u()
-    if request.param == 2: y[0] = 0
-    return (u() * .98 + .01), y, u()
+    y = (u() < 0.3).double() if request.param < 3 else u()
+    if request.param == 2:
+        y[0] = 0
+    return (u() * 0.98 + 0.01), y, u()
 
 
 ONE = torch.ones(())
@@ -49,35 +72,63 @@ ONE = torch.ones(())
 def test_means_over_pixels(pymic, example, weighted):
     p, y, w = example
     mine, theirs = (w, w) if weighted else (ONE, None)
-    assert cross_entropy(p, y, mine).item() == pytest.approx(pymic("CE", both(p), both(y), theirs).item(), rel=1e-6)
-    assert mean_absolute_error(p, y, mine).item() == pytest.approx(pymic("MAE", p, y, theirs).item(), rel=1e-6)
-    for q in (.1, .5, .7, 1.): assert generalised_cross_entropy(p, y, mine, q=q).item() == pytest.approx(pymic("GCE", both(p), both(y), theirs, loss_gce_q=q).item(), rel=1e-6)
+    assert cross_entropy(p, y, mine).item() == pytest.approx(
+        pymic("CE", both(p), both(y), theirs).item(), rel=1e-6
+    )
+    assert mean_absolute_error(p, y, mine).item() == pytest.approx(
+        pymic("MAE", p, y, theirs).item(), rel=1e-6
+    )
+    for q in (0.1, 0.5, 0.7, 1.0):
+        assert generalised_cross_entropy(p, y, mine, q=q).item() == pytest.approx(
+            pymic("GCE", both(p), both(y), theirs, loss_gce_q=q).item(), rel=1e-6
+        )
 
 
 def test_dice_losses(pymic, example):
     p, y, w = example
-    assert noise_weighted_dice(p, y, w, epsilon=1e-5).item() == pytest.approx(pymic("dice", p, y, w).item(), rel=1e-6)
-    for gamma in (1., 1.5, 2.):
+    assert noise_weighted_dice(p, y, w, epsilon=1e-5).item() == pytest.approx(
+        pymic("dice", p, y, w).item(), rel=1e-6
+    )
+    for gamma in (1.0, 1.5, 2.0):
         ours = lambda p: noise_robust_dice(p, y, ONE, gamma=gamma, epsilon=1e-5).item()
         theirs = lambda p: pymic("NR", p, y, noiserobustdiceloss_gamma=gamma).item()
         # PyMIC divides by the sum of p + y, the paper and we by that of the squares: the same for masks, otherwise a known factor
-        assert ours(p) * (p ** 2 + y ** 2).sum().item() == pytest.approx(theirs(p) * (p + y).sum().item(), rel=1e-5)
-        if ((y == 0) | (y == 1)).all(): assert ours(p.round()) == pytest.approx(theirs(p.round()), rel=1e-6)
+        assert ours(p) * (p**2 + y**2).sum().item() == pytest.approx(
+            theirs(p) * (p + y).sum().item(), rel=1e-5
+        )
+        if ((y == 0) | (y == 1)).all():
+            assert ours(p.round()) == pytest.approx(theirs(p.round()), rel=1e-6)
 
 
 def test_small_losses_are_those_of_the_original(example):
     "The original sorts the losses and takes the first (1 - forget rate) of them."
     p, y, w = example
     losses = torch.nn.functional.binary_cross_entropy(p, y, reduction="none").flatten()
-    for forget in (0., .05, .3, .9):
+    for forget in (0.0, 0.05, 0.3, 0.9):
         kept = small_loss(p, y, w, forget).flatten() > 0
-        assert set(kept.nonzero()[:, 0].tolist()) == set(losses.argsort()[:round((1 - forget) * len(losses))].tolist())
+        assert set(kept.nonzero()[:, 0].tolist()) == set(
+            losses.argsort()[: round((1 - forget) * len(losses))].tolist()
+        )
 
 
 # ---------------------------------------------------------------- training
 
-NAMES = ("cross_entropy", "mean_absolute_error", "generalised_cross_entropy", "noise_robust_dice", "co_teaching")
-CHOICES = dict(size=32, segmentation_steps=6, accelerator="cpu", precision="32-true", threads=1, co_teaching_forget=.3, co_teaching_ramp=.2)
+NAMES = (
+    "cross_entropy",
+    "mean_absolute_error",
+    "generalised_cross_entropy",
+    "noise_robust_dice",
+    "co_teaching",
+)
+CHOICES = dict(
+    size=32,
+    segmentation_steps=6,
+    accelerator="cpu",
+    precision="32-true",
+    threads=1,
+    co_teaching_forget=0.3,
+    co_teaching_ramp=0.2,
+)
 
 
 def stage_of(fabric, **choices):
@@ -90,34 +141,43 @@ def stage_of(fabric, **choices):
     return kind(config, images, labels, torch.ones(8), torch.ones(8, dtype=torch.bool), fabric)
 
 
-def bits(stage): return [p.detach().numpy().tobytes() for p in stage.networks.parameters()]
+def bits(stage):
+    return [p.detach().numpy().tobytes() for p in stage.networks.parameters()]
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_interrupted_training_goes_on_exactly(tmp_path, name):
     "Half of the steps, and the rest by another object from its checkpoint."
     fabric = make_fabric(make_config(accelerator="cpu"))
+
     def run(*parts):
         run = Run.open(tmp_path / f"{len(parts)}", make_config("smoke"))
-        for steps in parts: stage = stage_of(fabric, segmentation_loss=name); train(stage, steps, run, quiet=True, fabric=fabric)
+        for steps in parts:
+            stage = stage_of(fabric, segmentation_loss=name)
+            train(stage, steps, run, quiet=True, fabric=fabric)
         return stage
+
     whole, halves = run(6), run(3, 6)
     assert bits(whole) == bits(halves) and len(whole.networks) == (2 if name == "co_teaching" else 1)
     assert bits(whole) != bits(stage_of(fabric, segmentation_loss=name))
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_no_step_waits_for_the_device(name): take_steps([stage_of(meta_fabric(), segmentation_loss=name)])
+def test_no_step_waits_for_the_device(name):
+    take_steps([stage_of(meta_fabric(), segmentation_loss=name)])
 
 
 def gradients_of(fabric, path):
     "Gradients of two steps with every loss, to a file a process."
+
     def gradients(name):
         stage = stage_of(fabric, segmentation_loss=name, segmentation_batch=4 // fabric.world_size)
-        stage.step(0); stage.step(3)
+        stage.step(0)
+        stage.step(3)
         return torch.cat([p.grad.flatten() for p in stage.networks.parameters()])
+
     found = {name: gradients(name) for name in NAMES}
-    with pytest.MonkeyPatch.context() as m:         # a control: each process chooses among its own pixels
+    with pytest.MonkeyPatch.context() as m:  # a control: each process chooses among its own pixels
         m.setattr(iterative, "gather", lambda fabric, t: t)
         found["apart"] = gradients("co_teaching")
     torch.save(found, path / f"{fabric.world_size}_{fabric.global_rank}.pt")
@@ -125,10 +185,12 @@ def gradients_of(fabric, path):
 
 @pytest.mark.skipif(os.cpu_count() < 2, reason="two processes want two cores")
 def test_two_processes_are_one_with_the_doubled_batch(tmp_path):
-    for devices in (1, 2): launch(gradients_of, make_config("smoke", **CHOICES, devices=devices), tmp_path)
+    for devices in (1, 2):
+        launch(gradients_of, make_config("smoke", **CHOICES, devices=devices), tmp_path)
     one, *two = [torch.load(tmp_path / f"{name}.pt", weights_only=True) for name in ("1_0", "2_0", "2_1")]
     apart = lambda name: max((other[name] - one[name]).norm() / one[name].norm() for other in two)
-    for name in NAMES: assert apart(name) < 1e-3, (name, apart(name))
+    for name in NAMES:
+        assert apart(name) < 1e-3, (name, apart(name))
     assert apart("apart") > 1e-2, apart("apart")
 
 
@@ -136,10 +198,26 @@ def test_two_processes_are_one_with_the_doubled_batch(tmp_path):
 def test_fit(aeseg, finished, phantoms, tmp_path, name):
     "A run learns with it, from the labels of another run; co-teaching leaves a model of one network; none of them knows noise weights."
     run = tmp_path / "run"
-    given = ["fit", "--images", phantoms, "--out", run, *FAST, "--labels-of", finished, "-p", f"segmentation_loss={name}", "-p", "noise_power=3"]
+    given = [
+        "fit",
+        "--images",
+        phantoms,
+        "--out",
+        run,
+        *FAST,
+        "--labels-of",
+        finished,
+        "-p",
+        f"segmentation_loss={name}",
+        "-p",
+        "noise_power=3",
+    ]
     assert aeseg(*given).code == 0
     assert {row.split(",")[-1] for row in (run / "quality.csv").read_text().split()[1:]} <= {"0.0", "1.0"}
     before = learned(run)
-    assert before["model.safetensors"].keys() == learned(finished)["model.safetensors"].keys() and before["model.safetensors"] != learned(finished)["model.safetensors"]
+    assert (
+        before["model.safetensors"].keys() == learned(finished)["model.safetensors"].keys()
+        and before["model.safetensors"] != learned(finished)["model.safetensors"]
+    )
     assert aeseg(*given[:-1], "noise_power=1", "--overwrite").code == 0
     assert learned(run)["model.safetensors"] == before["model.safetensors"]

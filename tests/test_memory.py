@@ -1,4 +1,5 @@
 """Memory: a streamed run learns what a held one learns, and the peak grows with the images by no more than their size."""
+
 import shutil
 from types import SimpleNamespace
 
@@ -15,7 +16,9 @@ def test_a_streamed_run_is_the_same(aeseg, finished, phantoms, tmp_path):
     result = aeseg(*run)
     assert result.code == 0 and result.err == ""
     same(tmp_path / "run", finished)
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["run"] and {p.name for p in (tmp_path / "run").iterdir()} == set(names(finished))
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["run"] and {
+        p.name for p in (tmp_path / "run").iterdir()
+    } == set(names(finished))
     unfinished(tmp_path / "run")
     assert aeseg(*run, "--resume").code == 0
     same(tmp_path / "run", finished)
@@ -33,12 +36,17 @@ def test_a_damaged_label_set_is_told(aeseg, finished, phantoms, tmp_path):
     path = sorted((tmp_path / "run/checkpoints").glob("labels_*.npy"))[0]
     path.write_bytes(path.read_bytes()[:-5])
     result = aeseg("fit", "--images", phantoms, "--out", tmp_path / "run", *FAST, "--resume")
-    assert result.code == 2 and f"{path.name} is damaged; delete it" in result.err and result.err.count("\n") == 1
+    assert (
+        result.code == 2
+        and f"{path.name} is damaged; delete it" in result.err
+        and result.err.count("\n") == 1
+    )
 
 
 def give_back_at_once(monkeypatch):
     "Have glibc give back what was freed: else its reserves would count."
-    for name in ("MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_"): monkeypatch.setenv(name, "131072")
+    for name in ("MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_"):
+        monkeypatch.setenv(name, "131072")
 
 
 def test_peak_memory(tmp_path, monkeypatch):
@@ -53,9 +61,17 @@ def test_predict_streams(tmp_path, monkeypatch):
     from aeseg.config import make_config
     from aeseg.pipeline import build_model, save_model
     from aeseg.runs import Run
+
     give_back_at_once(monkeypatch)
-    with Run.open(tmp_path / "run", make_config("smoke", size=256, accelerator="cpu", threads=1, segmentation_channels=1)) as run:
-        save_model(run.folder / "model.safetensors", build_model(run.config, 1, (256, 256)), SimpleNamespace(canvas=(256, 256), channels=1))
+    with Run.open(
+        tmp_path / "run",
+        make_config("smoke", size=256, accelerator="cpu", threads=1, segmentation_channels=1),
+    ) as run:
+        save_model(
+            run.folder / "model.safetensors",
+            build_model(run.config, 1, (256, 256)),
+            SimpleNamespace(canvas=(256, 256), channels=1),
+        )
     few, many = [write_images(tmp_path / f"images_{n}", n, 256) for n in (550, 1100)]
     a, b = peaks_of([("predict", (run.folder, images, f"{images}_masks"), {}) for images in (few, many)])
     assert len(list((tmp_path / "images_1100_masks").iterdir())) == 1100

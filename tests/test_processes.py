@@ -1,4 +1,5 @@
 """Two processes with a batch each are one process with the doubled batch; and they write one run folder."""
+
 import json
 import os
 import signal
@@ -30,7 +31,18 @@ def config_of(devices, **choices):
     "The same samples a step, on one process or two. A small pool, so that it swaps."
     # edge_weight: with the 1 of fetal heads the first gradients agree as well, but on the way of four steps rounding grows to 2 % of an answer
     each = dict(gan_batch=4 // devices, vae_batch=8 // devices, segmentation_batch=4 // devices)
-    return make_config("smoke", accelerator="cpu", precision="32-true", threads=1, devices=devices, size=32, pool_size=6, edge_weight=.5, **each, **choices)
+    return make_config(
+        "smoke",
+        accelerator="cpu",
+        precision="32-true",
+        threads=1,
+        devices=devices,
+        size=32,
+        pool_size=6,
+        edge_weight=0.5,
+        **each,
+        **choices,
+    )
 
 
 def gradients(network):
@@ -41,8 +53,17 @@ def gradients(network):
 def answers(vae, game, c, x, z):
     "What every network says after training, as single-precision numbers."
     nets = game.networks
-    return dict(vae=vae.reconstruct(z), E=nets["E"](x, game.feedback), average=game.average(x, game.feedback), G=nets["G"](z, z), D_x=nets["D_x"](x), D_z=nets["D_z"](z),
-                D_vae=nets["D_vae"](game.vae.encode(z)[0]), along=game.vae.reconstruct(z), C=c(x))
+    return dict(
+        vae=vae.reconstruct(z),
+        E=nets["E"](x, game.feedback),
+        average=game.average(x, game.feedback),
+        G=nets["G"](z, z),
+        D_x=nets["D_x"](x),
+        D_z=nets["D_z"](z),
+        D_vae=nets["D_vae"](game.vae.encode(z)[0]),
+        along=game.vae.reconstruct(z),
+        C=c(x),
+    )
 
 
 def learn(fabric, choices, data, path):
@@ -53,15 +74,20 @@ def learn(fabric, choices, data, path):
     vae = VAEStage(config, images.canvas, masks, fabric)
     game = GAN(config, images, masks, vae.vae, fabric)
     labels = masks.sample(len(images), torch.Generator().manual_seed(0))
-    trust = torch.linspace(.1, 1, len(images))      # the halves of a batch weigh differently
+    trust = torch.linspace(0.1, 1, len(images))  # the halves of a batch weigh differently
     c = Segmentation(config, images, labels, trust, torch.ones(len(images), dtype=torch.bool), fabric)
     networks, result = dict(vae=vae.vae, **game.networks, along=game.vae, C=c.network), {}
     first = result["gradients"] = {}
     for stage in (vae, game, c):
         for k in range(STEPS):
             stage.step(k)
-            if not k: first.update({n: g for n, net in networks.items() if n not in first and (g := gradients(net))})      # a later stage finds those of the last step
-    result["weights"] = {n: {k: v.clone() for k, v in net.state_dict().items()} for n, net in networks.items()}
+            if not k:
+                first.update(
+                    {n: g for n, net in networks.items() if n not in first and (g := gradients(net))}
+                )  # a later stage finds those of the last step
+    result["weights"] = {
+        n: {k: v.clone() for k, v in net.state_dict().items()} for n, net in networks.items()
+    }
     result["answers"] = answers(vae.vae, game, c.network, normalise(images.pixels), labels)
     result["pools"] = {k: torch.stack(p.samples) for k, p in game.pools.items()}
     torch.save(result, path / f"{fabric.world_size}_{fabric.global_rank}.pt")
@@ -69,8 +95,10 @@ def learn(fabric, choices, data, path):
 
 def learn_all(fabric, data, path):
     "Every variant; and, as a control, once more without each thing that makes two processes one."
-    for name, choices in VARIANTS.items(): learn(fabric, choices, data, path / name)
-    if fabric.world_size == 1: return
+    for name, choices in VARIANTS.items():
+        learn(fabric, choices, data, path / name)
+    if fabric.world_size == 1:
+        return
     with pytest.MonkeyPatch.context() as m:
         m.setattr(runs, "average", lambda fabric, tensors: None)
         learn(fabric, {}, data, path / "no averages")
@@ -78,7 +106,7 @@ def learn_all(fabric, data, path):
         m.setattr(iterative, "total", lambda fabric, sums: sums)
         m.setattr(gan, "gather", lambda fabric, t: t)
         m.setattr(gan, "part", lambda fabric, t: t)
-        m.setattr(gan, "average", lambda fabric, tensors: None)     # of the running mean
+        m.setattr(gan, "average", lambda fabric, tensors: None)  # of the running mean
         learn(fabric, VARIANTS["running mean"], data, path / "no totals")
 
 
@@ -86,7 +114,8 @@ def learn_all(fabric, data, path):
 def results(phantoms, tmp_path_factory):
     "{name: results of [one process, first of two, second of two]}"
     path = tmp_path_factory.mktemp("learned")
-    for name in (*VARIANTS, "no averages", "no totals"): (path / name).mkdir()
+    for name in (*VARIANTS, "no averages", "no totals"):
+        (path / name).mkdir()
     launch(learn_all, config_of(2), phantoms, path)
     learn_all(make_fabric(config_of(1)), phantoms, path)
     load = lambda *names: [torch.load(path / n, weights_only=True) for n in names]
@@ -100,8 +129,12 @@ def difference(a, b):
     return max((a[k] - b[k]).abs().max().item() for k in a) / max(v.abs().max().item() for v in a.values())
 
 
-def gradient_differences(a, b): return {n: difference(a["gradients"][n], b["gradients"][n]) for n in a["gradients"]}
-def answer_differences(a, b): return {n: difference({n: a["answers"][n]}, {n: b["answers"][n]}) for n in a["answers"]}
+def gradient_differences(a, b):
+    return {n: difference(a["gradients"][n], b["gradients"][n]) for n in a["gradients"]}
+
+
+def answer_differences(a, b):
+    return {n: difference({n: a["answers"][n]}, {n: b["answers"][n]}) for n in a["answers"]}
 
 
 # Weights are compared by what the networks answer: Adam moves a weight whose gradient is zero but for rounding (the bias before an instance normalisation) as far as any other,
@@ -113,21 +146,34 @@ def test_two_processes_are_one_with_the_doubled_batch(results, variant):
     assert max(gradient_differences(one, first).values()) < 2e-5, gradient_differences(one, first)
     assert max(answer_differences(one, first).values()) < 1e-4, answer_differences(one, first)
     assert difference(one["pools"], first["pools"]) < 1e-4
-    if variant == "running mean": assert difference({0: one["weights"]["E"]["running"]}, {0: first["weights"]["E"]["running"]}) < 1e-4
-    for name in first["weights"]: assert difference(first["weights"][name], second["weights"][name]) == 0       # the processes never part
+    if variant == "running mean":
+        assert difference({0: one["weights"]["E"]["running"]}, {0: first["weights"]["E"]["running"]}) < 1e-4
+    for name in first["weights"]:
+        assert difference(first["weights"][name], second["weights"][name]) == 0  # the processes never part
 
 
 def test_without_averages_they_would_not_be(results):
     one, first, second = results["no averages"]
-    assert min(gradient_differences(one, first).values()) > 2e-4 and max(gradient_differences(one, first).values()) > .1
+    assert (
+        min(gradient_differences(one, first).values()) > 2e-4
+        and max(gradient_differences(one, first).values()) > 0.1
+    )
     assert min(gradient_differences(first, second).values()) > 2e-4
-    assert answer_differences(one, first)["E"] > .01 and difference(first["weights"]["E"], second["weights"]["E"]) > 0
+    assert (
+        answer_differences(one, first)["E"] > 0.01
+        and difference(first["weights"]["E"], second["weights"]["E"]) > 0
+    )
 
 
 def test_without_totals_and_shared_memories_they_would_not_be(results):
     one, first, second = results["no totals"]
-    assert gradient_differences(one, first)["C"] > 2e-4 and answer_differences(one, first)["C"] > 1e-3       # the Dice of the halves is not the Dice of the whole
-    assert len(first["pools"]["x"]) == len(one["pools"]["x"]) and difference(first["pools"], second["pools"]) > .01
+    assert (
+        gradient_differences(one, first)["C"] > 2e-4 and answer_differences(one, first)["C"] > 1e-3
+    )  # the Dice of the halves is not the Dice of the whole
+    assert (
+        len(first["pools"]["x"]) == len(one["pools"]["x"])
+        and difference(first["pools"], second["pools"]) > 0.01
+    )
     assert difference({0: one["weights"]["E"]["running"]}, {0: first["weights"]["E"]["running"]}) > 1e-3
 
 
@@ -148,32 +194,53 @@ def together(aeseg, phantoms, tmp_path_factory):
 
 def test_one_run_folder(together, finished):
     "Complete, and written once: the same files as by one process, each logged step once."
-    for folder in (".", "checkpoints", "predictions", "pseudo_labels", "rounds/round_1/labels"): assert names(together / folder) == names(finished / folder)
-    rows, alone = [[(r["stage"], r["step"]) for r in map(json.loads, (run / "log.jsonl").read_text().splitlines())] for run in (together, finished)]
+    for folder in (".", "checkpoints", "predictions", "pseudo_labels", "rounds/round_1/labels"):
+        assert names(together / folder) == names(finished / folder)
+    rows, alone = [
+        [(r["stage"], r["step"]) for r in map(json.loads, (run / "log.jsonl").read_text().splitlines())]
+        for run in (together, finished)
+    ]
     assert rows == alone and len(rows) == len(set(rows))
     facts = json.loads((together / "provenance.json").read_text())
-    assert "--devices 2" in facts["command"] and Run(together).config.devices == 2 and len({e["text"] for e in facts["events"]}) == len(facts["events"])
+    assert (
+        "--devices 2" in facts["command"]
+        and Run(together).config.devices == 2
+        and len({e["text"] for e in facts["events"]}) == len(facts["events"])
+    )
 
 
-def children(pid): return [int(p) for p in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+def children(pid):
+    return [int(p) for p in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
 @pytest.mark.parametrize("how", ["Ctrl-C", "one is killed"])
 def test_interruption(aeseg, together, phantoms, tmp_path, how):
     "Ctrl-C, and the death of one process, end all; the continued run ends with the same masks, byte by byte."
-    if how != "Ctrl-C" and not Path("/proc").is_dir(): pytest.skip("no /proc to find the processes in")
+    if how != "Ctrl-C" and not Path("/proc").is_dir():
+        pytest.skip("no /proc to find the processes in")
     run = tmp_path / "run"
     command = ["fit", "--images", phantoms, "--out", run, *TWO]
-    for _ in range(5):                # a slow watcher may come too late
+    for _ in range(5):  # a slow watcher may come too late
         pid = aeseg.start(*command, "--overwrite")
         wait_for(pid, run / "log.jsonl", '"gan"')
-        if how == "Ctrl-C": os.kill(pid, signal.SIGINT)
-        else: workers = children(pid); os.kill(next(w for w in reversed(workers) if b"spawn_main" in Path(f"/proc/{w}/cmdline").read_bytes()), signal.SIGKILL)
+        if how == "Ctrl-C":
+            os.kill(pid, signal.SIGINT)
+        else:
+            workers = children(pid)
+            os.kill(
+                next(
+                    w for w in reversed(workers) if b"spawn_main" in Path(f"/proc/{w}/cmdline").read_bytes()
+                ),
+                signal.SIGKILL,
+            )
         result = aeseg.finish()
-        if not (run / "pseudo_labels").exists(): break
+        if not (run / "pseudo_labels").exists():
+            break
     assert not (run / "model.safetensors").exists()
-    if how == "Ctrl-C": refused(result, "interrupted", "--resume", str(run))
-    else: assert result.code not in (0, 2) and "SIGKILL" in result.err, result
+    if how == "Ctrl-C":
+        refused(result, "interrupted", "--resume", str(run))
+    else:
+        assert result.code not in (0, 2) and "SIGKILL" in result.err, result
     result = aeseg(*command, "--resume")
     assert result.code == 0 and result.err == "", result
     same(run, together)
@@ -191,14 +258,25 @@ def test_a_mistake_is_one_sentence(aeseg, together, phantoms, tmp_path):
 def test_from_a_script(phantoms, tmp_path):
     "Without `if __name__ == '__main__':` Python cannot start processes, and the remedy is said."
     script = tmp_path / "learn.py"
-    script.write_text(f"from aeseg import fit\nfit({str(phantoms)!r}, {str(tmp_path / 'run')!r}, preset='smoke', accelerator='cpu', devices=2)\n")
+    script.write_text(
+        f"from aeseg import fit\nfit({str(phantoms)!r}, {str(tmp_path / 'run')!r}, preset='smoke',"
+        " accelerator='cpu', devices=2)\n"
+    )
     done = subprocess.run([sys.executable, script], env=ONE_CORE, capture_output=True, text=True, timeout=300)
     assert done.returncode and "if __name__ == '__main__':" in done.stderr and not (tmp_path / "run").exists()
 
 
 def test_from_a_notebook(phantoms, tmp_path):
-    cell = f"from aeseg import fit\nrun = fit({str(phantoms)!r}, 'run', preset='smoke', accelerator='cpu', devices=2, quiet=True, **{TINY})\nprint(run.finished, run.config.devices)"
-    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell)], metadata=dict(kernelspec=dict(name="python3", language="python", display_name="Python")))
+    cell = (
+        f"from aeseg import fit\nrun = fit({str(phantoms)!r}, 'run', preset='smoke', accelerator='cpu',"
+        f" devices=2, quiet=True, **{TINY})\nprint(run.finished, run.config.devices)"
+    )
+    notebook = nbformat.v4.new_notebook(
+        cells=[nbformat.v4.new_code_cell(cell)],
+        metadata=dict(kernelspec=dict(name="python3", language="python", display_name="Python")),
+    )
     nbformat.write(notebook, tmp_path / "learn.ipynb")
-    done = papermill.execute_notebook(tmp_path / "learn.ipynb", None, cwd=tmp_path, progress_bar=False, start_timeout=120)
+    done = papermill.execute_notebook(
+        tmp_path / "learn.ipynb", None, cwd=tmp_path, progress_bar=False, start_timeout=120
+    )
     assert done.cells[0].outputs[0].text == "True 2\n"

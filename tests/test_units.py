@@ -1,4 +1,5 @@
 """Units of work and experiments: nothing is run twice, a killed process costs one retry, a failed unit leaves a gap, mistakes are one sentence."""
+
 import os
 import shutil
 import signal
@@ -18,13 +19,16 @@ from aeseg.phantoms import write_phantoms
 from aeseg.runs import side_by_side
 from aeseg.units import Source, Store, Unit, address, jobs_of, run_units
 
-TINY = dict(preset="smoke", size=32, vae_steps=2, gan_steps=2, checkpoint_every=1, segmentation_steps=2, phantoms=6)
-cloudpickle.register_pickle_by_value(sys.modules[__name__])     # other processes do not find the tests
+TINY = dict(
+    preset="smoke", size=32, vae_steps=2, gan_steps=2, checkpoint_every=1, segmentation_steps=2, phantoms=6
+)
+cloudpickle.register_pickle_by_value(sys.modules[__name__])  # other processes do not find the tests
 
 
 @pytest.fixture(autouse=True)
 def one_thread(monkeypatch):
-    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"): monkeypatch.setenv(name, "1")
+    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+        monkeypatch.setenv(name, "1")
 
 
 def die_once(marker):
@@ -35,42 +39,57 @@ def die_once(marker):
     return ""
 
 
-def die(): os.kill(os.getpid(), signal.SIGKILL)
+def die():
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
 def test_killed_worker(tmp_path):
     (tmp_path / "b").write_text("")
     answers = side_by_side(die_once, {name: (str(tmp_path / name),) for name in "ab"}, 2)
-    assert answers == dict(a="", b="") and (tmp_path / "a").exists()        # one retry
+    assert answers == dict(a="", b="") and (tmp_path / "a").exists()  # one retry
 
 
 def test_worker_that_always_dies(tmp_path):
     (tmp_path / "good").write_text("")
-    answers = side_by_side(lambda *marker: die_once(*marker) if marker else die(), {"bad": (), "good": (str(tmp_path / "good"),)}, 1)
+    answers = side_by_side(
+        lambda *marker: die_once(*marker) if marker else die(),
+        {"bad": (), "good": (str(tmp_path / "good"),)},
+        1,
+    )
     assert answers["bad"].startswith("its process died") and answers["good"] == ""
 
 
 def test_existing_cluster(tmp_path):
     from dask.distributed import LocalCluster
+
     with LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=None, host="127.0.0.1") as cluster:
         (tmp_path / "a").write_text("")
-        assert side_by_side(die_once, {"a": (str(tmp_path / "a"),)}, 1, scheduler=cluster.scheduler_address) == dict(a="")
+        assert side_by_side(
+            die_once, {"a": (str(tmp_path / "a"),)}, 1, scheduler=cluster.scheduler_address
+        ) == dict(a="")
 
 
 def test_failed_unit(tmp_path):
     "One unit cannot be read; the other finishes, and so does the table."
     good = write_phantoms(tmp_path / "good", "fetal_head", count=6, val=2, size=(32, 32))
-    bad = tmp_path / "bad"; shutil.copytree(good, bad)
-    broken = sorted((bad / "images").iterdir())[0]; broken.write_bytes(b"no picture")
+    bad = tmp_path / "bad"
+    shutil.copytree(good, bad)
+    broken = sorted((bad / "images").iterdir())[0]
+    broken.write_bytes(b"no picture")
     config = make_config(**{k: v for k, v in TINY.items() if k != "phantoms"}, threads=1)
-    units = {name: Unit("supervised", config, Source((str(folder),))) for name, folder in (("good", good), ("bad", bad))}
+    units = {
+        name: Unit("supervised", config, Source((str(folder),)))
+        for name, folder in (("good", good), ("bad", bad))
+    }
     store = Store(tmp_path / "results/units")
     wrong = run_units(units, store, workers=1, quiet=True)
     assert wrong["good"] == "" and broken.name in wrong["bad"] and "Traceback" not in wrong["bad"]
     assert "InputError" in (store.folder / f"{address(units['bad'])}.log").read_text()
-    assert list(jobs_of(units, store)[0]) == [address(units["bad"])]        # the finished one is not run again
+    assert list(jobs_of(units, store)[0]) == [address(units["bad"])]  # the finished one is not run again
 
-    grid = make_grid("table3_annotation_efficiency", tasks="fetal_head", out=str(tmp_path / "results/t"), phantoms=6)
+    grid = make_grid(
+        "table3_annotation_efficiency", tasks="fetal_head", out=str(tmp_path / "results/t"), phantoms=6
+    )
     plan = {("fetal_head", name, 0): unit for name, unit in units.items()}
     write_results(grid, plan, {("fetal_head", name, 0): w for name, w in wrong.items()}, {}, [], {})
     text = (tmp_path / "results/t/results.md").read_text()
@@ -78,21 +97,30 @@ def test_failed_unit(tmp_path):
     assert set(gather(grid, plan)["method"]) == {"good"}
 
 
-@pytest.mark.parametrize("words, says", [
-    (["run", "table1_pseudo_label"], "did you mean 'table1_pseudo_labels'?"),
-    (["run"], "run needs the name of an experiment"),
-    (["plan"], "plan needs the name of an experiment"),
-    (["plan", "table1_pseudo_labels", "--data-root", "nowhere"], "nowhere/hc18: no such folder"),
-    (["report"], "needs the folder of results"),
-    (["report", "nowhere"], "holds no finished experiment"),
-    (["run", "table1_pseudo_labels", "-p", "gan_stpes=3"], "unknown parameter 'gan_stpes'; did you mean 'gan_steps'?"),
-    (["run", "table1_pseudo_labels", "-p", "gan_steps=many"], "gan_steps='many' is str"),
-    (["run", "table1_pseudo_labels", "-p", "seeds"], "not of the form key=value"),
-    (["run", "table1_pseudo_labels", "-p", "tasks=[lung"], "is not a list"),
-    (["run", "table2_noise_robust", "-p", "selection=false"], "selection is what the rows of table2_noise_robust differ in"),
-    (["run", "table1_pseudo_labels", "--data-root", "nowhere"], "nowhere/hc18: no such folder"),
-    (["run", "table1_pseudo_labels", "-p", "preset=cpu", "--preset", "cpu"], "preset is given twice"),
-])
+@pytest.mark.parametrize(
+    "words, says",
+    [
+        (["run", "table1_pseudo_label"], "did you mean 'table1_pseudo_labels'?"),
+        (["run"], "run needs the name of an experiment"),
+        (["plan"], "plan needs the name of an experiment"),
+        (["plan", "table1_pseudo_labels", "--data-root", "nowhere"], "nowhere/hc18: no such folder"),
+        (["report"], "needs the folder of results"),
+        (["report", "nowhere"], "holds no finished experiment"),
+        (
+            ["run", "table1_pseudo_labels", "-p", "gan_stpes=3"],
+            "unknown parameter 'gan_stpes'; did you mean 'gan_steps'?",
+        ),
+        (["run", "table1_pseudo_labels", "-p", "gan_steps=many"], "gan_steps='many' is str"),
+        (["run", "table1_pseudo_labels", "-p", "seeds"], "not of the form key=value"),
+        (["run", "table1_pseudo_labels", "-p", "tasks=[lung"], "is not a list"),
+        (
+            ["run", "table2_noise_robust", "-p", "selection=false"],
+            "selection is what the rows of table2_noise_robust differ in",
+        ),
+        (["run", "table1_pseudo_labels", "--data-root", "nowhere"], "nowhere/hc18: no such folder"),
+        (["run", "table1_pseudo_labels", "-p", "preset=cpu", "--preset", "cpu"], "preset is given twice"),
+    ],
+)
 def test_mistakes(tmp_path, monkeypatch, capsys, words, says):
     monkeypatch.chdir(tmp_path)
     assert main(["experiment", *words]) == 2
@@ -104,9 +132,27 @@ def test_plan_only_tells(tmp_path, monkeypatch, capsys):
     "What a run would do, without doing it."
     monkeypatch.chdir(tmp_path)
     words = [w for k, v in TINY.items() if k != "preset" for w in ("-p", f"{k}={v}")]
-    assert main(["experiment", "plan", "table2_noise_robust", "-p", "tasks=fetal_head", *words, "--out", "results/table2"]) == 0
+    assert (
+        main(
+            [
+                "experiment",
+                "plan",
+                "table2_noise_robust",
+                "-p",
+                "tasks=fetal_head",
+                *words,
+                "--out",
+                "results/table2",
+            ]
+        )
+        == 0
+    )
     said = capsys.readouterr().out
-    assert "table2_noise_robust: 9 trainings, 0 of them finished" in said and "labels: 1 to run" in said and "their time is unknown" in said
+    assert (
+        "table2_noise_robust: 9 trainings, 0 of them finished" in said
+        and "labels: 1 to run" in said
+        and "their time is unknown" in said
+    )
     assert sorted(p.name for p in (tmp_path / "results").iterdir()) == ["phantoms"]
 
 
@@ -119,10 +165,30 @@ def test_missing_auxiliary_set(tmp_path, monkeypatch, capsys):
 
 def start(folder, workers=1):
     words = [w for k, v in TINY.items() if k != "preset" for w in ("-p", f"{k}={v}")]
-    command = [sys.executable, "-c", "import sys; from aeseg.cli import main; sys.exit(main(sys.argv[1:]))", "experiment", "run", "table1_pseudo_labels", "-p", "tasks=fetal_head", *words,
-               "--workers", str(workers), "--out", "results/table1"]
+    command = [
+        sys.executable,
+        "-c",
+        "import sys; from aeseg.cli import main; sys.exit(main(sys.argv[1:]))",
+        "experiment",
+        "run",
+        "table1_pseudo_labels",
+        "-p",
+        "tasks=fetal_head",
+        *words,
+        "--workers",
+        str(workers),
+        "--out",
+        "results/table1",
+    ]
     folder.mkdir(exist_ok=True)
-    return subprocess.Popen(command, cwd=folder, start_new_session=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    return subprocess.Popen(
+        command,
+        cwd=folder,
+        start_new_session=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
 
 
 def test_killed_and_started_again(tmp_path):
@@ -130,19 +196,33 @@ def test_killed_and_started_again(tmp_path):
     parts = start(tmp_path / "parts")
     store, results = tmp_path / "parts/results/units", tmp_path / "parts/results"
     deadline = time.time() + 500
-    while not list(store.glob("*.json")) and time.time() < deadline and parts.poll() is None: time.sleep(.2)
-    os.killpg(parts.pid, signal.SIGKILL); parts.wait()
+    while not list(store.glob("*.json")) and time.time() < deadline and parts.poll() is None:
+        time.sleep(0.2)
+    os.killpg(parts.pid, signal.SIGKILL)
+    parts.wait()
     finished = {p: p.stat().st_mtime_ns for p in store.glob("*.json")}
     assert 1 <= len(finished) < 4 and not (results / "table1/results.json").exists()
-    again = start(tmp_path / "parts", workers=2); said = again.communicate(timeout=600)[0]
+    again = start(tmp_path / "parts", workers=2)
+    said = again.communicate(timeout=600)[0]
     assert again.returncode == 0 and "report: " in said, said
-    for path, stamp in finished.items(): assert path.stat().st_mtime_ns == stamp
+    for path, stamp in finished.items():
+        assert path.stat().st_mtime_ns == stamp
     names = {p.name for p in (results / "table1").iterdir()}
-    assert {"table1_pseudo_labels.ipynb", "results.md", "results.json", "units.parquet", "provenance.json", "dice_over_training.png", "dice_over_training.svg"} <= names
+    assert {
+        "table1_pseudo_labels.ipynb",
+        "results.md",
+        "results.json",
+        "units.parquet",
+        "provenance.json",
+        "dice_over_training.png",
+        "dice_over_training.svg",
+    } <= names
     assert len(list(store.glob("*.json"))) == 4 and "Pseudo labels" in (results / "index.html").read_text()
     assert str(tmp_path) not in (results / "table1/results.md").read_text()
 
-    grid = make_grid("table1_pseudo_labels", tasks="fetal_head", out=str(tmp_path / "whole/results/table1"), **TINY)
+    grid = make_grid(
+        "table1_pseudo_labels", tasks="fetal_head", out=str(tmp_path / "whole/results/table1"), **TINY
+    )
     plan = table1(grid)
     assert not any(run_plan(grid, plan, quiet=True).values())
     pd.testing.assert_frame_equal(gather(grid, plan), pd.read_parquet(results / "table1/units.parquet"))

@@ -1,4 +1,5 @@
 """Volumes and DICOM from end to end: `fit`, `predict` and `evaluate` on what a hospital's folder holds."""
+
 import nibabel as nib
 import numpy as np
 import pandas as pd
@@ -14,9 +15,19 @@ from aeseg.metrics import evaluate
 from aeseg.phantoms import phantom
 from aeseg.pipeline import fit, predict
 
-AFFINE = np.array([[0, 0, -1.5, 9], [0, -0.8, 0, 5], [-3.0, 0, 0, 40], [0, 0, 0, 1]])      # stored head first, and left to right
-CT = dict(RescaleSlope="1", RescaleIntercept="-1000", Modality="CT", PatientName="A", SOPClassUID="1.2.840.10008.5.1.4.1.1.2")
-FAST = dict(preset="smoke", accelerator="cpu", quiet=True, **{**TINY, "gan_steps": 2, "segmentation_steps": 2})
+AFFINE = np.array(
+    [[0, 0, -1.5, 9], [0, -0.8, 0, 5], [-3.0, 0, 0, 40], [0, 0, 0, 1]]
+)  # stored head first, and left to right
+CT = dict(
+    RescaleSlope="1",
+    RescaleIntercept="-1000",
+    Modality="CT",
+    PatientName="A",
+    SOPClassUID="1.2.840.10008.5.1.4.1.1.2",
+)
+FAST = dict(
+    preset="smoke", accelerator="cpu", quiet=True, **{**TINY, "gan_steps": 2, "segmentation_steps": 2}
+)
 
 
 @pytest.fixture(autouse=True)
@@ -62,31 +73,48 @@ def run(hospital, tmp_path_factory):
 def test_slices_lie_alike(hospital):
     "Whatever the order in the file, slices and masks are those that were written."
     for name, seed in (("a.nii.gz", 0), ("c", 2)):
-        for k, s in enumerate(volume_slices(hospital / "images" / name)): assert (s.read() == scan(seed)[0][k]).all(), name
-    for k, s in enumerate(volume_slices(hospital / "masks/c.nii")): assert (read_mask(s) == scan(2)[1][k]).all()
+        for k, s in enumerate(volume_slices(hospital / "images" / name)):
+            assert (s.read() == scan(seed)[0][k]).all(), name
+    for k, s in enumerate(volume_slices(hospital / "masks/c.nii")):
+        assert (read_mask(s) == scan(2)[1][k]).all()
 
 
 def test_fit_measures_slices_in_mm(run):
     frame = pd.read_csv(run.folder / "metrics.csv")
     final = frame[frame.stage == "final"]
-    assert len(final) == 27 and final.split.value_counts().to_dict() == {"train": 18, "val": 9} and final.assd_mm.notna().all()
-    assert sorted(p.name for p in (run.folder / "predictions").iterdir())[:2] == ["a_000.png", "a_001.png"] and run.config.window == [-150, 250]
+    assert (
+        len(final) == 27
+        and final.split.value_counts().to_dict() == {"train": 18, "val": 9}
+        and final.assd_mm.notna().all()
+    )
+    assert sorted(p.name for p in (run.folder / "predictions").iterdir())[:2] == [
+        "a_000.png",
+        "a_001.png",
+    ] and run.config.window == [-150, 250]
 
 
 def test_predict_writes_the_geometry_of_each_scan(run, hospital, tmp_path):
     out = predict(run.folder, hospital, tmp_path / "out")
     assert sorted(p.name for p in out.iterdir()) == ["a.nii.gz", "b.nii.gz", "c.dcm"]
-    for k, s in enumerate(volume_slices(out / "a.nii.gz")): assert (read_mask(s) == read_mask(run.folder / f"predictions/a_{k:03}.png")).all()
+    for k, s in enumerate(volume_slices(out / "a.nii.gz")):
+        assert (read_mask(s) == read_mask(run.folder / f"predictions/a_{k:03}.png")).all()
     assert (volume_header(out / "a.nii.gz")[1] == volume_header(hospital / "images/a.nii.gz")[1]).all()
     seg = pydicom.dcmread(out / "c.dcm")
-    assert seg.Modality == "SEG" and seg.PatientID == "7" and int((seg.pixel_array > 0).sum()) == sum(int(read_mask(run.folder / f"predictions/c_{k:03}.png").sum()) for k in range(9))
+    assert (
+        seg.Modality == "SEG"
+        and seg.PatientID == "7"
+        and int((seg.pixel_array > 0).sum())
+        == sum(int(read_mask(run.folder / f"predictions/c_{k:03}.png").sum()) for k in range(9))
+    )
 
 
 def test_predict_as_nifti_smoothed_and_measured(run, hospital, tmp_path):
     out = predict(run.folder, hospital, tmp_path / "out", format="nifti", smooth=1, largest=True)
     frame = evaluate(out, hospital, echo=lambda s: None)
     assert frame.id.tolist() == ["a", "b", "c"] and frame.assd_mm.notna().all() and "assd_px" not in frame
-    plain = evaluate(predict(run.folder, hospital, tmp_path / "png", format="png"), hospital, echo=lambda s: None)
+    plain = evaluate(
+        predict(run.folder, hospital, tmp_path / "png", format="png"), hospital, echo=lambda s: None
+    )
     assert len(plain) == 27 and plain.assd_mm.notna().all()
 
 
@@ -99,7 +127,8 @@ def test_coronal_slices(hospital, tmp_path):
     run = fit(hospital, tmp_path / "run", axis="coronal", **FAST)
     assert len(run.provenance["skipped"]) == 0 and run.provenance["images"] == 3 * 40
     out = predict(run.folder, hospital, tmp_path / "out", format="nifti")
-    for k, s in enumerate(volume_slices(out / "b.nii.gz", "coronal")): assert (read_mask(s) == read_mask(run.folder / f"predictions/b_{k:03}.png")).all()
+    for k, s in enumerate(volume_slices(out / "b.nii.gz", "coronal")):
+        assert (read_mask(s) == read_mask(run.folder / f"predictions/b_{k:03}.png")).all()
 
 
 def test_two_dimensional_dicom(run, tmp_path):
@@ -107,15 +136,26 @@ def test_two_dimensional_dicom(run, tmp_path):
     folder = tmp_path / "xray"
     (folder / "images").mkdir(parents=True)
     image = scan(0)[0][0]
-    for name in ("p1", "p2.dcm"): write_dicom(folder / "images" / name, image, PatientID=name[:2], PatientName="A", PixelSpacing=[0.2, 0.4])
-    assert sorted(p.name for p in predict(run.folder, folder, tmp_path / "seg").iterdir()) == ["p1.dcm", "p2.dcm"]
+    for name in ("p1", "p2.dcm"):
+        write_dicom(
+            folder / "images" / name, image, PatientID=name[:2], PatientName="A", PixelSpacing=[0.2, 0.4]
+        )
+    assert sorted(p.name for p in predict(run.folder, folder, tmp_path / "seg").iterdir()) == [
+        "p1.dcm",
+        "p2.dcm",
+    ]
     out = predict(run.folder, folder, tmp_path / "png", format="png")
-    assert (read_mask(out / "p1.png") == (pydicom.dcmread(tmp_path / "seg/p1.dcm").pixel_array.squeeze() > 0)).all()
+    assert (
+        read_mask(out / "p1.png") == (pydicom.dcmread(tmp_path / "seg/p1.dcm").pixel_array.squeeze() > 0)
+    ).all()
 
 
 def test_what_does_not_go_is_told_before_any_work(run, hospital, tmp_path, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "highdicom", None)
-    with pytest.raises(InputError, match=r"pip install 'aeseg\[dicom\]'"): predict(run.folder, hospital, tmp_path / "out")
+    with pytest.raises(InputError, match=r"pip install 'aeseg\[dicom\]'"):
+        predict(run.folder, hospital, tmp_path / "out")
     assert not (tmp_path / "out").exists()
-    with pytest.raises(InputError, match="format='nfiti' is unknown; did you mean 'nifti'"): predict(run.folder, hospital, tmp_path / "out", format="nfiti")
-    with pytest.raises(InputError, match="holds data that the masks would replace"): predict(run.folder, hospital, hospital / "images")
+    with pytest.raises(InputError, match="format='nfiti' is unknown; did you mean 'nifti'"):
+        predict(run.folder, hospital, tmp_path / "out", format="nfiti")
+    with pytest.raises(InputError, match="holds data that the masks would replace"):
+        predict(run.folder, hospital, hospital / "images")
