@@ -61,7 +61,7 @@ picture: demo
 
 screenshot: install
 	mkdir -p runs
-	$(BIN)/papermill nbs/experiments/06_review.ipynb runs/06_review.ipynb -p height 240
+	$(BIN)/papermill nbs/experiments/review_labels.ipynb runs/review_labels.ipynb -p height 240
 	$(BIN)/python tests/make_screenshot.py
 
 clean:

@@ -36,8 +36,8 @@ VIEW = dict(width=1360, height=820)
 
 def make_run(folder, count, drawn=20, size=(60, 80), canvas=32):
     "The true pipeline with tiny settings on `count` phantoms; some are drawn, the others are their mirror images, darker or brighter."
-    from aeseg.phantoms import write_phantoms
-    from aeseg.pipeline import fit
+    from aeseg.data.phantoms import write_phantoms
+    from aeseg.app.fit import fit
 
     data = write_phantoms(folder / "heads", "fetal_head", count=min(drawn, count), val=0, size=size)
     for part in ("images", "masks"):
@@ -103,10 +103,10 @@ class Lab:
     "JupyterLab with one notebook that shows the inspector, and its kernels; where asked for, the import is a cell of its own."
 
     def __init__(self, folder, run, imports_apart=False):
-        from aeseg.inspect import free_port
+        from aeseg.app.inspector import free_port
 
         self.token, self.port = secrets.token_hex(16), free_port(8950)
-        lines = ["from aeseg.inspect import Inspector", f"Inspector({str(run)!r})"]
+        lines = ["from aeseg.app.inspector import Inspector", f"Inspector({str(run)!r})"]
         cells = [nbformat.v4.new_code_cell(text) for text in (lines if imports_apart else ["\n".join(lines)])]
         nbformat.write(
             nbformat.v4.new_notebook(

@@ -98,7 +98,7 @@ class Result:
 # It is a process of its own: with its arguments, exit code, output files, signals and start-up state.
 SERVER = """
 import gc, json, os, runpy, signal, sys, traceback
-import aeseg.check, aeseg.pipeline, aeseg.report, lightning_fabric, monai.metrics, monai.networks.nets, safetensors.torch
+import aeseg.app.fit, aeseg.app.predict, aeseg.app.report, aeseg.data.check, lightning_fabric, monai.metrics, monai.networks.nets, safetensors.torch
 gc.freeze()                 # or every fork would copy all pages
 for line in sys.stdin:
     job = json.loads(line)
@@ -179,7 +179,7 @@ def aeseg(tmp_path_factory):
 @pytest.fixture(scope="session")
 def phantoms(tmp_path_factory):
     "Four training and two validation phantoms with true masks. Not to be changed: copy it."
-    from aeseg.phantoms import write_phantoms
+    from aeseg.data.phantoms import write_phantoms
 
     return write_phantoms(
         tmp_path_factory.mktemp("sound") / "set", "fetal_head", count=6, val=2, size=(40, 60)

@@ -16,13 +16,15 @@ from pathlib import Path
 
 import torch
 
-from aeseg.auxiliary_masks import make_auxiliary
-from aeseg.config import make_config
-from aeseg.data import load_images
-from aeseg.gan import GAN, VAEStage
-from aeseg.iterative import Segmentation
-from aeseg.phantoms import write_phantoms
-from aeseg.runs import Run, has_bfloat16, make_fabric
+from aeseg.shapes.priors import make_prior
+from aeseg.core.config import make_config
+from aeseg.data.datasets import load_images
+from aeseg.method.cyclegan import GAN
+from aeseg.method.vae import VAETraining
+from aeseg.method.segmentation import SegmentationTraining
+from aeseg.data.phantoms import write_phantoms
+from aeseg.core.runs import Run
+from aeseg.core.devices import has_bfloat16, make_fabric
 
 ROOT = Path(__file__).resolve().parents[1]
 SCRIPT = Path(sys.executable).with_name("aeseg")
@@ -31,13 +33,13 @@ PRECISIONS = dict(cuda=("32-true", "bf16-mixed", "16-mixed"), cpu=("32-true", "b
 
 def make_stages(images, kind, precision):
     config = make_config("smoke", accelerator=kind, precision=precision)
-    fabric, masks = make_fabric(config), make_auxiliary(config, images.canvas)
-    vae = VAEStage(config, images.canvas, masks, fabric)
+    fabric, masks = make_fabric(config), make_prior(config, images.canvas)
+    vae = VAETraining(config, images.canvas, masks, fabric)
     labels = masks.sample(len(images), torch.Generator().manual_seed(0))
     return (
         vae,
         GAN(config, images, masks, vae.vae, fabric),
-        Segmentation(
+        SegmentationTraining(
             config,
             images,
             labels * 0.5 + 0.25,

@@ -8,8 +8,10 @@ from pathlib import Path
 
 import torch
 
-from aeseg.data import load_images, read_mask, to_canvas
-from aeseg.report import label_sheet
+from aeseg.data.datasets import load_images
+from aeseg.data.masks import read_mask
+from aeseg.data.images import to_canvas
+from aeseg.app.charts import label_sheet
 
 ROOT = Path(__file__).resolve().parents[1]
 

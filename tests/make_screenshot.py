@@ -1,6 +1,6 @@
-"""Take nbs/images/inspector.png, the README's picture of the inspector, from the second run of nbs/experiments/06_review.ipynb.
+"""Take nbs/images/inspector.png, the README's picture of the inspector, from the second run of nbs/experiments/review_labels.ipynb.
 
-papermill nbs/experiments/06_review.ipynb runs/06_review.ipynb -p height 240
+papermill nbs/experiments/review_labels.ipynb runs/review_labels.ipynb -p height 240
 python tests/make_screenshot.py [runs/experiments/review/one_more]
 """
 

@@ -21,7 +21,7 @@ import numpy as np
 import tifffile
 from PIL import Image
 
-from aeseg.formats import write_dicom, write_series
+from aeseg.data.formats import write_dicom, write_series
 
 SIZE = (40, 56)
 

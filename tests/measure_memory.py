@@ -36,12 +36,12 @@ HELD, STREAMED = 10**6, 0  # memory_limit, MB
 # One process imports everything; each run is a fork of it, whose peak the system counts from the fork on.
 RUNS = """
 import gc, json, os, sys
-import aeseg.pipeline, aeseg.report, lightning_fabric, monai.networks.nets, safetensors.torch
+import aeseg.app.fit, aeseg.app.predict, aeseg.app.report, lightning_fabric, monai.networks.nets, safetensors.torch
 gc.freeze()
 for name, arguments, parameters in json.loads(sys.argv[1]):
     pid = os.fork()
     if not pid:
-        try: getattr(aeseg.pipeline, name)(*arguments, **parameters)
+        try: getattr(aeseg, name)(*arguments, **parameters)
         except BaseException as e: print(repr(e), file=sys.stderr, flush=True); os._exit(1)
         os._exit(0)
     _, status, used = os.wait4(pid, 0)
@@ -62,7 +62,7 @@ def write_images(folder, count, size, channels=1):
 
 
 def peaks_of(jobs):
-    "The peak in bytes of each (function of aeseg.pipeline, arguments, parameters), one after the other."
+    "The peak in bytes of each (function of aeseg, arguments, parameters), one after the other."
     jobs = [(name, list(map(str, arguments)), parameters) for name, arguments, parameters in jobs]
     with subprocess.Popen(
         [sys.executable, "-c", RUNS, json.dumps(jobs)],

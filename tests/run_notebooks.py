@@ -1,7 +1,7 @@
-"""Run the component notebooks (nbs/NN_*.ipynb, and nbs/index.ipynb if it has code) with nbdev's test machinery.
+"""Run the component notebooks (nbs/NN_*/*.ipynb, nbs/NN_*.ipynb, and nbs/index.ipynb if it has code).
 
-    python tests/run_notebooks.py               all of them
-    python tests/run_notebooks.py 02 phantoms   those whose name contains one of the words
+    python tests/run_notebooks.py                 all of them, with nbdev's test machinery
+    python tests/run_notebooks.py 30_method vae   those whose path contains one of the words
 
 Each notebook gets its own process; two run at a time, with one thread each.
 The experiments are run by pytest, with their `smoke` parameters.
@@ -36,11 +36,11 @@ def has_code(path):
 
 def notebooks(words):
     "The notebooks to run, those with one of `words` in their name if any are given."
-    found = sorted((ROOT / "nbs").glob("[0-9][0-9]*_*.ipynb"))
+    found = sorted([*(ROOT / "nbs").glob("[0-9]*_*/[0-9]*_*.ipynb"), *(ROOT / "nbs").glob("[0-9]*_*.ipynb")])
     index = ROOT / "nbs/index.ipynb"
     if index.exists() and has_code(index):
         found.append(index)
-    return [p for p in found if not words or any(w in p.name for w in words)]
+    return [p for p in found if not words or any(w in p.relative_to(ROOT).as_posix() for w in words)]
 
 
 def child(path, flags, pipe):

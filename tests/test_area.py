@@ -6,11 +6,13 @@ from conftest import FAST, learned
 from test_device import half_fabric
 from test_losses import bits, stage_of
 
-from aeseg.config import make_config
-from aeseg.data import Images, Stored, collect
-from aeseg.iterative import iterate, match_area, segment
-from aeseg.quality import agreement
-from aeseg.runs import make_fabric
+from aeseg.core.config import make_config
+from aeseg.data.datasets import Images
+from aeseg.core.arrays import ArrayFile, write_array
+from aeseg.method.rounds import iterate
+from aeseg.method.segmentation import calibrate_area, predict_probabilities
+from aeseg.method.quality import label_dice
+from aeseg.core.devices import make_fabric
 
 
 def cpu():
@@ -25,7 +27,7 @@ def taught(fabric, **choices):
 
 
 def covered(stage, rows):
-    return int((segment(stage.network, stage.pixels[rows], stage.fabric) > 127).sum())
+    return int((predict_probabilities(stage.network, stage.pixels[rows], stage.fabric) > 127).sum())
 
 
 def labelled(stage, rows):
@@ -42,9 +44,9 @@ def test_area_of_the_labels_that_were_learned_from(name):
         abs(covered(stage, stage.kept) / labelled(stage, stage.kept) - 1) > 0.1
     )  # else there is nothing to do
     second = bits(stage)[len(list(stage.network.parameters())) :]
-    shift = match_area(stage)
+    shift = calibrate_area(stage)
     assert shift and covered(stage, stage.kept) == pytest.approx(labelled(stage, stage.kept), rel=0.02)
-    assert abs(match_area(stage)) <= 2 * 32 / 2**14  # nothing is left to do, but for the width of a bin
+    assert abs(calibrate_area(stage)) <= 2 * 32 / 2**14  # nothing is left to do, but for the width of a bin
     assert (
         bits(stage)[len(list(stage.network.parameters())) :] == second
     )  # co-teaching's second network is not C
@@ -55,17 +57,17 @@ def test_area_of_the_labels_that_were_learned_from(name):
 def test_empty_and_full_labels(value, share):
     stage = taught(cpu())
     stage.labels[:] = value
-    match_area(stage)
+    calibrate_area(stage)
     assert covered(stage, stage.kept) == pytest.approx(share * stage.labels.numel(), rel=1e-3)
 
 
 def test_files_and_half_precision(tmp_path):
     "Pixels and labels may lie in files; outputs may be fp16."
     held, stored = taught(cpu()), taught(cpu())
-    stored.pixels, stored.labels = [collect([t], t.shape, tmp_path) for t in (stored.pixels, stored.labels)]
-    assert isinstance(stored.pixels, Stored) and match_area(held) == match_area(stored)
+    stored.pixels, stored.labels = [write_array([t], t.shape, tmp_path) for t in (stored.pixels, stored.labels)]
+    assert isinstance(stored.pixels, ArrayFile) and calibrate_area(held) == calibrate_area(stored)
     half = taught(half_fabric())
-    match_area(half)
+    calibrate_area(half)
     assert covered(half, half.kept) == pytest.approx(labelled(half, half.kept), rel=0.05)
 
 
@@ -95,11 +97,11 @@ def test_rounds(monkeypatch):
             [start.labels],
             keep,
         )
-        assert agreement(segment(network, images.pixels, fabric), labels).min() == 1
+        assert label_dice(predict_probabilities(network, images.pixels, fabric), labels).min() == 1
         return [n / seen[0] for n in (*seen, int((labels > 127).sum()))]
 
     monkeypatch.setattr(
-        "aeseg.iterative.score_labels", lambda labels, *a, **k: dict(score=torch.ones(len(labels)))
+        "aeseg.method.rounds.score_labels", lambda labels, *a, **k: dict(score=torch.ones(len(labels)))
     )
     assert areas() == pytest.approx([1] * 4, rel=0.05)
     assert max(abs(a - 1) for a in areas(keep_area=False)) > 0.1

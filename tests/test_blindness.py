@@ -1,6 +1,5 @@
 """Human masks never enter training, selection or the choice of a checkpoint."""
 
-import ast
 import os
 import re
 import shutil
@@ -9,72 +8,25 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import FAST, ROOT, TINY, same
+from conftest import FAST, TINY, same
+from source_tree import MODULES, imported, part
 
-import aeseg as package
-import aeseg.report
-from aeseg.data import read_mask, write_mask
-from aeseg.phantoms import write_phantom_masks, write_phantoms
-from aeseg.pipeline import fit
+import aeseg.app.report
+from aeseg.data.masks import read_mask, write_mask
+from aeseg.data.phantoms import write_phantom_masks, write_phantoms
+from aeseg.app.fit import fit
 
 # ---------------------------------------------------------------- what the code imports
 
-MODULES = {}  # name -> number of its notebook, such as "13" or, between 13 and 14, "13a"
-for path in sorted((ROOT / "nbs").glob("[0-9][0-9]*_*.ipynb")):
-    MODULES[path.stem.split("_", 1)[1]] = path.stem.split("_", 1)[0]
-SOURCE = {
-    p.stem: p.read_text()
-    for p in Path(package.__file__).parent.glob("*.py")
-    if p.stem not in ("__init__", "_modidx")
-}
-BLIND = [name for name, number in MODULES.items() if number < MODULES["metrics"]]
-
-
-def imported(source):
-    "The modules of aeseg that a source imports, at its top or anywhere inside."
-    found = set()
-    for node in ast.walk(ast.parse(source)):
-        if isinstance(node, ast.Import):
-            found |= {a.name.split(".")[1] for a in node.names if a.name.startswith("aeseg.")}
-        if isinstance(node, ast.ImportFrom):
-            module = ("aeseg." if node.level else "") + (node.module or "")
-            if module.rstrip(".") == "aeseg":
-                found |= {a.name for a in node.names}
-            elif module.startswith("aeseg."):
-                found.add(module.split(".")[1])
-    return found - {"__version__"}
-
-
-def test_imported_finds_every_form():
-    forms = (
-        "import aeseg.a\nfrom aeseg.b import x\nfrom aeseg import c\nfrom .d import x\nfrom . import e\ndef"
-        " f():\n    from aeseg.g import x\nimport os, aeseg.h as h\nfrom math import pi"
-    )
-    assert imported(forms) == set("abcdegh")
-
-
-def test_one_notebook_owns_one_module():
-    assert set(SOURCE) == set(MODULES) and len(set(MODULES.values())) == len(MODULES)
-    for name, source in SOURCE.items():
-        assert f"../nbs/{MODULES[name]}_{name}.ipynb" in source, name
-
-
-@pytest.mark.parametrize("name", MODULES)
-def test_imports_point_one_way(name):
-    assert {other for other in imported(SOURCE[name]) if MODULES[other] >= MODULES[name]} == set()
+BLIND = [m for m in MODULES if part(m) in ("core", "data", "shapes", "method")]
 
 
 def test_the_modules_of_training_are_blind():
-    assert {"config", "data", "gan", "quality", "iterative"} <= set(BLIND) and not {
-        "metrics",
-        "pipeline",
-        "report",
-    } & set(BLIND)
-    for name in BLIND:
-        assert imported(SOURCE[name]) <= set(BLIND), name
-        assert not re.search(
-            r"TrueMasks|aeseg\.metrics|importlib(?!\.metadata)|__import__", SOURCE[name]
-        ), name
+    for module in BLIND:
+        names = {m for m in imported(MODULES[module], module) if m in MODULES}
+        assert names <= set(BLIND), module
+        forbidden = r"TrueMasks|aeseg\.evaluation|importlib(?!\.metadata)|__import__"
+        assert not re.search(forbidden, MODULES[module]), module
 
 
 # ---------------------------------------------------------------- what a run opens
@@ -118,7 +70,7 @@ def recorded(*arguments, **kw):
 @pytest.fixture
 def no_report(monkeypatch):
     "Charts take most of the time of a tiny run."
-    monkeypatch.setattr(aeseg.report, "write_report", lambda run, pictures: None)
+    monkeypatch.setattr(aeseg.app.report, "write_report", lambda run, pictures: None)
 
 
 def inside(folder):

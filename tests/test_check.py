@@ -8,10 +8,11 @@ import pytest
 import tifffile
 from PIL import Image
 
-from aeseg.check import FEW, SHOWN, check_dataset
-from aeseg.config import InputError
-from aeseg.data import read_image, write_mask
-from aeseg.phantoms import write_phantom_masks, write_phantoms
+from aeseg.data.check import FEW, SHOWN, check_dataset
+from aeseg.core.errors import InputError
+from aeseg.data.images import read_image
+from aeseg.data.masks import write_mask
+from aeseg.data.phantoms import write_phantom_masks, write_phantoms
 
 NAME = "fetal_head_{:04d}"
 SIZE = (64, 96)

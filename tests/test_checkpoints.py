@@ -5,10 +5,13 @@ import torch
 from conftest import TINY, same
 from safetensors.torch import load_file
 
-from aeseg import pipeline
-from aeseg.data import Stored, read_mask
-from aeseg.pipeline import fit, label_sets
-from aeseg.reviews import Cases, Networks
+import aeseg.app.fit as app_fit
+from aeseg.core.arrays import ArrayFile
+from aeseg.data.masks import read_mask
+from aeseg.app.fit import fit
+from aeseg.app.labels import label_sets
+from aeseg.app.cases import Cases
+from aeseg.app.network_worker import Networks
 
 GIVEN = dict(preset="smoke", accelerator="cpu", quiet=True, **{**TINY, "rounds": 0})
 CHOSEN = 32
@@ -51,8 +54,8 @@ def test_an_earlier_checkpoint(astray, phantoms, tmp_path):
         assert (
             read_mask(mask) == read_mask(run.folder / "predictions" / mask.name)
         ).all()  # without rounds E predicts: of the same step
-    written = Stored(run.folder / "checkpoints" / f"labels_{CHOSEN:06d}.npy")
-    last = Stored(run.folder / "checkpoints/labels_000045.npy")
+    written = ArrayFile(run.folder / "checkpoints" / f"labels_{CHOSEN:06d}.npy")
+    last = ArrayFile(run.folder / "checkpoints/labels_000045.npy")
     assert not torch.equal(written[:], last[:])
     state = run.load(f"gan_{CHOSEN:06d}")
     model = load_file(run.folder / "model.safetensors")
@@ -78,7 +81,7 @@ def test_resumed_and_taken(astray, phantoms, tmp_path, monkeypatch):
 
     astray()
     with monkeypatch.context() as m, pytest.raises(Killed):
-        m.setattr(pipeline._Fit, "choose", choose)
+        m.setattr(app_fit._Fit, "choose", choose)
         fit(phantoms, tmp_path / "again", **given)
     fit(phantoms, tmp_path / "again", resume=True, **given)
     same(run.folder, tmp_path / "again")

@@ -17,11 +17,12 @@ import pytest
 from conftest import FAST, ONE_CORE, SCRIPT, TINY, learned, same
 from PIL import Image
 
-import aeseg.report as aeseg_report
+import aeseg.app.report as aeseg_report
 from aeseg.cli import make_parser
-from aeseg.config import config_from_yaml
-from aeseg.data import read_image, read_mask, write_mask
-from aeseg.pipeline import _Fit, fit
+from aeseg.core.config import config_from_yaml
+from aeseg.data.images import read_image
+from aeseg.data.masks import read_mask, write_mask
+from aeseg.app.fit import _Fit, fit
 
 COMMANDS = (
     "fit",

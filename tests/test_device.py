@@ -17,15 +17,20 @@ from lightning_fabric.plugins import MixedPrecision
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
-import aeseg.gan
-from aeseg.auxiliary_masks import make_auxiliary
-from aeseg.config import InputError, make_config
-from aeseg.data import load_images, send
-from aeseg.gan import GAN, VAEStage
-from aeseg.iterative import Segmentation
-from aeseg.networks import convolution
-from aeseg.pipeline import predict
-from aeseg.runs import Run, make_fabric, prepare, train
+import aeseg.method.cyclegan
+from aeseg.shapes.priors import make_prior
+from aeseg.core.errors import InputError
+from aeseg.core.config import make_config
+from aeseg.data.datasets import load_images
+from aeseg.core.devices import to_device
+from aeseg.method.cyclegan import GAN
+from aeseg.method.vae import VAETraining
+from aeseg.method.segmentation import SegmentationTraining
+from aeseg.method.networks import convolution
+from aeseg.app.predict import predict
+from aeseg.core.runs import Run
+from aeseg.core.devices import make_fabric, setup_network
+from aeseg.core.training import train
 
 META = torch.device("meta")
 SWITCHES = [
@@ -51,13 +56,13 @@ def images(phantoms):
 def stages(fabric, images, **choices):
     "The three stages, small."
     config = make_config("smoke", size=32, accelerator="cpu", **choices)
-    masks = make_auxiliary(config, images.canvas)
-    vae = VAEStage(config, images.canvas, masks, fabric)
+    masks = make_prior(config, images.canvas)
+    vae = VAETraining(config, images.canvas, masks, fabric)
     labels = masks.sample(len(images), torch.Generator().manual_seed(0))
     return (
         vae,
         GAN(config, images, masks, vae.vae, fabric),
-        Segmentation(
+        SegmentationTraining(
             config,
             images,
             labels * 0.5 + 0.25,
@@ -139,7 +144,7 @@ def test_no_step_waits_for_the_device(images, switch):
 )
 def test_a_slip_would_be_seen(images, monkeypatch, slip):
     _, gan, _ = stages(meta_fabric(), images)
-    monkeypatch.setattr(aeseg.gan, "disturb", slip)
+    monkeypatch.setattr(aeseg.method.cyclegan, "perturb", slip)
     with pytest.raises((RuntimeError, NotImplementedError, AssertionError)):
         take_steps([gan], 1)
 
@@ -158,7 +163,7 @@ def test_sending_to_cuda_is_pinned_and_does_not_wait(monkeypatch):
             return self
 
     device = torch.device("cuda", 0)
-    send(torch.ones(2).as_subclass(Witness), device)
+    to_device(torch.ones(2).as_subclass(Witness), device)
     assert asked == ["pinned", ((device,), dict(non_blocking=True))]
 
 
@@ -252,7 +257,7 @@ def test_compiling(monkeypatch):
         pytest.skip("torch.compile needs a C++ compiler here")
     fabric, x = make_fabric(make_config(accelerator="cpu", precision="32-true")), torch.randn(2, 1, 8, 8)
     plain = convolution(1, 2)
-    compiled = prepare(fabric, copy.deepcopy(plain), compile=True)
+    compiled = setup_network(fabric, copy.deepcopy(plain), compile=True)
     for network in (plain, compiled):
         network(x).square().mean().backward()
     assert torch.allclose(plain(x), compiled(x), atol=1e-5) and torch.allclose(

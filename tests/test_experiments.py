@@ -10,11 +10,12 @@ from IPython.core.interactiveshell import InteractiveShell
 from papermill.iorw import load_notebook_node
 from papermill.parameterize import parameterize_notebook
 
-from aeseg.config import InputError
-from aeseg.experiments import EXPERIMENTS, make_grid, write_index
-from aeseg.phantoms import write_phantoms
-from aeseg.runs import Run
-from aeseg.units import run_units
+from aeseg.core.errors import InputError
+from aeseg.studies.plans import EXPERIMENTS, make_grid
+from aeseg.studies.results import write_index
+from aeseg.data.phantoms import write_phantoms
+from aeseg.core.runs import Run
+from aeseg.studies.units import run_units
 
 FOLDER = Path(__file__).resolve().parents[1] / "nbs/experiments"
 TINY = dict(vae_steps=3, gan_steps=4, checkpoint_every=2, segmentation_steps=2, threads=1)
@@ -63,7 +64,7 @@ def first_error(name, **parameters):
 
 
 def test_fit(tmp_path):
-    said = execute("01_fit", tmp_path, phantoms=8, mask_generator_dilations="[2, 1]", **TINY)
+    said = execute("one_data_set", tmp_path, phantoms=8, mask_generator_dilations="[2, 1]", **TINY)
     run = Run(tmp_path / "runs/experiments/fit")
     assert run.finished
     assert (run.config.preset, run.config.gan_steps, run.config.mask_generator_dilations) == (
@@ -80,7 +81,7 @@ def test_fit(tmp_path):
     assert (tmp_path / "runs/experiments/phantoms/fetal_head_8/splits.csv").exists()
     assert said.count("image/jpeg") == 8 and "6 of them for training" in said
     assert (
-        run.provenance["command"].startswith("papermill nbs/experiments/01_fit.ipynb")
+        run.provenance["command"].startswith("papermill nbs/experiments/one_data_set.ipynb")
         and "-p gan_steps 4" in run.provenance["command"]
     )
     assert str(tmp_path) not in said
@@ -89,24 +90,24 @@ def test_fit(tmp_path):
 @pytest.mark.parametrize(
     "name, parameter, hint",
     [
-        ("01_fit", dict(imagse="x"), "did you mean 'images'?"),
-        ("02_variants", dict(seed=1), "unknown parameter 'seed'; did you mean 'seeds'?"),
+        ("one_data_set", dict(imagse="x"), "did you mean 'images'?"),
+        ("gan_variants", dict(seed=1), "unknown parameter 'seed'; did you mean 'seeds'?"),
         (
-            "02_variants",
+            "gan_variants",
             dict(variants="full,cylcegan"),
             "variant='cylcegan' is unknown; did you mean 'cyclegan'?",
         ),
-        ("02_variants", dict(gan_steps="many"), "gan_steps='many' is str"),
-        ("03_bench", dict(repeat=1), "unknown parameter 'repeat'; did you mean 'repeats'?"),
-        ("03_bench", dict(phantoms="many"), "phantoms='many' must be a number"),
-        ("03_bench", dict(task="liver"), "there are no phantoms with an ellipse prior of task='liver'"),
-        ("04_tasks", dict(task="lung"), "unknown parameter 'task'; did you mean 'tasks'?"),
-        ("04_tasks", dict(tasks="lung,livre"), "'livre' is unknown; did you mean 'liver'?"),
-        ("04_tasks", dict(supervised="no"), "supervised='no' must be True or False"),
-        ("07_own_data", dict(imagse="x"), "did you mean 'images'?"),
-        ("06_review", dict(reject=0.1), "unknown parameter 'reject'; did you mean 'rejected'?"),
-        ("06_review", dict(phantoms="many"), "phantoms='many' must be a number"),
-        ("04_tasks", dict(data="nowhere"), "nowhere/hc18: no such folder"),
+        ("gan_variants", dict(gan_steps="many"), "gan_steps='many' is str"),
+        ("speed", dict(repeat=1), "unknown parameter 'repeat'; did you mean 'repeats'?"),
+        ("speed", dict(phantoms="many"), "phantoms='many' must be a number"),
+        ("speed", dict(task="liver"), "there are no phantoms with an ellipse prior of task='liver'"),
+        ("four_tasks", dict(task="lung"), "unknown parameter 'task'; did you mean 'tasks'?"),
+        ("four_tasks", dict(tasks="lung,livre"), "'livre' is unknown; did you mean 'liver'?"),
+        ("four_tasks", dict(supervised="no"), "supervised='no' must be True or False"),
+        ("own_data", dict(imagse="x"), "did you mean 'images'?"),
+        ("review_labels", dict(reject=0.1), "unknown parameter 'reject'; did you mean 'rejected'?"),
+        ("review_labels", dict(phantoms="many"), "phantoms='many' must be a number"),
+        ("four_tasks", dict(data="nowhere"), "nowhere/hc18: no such folder"),
     ],
 )
 def test_wrong_parameter(tmp_path, monkeypatch, name, parameter, hint):
@@ -118,7 +119,7 @@ def test_wrong_parameter(tmp_path, monkeypatch, name, parameter, hint):
 
 def test_wrong_parameter_in_papermill(tmp_path):
     with pytest.raises(papermill.PapermillExecutionError) as e:
-        execute("01_fit", tmp_path, gan_stpes=3)
+        execute("one_data_set", tmp_path, gan_stpes=3)
     assert "InputError" in str(e.value) and "unknown parameter 'gan_stpes'; did you mean 'gan_steps'?" in str(
         e.value
     )
@@ -131,7 +132,7 @@ def test_variants(tmp_path, images):
     (out / "vae_seed3/stranger.txt").write_text("not a run")
     parameters = dict(images=str(images), variants="cyclegan,vae", seeds=3, workers=1, out="grid", **TINY)
 
-    said = execute("02_variants", tmp_path, **parameters)
+    said = execute("gan_variants", tmp_path, **parameters)
     assert "vae seed 3: failed" in said and "is not a run folder" in said
     table = pd.read_csv(out / "variants.csv").set_index("variant")
     assert table["runs"].to_dict() == dict(cyclegan=1, vae=0) and table["failed"].to_dict() == dict(
@@ -157,7 +158,7 @@ def test_variants(tmp_path, images):
 
     first = (out / "cyclegan_seed3/model.safetensors").stat().st_mtime_ns
     (out / "vae_seed3/stranger.txt").unlink()
-    said = execute("02_variants", tmp_path, **parameters)
+    said = execute("gan_variants", tmp_path, **parameters)
     assert "cyclegan seed 3: was there already" in said and "vae seed 3: done" in said
     assert (out / "cyclegan_seed3/model.safetensors").stat().st_mtime_ns == first
     table = pd.read_csv(out / "variants.csv").set_index("variant")
@@ -166,7 +167,7 @@ def test_variants(tmp_path, images):
 
 
 def test_bench(tmp_path):
-    said = execute("03_bench", tmp_path, phantoms=6, repeats=1, minutes=0.005, size=32, **TINY)
+    said = execute("speed", tmp_path, phantoms=6, repeats=1, minutes=0.005, size=32, **TINY)
     out = tmp_path / "runs/experiments/bench"
     assert sorted(p.name for p in out.iterdir()) == ["bench.csv", "bench.json", "bench.png"]
     facts = json.loads((out / "bench.json").read_text())
@@ -177,7 +178,7 @@ def test_bench(tmp_path):
         facts["config"]["gan_steps"],
     ) == (1, 6, 32, 4)
     assert (
-        facts["command"].startswith("papermill nbs/experiments/03_bench.ipynb")
+        facts["command"].startswith("papermill nbs/experiments/speed.ipynb")
         and "-p gan_steps 4" in facts["command"]
     )
     assert (
@@ -194,7 +195,7 @@ def test_tasks(tmp_path):
     (out / "lung_plus_seed3/stranger.txt").write_text("not a run")
     parameters = dict(tasks="fetal_head,lung", seeds=3, phantoms=8, out="grid", size=32, **TINY)
 
-    said = execute("04_tasks", tmp_path, **parameters)
+    said = execute("four_tasks", tmp_path, **parameters)
     assert (
         "lung plus seed 3: failed" in said
         and "is not a run folder" in said
@@ -240,7 +241,7 @@ def test_tasks(tmp_path):
 
     first = (run.folder / "model.safetensors").stat().st_mtime_ns
     (out / "lung_plus_seed3/stranger.txt").unlink()
-    said = execute("04_tasks", tmp_path, **parameters)
+    said = execute("four_tasks", tmp_path, **parameters)
     assert (
         "fetal_head plus seed 3: was there already" in said
         and "lung supervised seed 3: was there already" in said
@@ -270,7 +271,7 @@ def test_tasks_data(tmp_path):
         splits.write_text(splits.read_text() + rows[1] if splits.exists() else "\n".join(rows))
 
     said = execute(
-        "04_tasks",
+        "four_tasks",
         tmp_path,
         data=str(tmp_path / "sets"),
         tasks="optic_disc",
@@ -305,7 +306,7 @@ def test_tasks_data(tmp_path):
 
 def test_own_data(tmp_path):
     "DICOM files and NIfTI volumes from the folder to the masks."
-    said = execute("07_own_data", tmp_path, steps=2)
+    said = execute("own_data", tmp_path, steps=2)
     out = tmp_path / "runs/experiments/own"
     assert (
         Run(out / "runs/heads").finished
@@ -320,7 +321,7 @@ def test_own_data(tmp_path):
 
 def test_review(tmp_path):
     "Seconds long: nothing is learned, but the decisions act."
-    said = execute("06_review", tmp_path, phantoms=12, segmentation_steps=2)
+    said = execute("review_labels", tmp_path, phantoms=12, segmentation_steps=2)
     run = Run(tmp_path / "runs/experiments/review/noisy")
     rows = pd.read_csv(run.folder / "quality.csv").query("round == 2")
     assert (

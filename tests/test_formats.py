@@ -6,11 +6,14 @@ import tifffile
 from conftest import TINY
 from PIL import Image
 
-import aeseg.report
-from aeseg.config import InputError
-from aeseg.data import choose_canvas, load_images, read_mask
-from aeseg.phantoms import phantom
-from aeseg.pipeline import fit, predict
+import aeseg.app.report
+from aeseg.core.errors import InputError
+from aeseg.data.images import choose_canvas
+from aeseg.data.datasets import load_images
+from aeseg.data.masks import read_mask
+from aeseg.data.phantoms import phantom
+from aeseg.app.fit import fit
+from aeseg.app.predict import predict
 
 SIZES = {
     "a": (40, 60),
@@ -109,7 +112,7 @@ def gap(a, b):
 @pytest.fixture(autouse=True)
 def no_report(monkeypatch):
     "Charts take most of the time of a tiny run."
-    monkeypatch.setattr(aeseg.report, "write_report", lambda run, pictures: None)
+    monkeypatch.setattr(aeseg.app.report, "write_report", lambda run, pictures: None)
 
 
 def store(images, folder, name):
@@ -163,7 +166,7 @@ def runs(images, tmp_path_factory):
     "One run a number of channels."
     folder = tmp_path_factory.mktemp("runs")
     with pytest.MonkeyPatch.context() as m:
-        m.setattr(aeseg.report, "write_report", lambda run, pictures: None)
+        m.setattr(aeseg.app.report, "write_report", lambda run, pictures: None)
         return {
             n: learn(store(images, folder / f"in{n}", name), folder / f"run{n}") for n, name in PLAIN.items()
         }

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 from browser import CHROMIUM, Inspected, Lab, app, chromium, make_run, restart_kernel, run_cell
 
-from aeseg.pipeline import read_reviews
-from aeseg.reviews import Cases, Reviews
+from aeseg.app.decisions import read_reviews
+from aeseg.app.cases import Cases
+from aeseg.app.reviews import Reviews
 
 pytestmark = pytest.mark.skipif(
     CHROMIUM is None, reason="no Chromium here; install it, for example by apt-get install chromium"

@@ -7,19 +7,16 @@ import torch
 from conftest import FAST, learned
 from test_device import meta_fabric, take_steps
 
-from aeseg import iterative
-from aeseg.config import make_config
-from aeseg.data import Images, generator_for
-from aeseg.iterative import CoTeaching, Segmentation
-from aeseg.losses import (
-    cross_entropy,
-    generalised_cross_entropy,
-    mean_absolute_error,
-    noise_robust_dice,
-    noise_weighted_dice,
-    small_loss,
-)
-from aeseg.runs import Run, launch, make_fabric, train
+import aeseg.method.segmentation as segmentation
+from aeseg.core.config import make_config
+from aeseg.data.datasets import Images
+from aeseg.core.draws import generator_for
+from aeseg.method.segmentation import CoTeachingTraining, SegmentationTraining
+from aeseg.method.losses import cross_entropy, generalised_cross_entropy, mean_absolute_error, noise_robust_dice, noise_weighted_dice, small_loss
+from aeseg.core.runs import Run
+from aeseg.core.processes import launch
+from aeseg.core.devices import make_fabric
+from aeseg.core.training import train
 
 # ---------------------------------------------------------------- PyMIC
 
@@ -137,7 +134,7 @@ def stage_of(fabric, **choices):
     draw = lambda *shape: torch.randint(256, shape, generator=g, dtype=torch.uint8)
     images = Images(tuple(map(str, range(8))), draw(8, 1, 24, 32), (None,) * 8, ("train",) * 8)
     labels = (draw(8, 1, 24, 32) > 150).byte() * 255
-    kind = CoTeaching if config.segmentation_loss == "co_teaching" else Segmentation
+    kind = CoTeachingTraining if config.segmentation_loss == "co_teaching" else SegmentationTraining
     return kind(config, images, labels, torch.ones(8), torch.ones(8, dtype=torch.bool), fabric)
 
 
@@ -178,7 +175,7 @@ def gradients_of(fabric, path):
 
     found = {name: gradients(name) for name in NAMES}
     with pytest.MonkeyPatch.context() as m:  # a control: each process chooses among its own pixels
-        m.setattr(iterative, "gather", lambda fabric, t: t)
+        m.setattr(segmentation, "all_gather", lambda fabric, t: t)
         found["apart"] = gradients("co_teaching")
     torch.save(found, path / f"{fabric.world_size}_{fabric.global_rank}.pt")
 

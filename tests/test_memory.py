@@ -58,9 +58,9 @@ def test_peak_memory(tmp_path, monkeypatch):
 
 def test_predict_streams(tmp_path, monkeypatch):
     "The peak of `predict` does not grow with the number of images: on the canvas, 550 more would take 36 MB. Two pieces of 256 images are held at most."
-    from aeseg.config import make_config
-    from aeseg.pipeline import build_model, save_model
-    from aeseg.runs import Run
+    from aeseg.core.config import make_config
+    from aeseg.app.models import build_model, save_model
+    from aeseg.core.runs import Run
 
     give_back_at_once(monkeypatch)
     with Run.open(

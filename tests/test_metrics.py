@@ -8,17 +8,11 @@ import pytest
 from PIL import Image
 from scipy.ndimage import distance_transform_edt, gaussian_filter
 
-from aeseg.config import InputError
-from aeseg.data import write_mask
-from aeseg.metrics import (
-    TrueMasks,
-    evaluate,
-    label_statistics,
-    mask_metrics,
-    read_spacing,
-    summarise,
-    surface_distances,
-)
+from aeseg.core.errors import InputError
+from aeseg.data.masks import write_mask
+from aeseg.evaluation.true_masks import TrueMasks, read_spacing
+from aeseg.evaluation.scores import evaluate, summarise
+from aeseg.evaluation.metrics import area_and_shift, mask_metrics, surface_distances
 
 SQUARE = np.zeros((60, 80), bool)
 SQUARE[20:40, 20:40] = True  # side 20, image diagonal 100
@@ -131,9 +125,9 @@ def test_mask_errors(prediction, truth, spacing, message):
 
 
 def test_label_statistics():
-    assert label_statistics(shifted(3, -5), SQUARE) == dict(area_ratio=1, shift_x=-5, shift_y=3)
-    assert label_statistics(EMPTY, SQUARE)["area_ratio"] == 0
-    assert all(math.isnan(v) for v in label_statistics(SQUARE, EMPTY).values())
+    assert area_and_shift(shifted(3, -5), SQUARE) == dict(area_ratio=1, shift_x=-5, shift_y=3)
+    assert area_and_shift(EMPTY, SQUARE)["area_ratio"] == 0
+    assert all(math.isnan(v) for v in area_and_shift(SQUARE, EMPTY).values())
 
 
 @pytest.fixture

@@ -5,8 +5,8 @@ import pytest
 import torch
 from scipy.ndimage import gaussian_filter
 
-from aeseg.noise import KINDS, corrupt, organ_size
-from aeseg.quality import agreement
+from aeseg.studies.corrupted_masks import CORRUPTIONS, corrupt, organ_size
+from aeseg.method.quality import label_dice
 
 
 def shapes():
@@ -29,7 +29,7 @@ def shapes():
 MASKS = shapes()
 
 
-@pytest.mark.parametrize("kind", [*KINDS, "mixed"])
+@pytest.mark.parametrize("kind", [*CORRUPTIONS, "mixed"])
 def test_every_shape(kind):
     losses = []
     for strength in (0.0, 0.03, 0.2, 0.7, 3.0, 100.0):
@@ -40,7 +40,7 @@ def test_every_shape(kind):
             and set(made.masks.unique().tolist()) <= {0, 255}
         )
         assert torch.equal(made.error, (made.masks > 0) != MASKS)
-        losses.append(1 - agreement(made.masks, MASKS))
+        losses.append(1 - label_dice(made.masks, MASKS))
     assert losses[0].max() == 0 and (torch.stack(losses).diff(dim=0) >= -1e-6).all()
     assert losses[3][:15].min() > 0.1  # every blob is spoilt
 
@@ -94,7 +94,7 @@ def test_strength_does_not_depend_on_the_scale(factor):
     fine = MASKS[:15].repeat_interleave(factor, 2).repeat_interleave(factor, 3)
     for kind in ("dilation", "erosion", "missing"):
         coarse, finer = [
-            (1 - agreement(corrupt(m, kind, 1.0, 0.25).masks, m)).mean() for m in (MASKS[:15], fine)
+            (1 - label_dice(corrupt(m, kind, 1.0, 0.25).masks, m)).mean() for m in (MASKS[:15], fine)
         ]
         assert abs(coarse - finer) < 0.06, (kind, coarse, finer)
     sizes = [np.mean([organ_size(m[0].numpy()) for m in masks]) for masks in (MASKS[:15], fine)]

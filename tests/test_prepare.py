@@ -12,13 +12,15 @@ import pytest
 import yaml
 from PIL import Image
 
-import aeseg.prepare
-from aeseg.check import check_dataset
-from aeseg.config import InputError
-from aeseg.data import read_image, read_mask
-from aeseg.formats import write_dicom
-from aeseg.phantoms import phantom
-from aeseg.prepare import OFFICIAL, prepare, unpack
+import aeseg.data.archives
+from aeseg.data.check import check_dataset
+from aeseg.core.errors import InputError
+from aeseg.data.images import read_image
+from aeseg.data.masks import read_mask
+from aeseg.data.formats import write_dicom
+from aeseg.data.phantoms import phantom
+from aeseg.data.official import OFFICIAL, prepare
+from aeseg.data.archives import unpack
 
 
 def data(array, kind="PNG", **kw):
@@ -399,7 +401,7 @@ def test_hostile(name, tmp_path):
 
 
 def test_too_many_files(tmp_path, monkeypatch):
-    monkeypatch.setattr(aeseg.prepare, "MOST_FILES", 3)
+    monkeypatch.setattr(aeseg.data.archives, "MOST_FILES", 3)
     (tmp_path / "many.zip").write_bytes(bundle({f"{k}.txt": "x" for k in range(4)}))
     with pytest.raises(InputError, match="more than 3 files"):
         unpack(tmp_path / "many.zip", tmp_path / "out")

@@ -14,13 +14,19 @@ import torch
 from conftest import FAST, ONE_CORE, TINY, same
 from test_cli import names, refused, wait_for
 
-from aeseg import gan, iterative, runs
-from aeseg.auxiliary_masks import make_auxiliary
-from aeseg.config import make_config
-from aeseg.data import load_images, normalise
-from aeseg.gan import GAN, VAEStage
-from aeseg.iterative import Segmentation
-from aeseg.runs import Run, launch, make_fabric
+import aeseg.core.devices as devices
+import aeseg.method.cyclegan as cyclegan
+import aeseg.method.segmentation as segmentation
+from aeseg.shapes.priors import make_prior
+from aeseg.core.config import make_config
+from aeseg.data.datasets import load_images
+from aeseg.data.augmentation import normalise
+from aeseg.method.cyclegan import GAN
+from aeseg.method.vae import VAETraining
+from aeseg.method.segmentation import SegmentationTraining
+from aeseg.core.runs import Run
+from aeseg.core.processes import launch
+from aeseg.core.devices import make_fabric
 
 pytestmark = pytest.mark.skipif(os.cpu_count() < 2, reason="two processes want two cores")
 STEPS = 4
@@ -70,12 +76,12 @@ def learn(fabric, choices, data, path):
     "Gradients of the first step and weights and answers after some, of every network, to a file a process."
     config = config_of(fabric.world_size, **choices)
     images = load_images(data, config.size)
-    masks = make_auxiliary(config, images.canvas)
-    vae = VAEStage(config, images.canvas, masks, fabric)
+    masks = make_prior(config, images.canvas)
+    vae = VAETraining(config, images.canvas, masks, fabric)
     game = GAN(config, images, masks, vae.vae, fabric)
     labels = masks.sample(len(images), torch.Generator().manual_seed(0))
     trust = torch.linspace(0.1, 1, len(images))  # the halves of a batch weigh differently
-    c = Segmentation(config, images, labels, trust, torch.ones(len(images), dtype=torch.bool), fabric)
+    c = SegmentationTraining(config, images, labels, trust, torch.ones(len(images), dtype=torch.bool), fabric)
     networks, result = dict(vae=vae.vae, **game.networks, along=game.vae, C=c.network), {}
     first = result["gradients"] = {}
     for stage in (vae, game, c):
@@ -100,13 +106,13 @@ def learn_all(fabric, data, path):
     if fabric.world_size == 1:
         return
     with pytest.MonkeyPatch.context() as m:
-        m.setattr(runs, "average", lambda fabric, tensors: None)
+        m.setattr(devices, "average_tensors", lambda fabric, tensors: None)
         learn(fabric, {}, data, path / "no averages")
     with pytest.MonkeyPatch.context() as m:
-        m.setattr(iterative, "total", lambda fabric, sums: sums)
-        m.setattr(gan, "gather", lambda fabric, t: t)
-        m.setattr(gan, "part", lambda fabric, t: t)
-        m.setattr(gan, "average", lambda fabric, tensors: None)  # of the running mean
+        m.setattr(segmentation, "all_reduce_sum", lambda fabric, sums: sums)
+        m.setattr(cyclegan, "all_gather", lambda fabric, t: t)
+        m.setattr(cyclegan, "local_shard", lambda fabric, t: t)
+        m.setattr(cyclegan, "average_tensors", lambda fabric, tensors: None)  # of the running mean
         learn(fabric, VARIANTS["running mean"], data, path / "no totals")
 
 

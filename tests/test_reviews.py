@@ -12,12 +12,18 @@ import pandas as pd
 import pytest
 from conftest import FAST, TINY, learned, same
 
-from aeseg.config import InputError, make_config
-from aeseg.data import load_images, read_mask
-from aeseg.iterative import Segmentation
-from aeseg.pipeline import Decided, _Fit, fit, read_reviews
-from aeseg.reviews import Cases, Reviews, fill_holes
-from aeseg.runs import Run, make_fabric
+from aeseg.core.errors import InputError
+from aeseg.core.config import make_config
+from aeseg.data.datasets import load_images
+from aeseg.data.masks import read_mask
+from aeseg.method.segmentation import SegmentationTraining
+from aeseg.app.decisions import ReviewDecisions, read_reviews
+from aeseg.app.fit import _Fit, fit
+from aeseg.app.cases import Cases
+from aeseg.app.reviews import Reviews
+from aeseg.data.masks import fill_holes
+from aeseg.core.runs import Run
+from aeseg.core.devices import make_fabric
 
 fork = multiprocessing.get_context("fork")
 OPTIONS = dict(preset="smoke", accelerator="cpu", quiet=True, **TINY)
@@ -156,7 +162,7 @@ def test_an_interrupted_round_goes_on_with_the_same_decisions(
 
 def test_decided_labels_have_full_weight_at_every_pixel(steered, phantoms):
     out, images = steered[0], load_images(phantoms, 32).split("train")
-    decided = Decided(out / "rounds/round_2", images)
+    decided = ReviewDecisions(out / "rounds/round_2", images)
     import torch
 
     doubt = torch.full((len(images), 1, *images.canvas), 128, dtype=torch.uint8)
@@ -164,7 +170,7 @@ def test_decided_labels_have_full_weight_at_every_pixel(steered, phantoms):
     kept, weights = decided.choose(torch.ones(len(images), dtype=torch.bool), torch.full((len(images),), 0.5))
     held = torch.zeros(len(images), dtype=torch.bool)
     held[[0, 2]] = True
-    stage = Segmentation(
+    stage = SegmentationTraining(
         make_config("smoke", segmentation_batch=8),
         images,
         labels,

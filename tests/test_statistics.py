@@ -5,18 +5,8 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from aeseg.config import InputError
-from aeseg.statistics import (
-    _word,
-    bootstrap,
-    compare,
-    describe,
-    holm,
-    signed_rank,
-    table,
-    to_markdown,
-    verdict,
-)
+from aeseg.core.errors import InputError
+from aeseg.evaluation.statistics import _word, bootstrap, compare, describe, holm, signed_rank, statistics_table, to_markdown, verdict
 
 
 def results(gains, seeds=3, images=25, between_seeds=0.0, rng=0, tasks=("lung",)):
@@ -115,7 +105,7 @@ def test_gaps():
         ("lung", "c"): 3,
         ("head", "b"): 2,
     }
-    text = to_markdown(table(frame, "dice", "a"), "a")
+    text = to_markdown(statistics_table(frame, "dice", "a"), "a")
     assert "2 to 3 seeds" in text and text.splitlines()[4].endswith("| – |")
     assert (
         verdict(frame, "dice", "head", "c", "a").sentence
@@ -125,7 +115,7 @@ def test_gaps():
     assert verdict(apart, "dice", "lung", "b", "a").word == "undecided" and compare(apart, "dice", "a").empty
     no_reference = whole[whole.method != "a"]
     assert (
-        "*" not in to_markdown(table(no_reference, "dice", "a"), "a")
+        "*" not in to_markdown(statistics_table(no_reference, "dice", "a"), "a")
         and verdict(no_reference, "dice", "lung", "b", "a").word == "undecided"
     )
     with pytest.raises(InputError, match="reference 'a'"):
@@ -136,5 +126,5 @@ def test_a_csv_file_comes_back(tmp_path):
     frame = results(dict(a=0, b=0.05))
     frame.to_csv(tmp_path / "rows.csv", index=False)
     pd.testing.assert_frame_equal(
-        table(pd.read_csv(tmp_path / "rows.csv", dtype=dict(id=str)), "dice", "a"), table(frame, "dice", "a")
+        statistics_table(pd.read_csv(tmp_path / "rows.csv", dtype=dict(id=str)), "dice", "a"), statistics_table(frame, "dice", "a")
     )

@@ -12,10 +12,10 @@ import pytest
 import torch
 from conftest import FAST, ONE_CORE, SCRIPT, TINY, same
 
-from aeseg.config import InputError
-from aeseg.gan import GAN
-from aeseg.pipeline import fit
-from aeseg.runs import Run
+from aeseg.core.errors import InputError
+from aeseg.method.cyclegan import GAN
+from aeseg.app.fit import fit
+from aeseg.core.runs import Run
 
 SMALL = dict(preset="smoke", accelerator="cpu", quiet=True, **TINY)
 

@@ -13,11 +13,12 @@ import pandas as pd
 import pytest
 
 from aeseg.cli import main
-from aeseg.config import make_config
-from aeseg.experiments import gather, make_grid, run_plan, table1, write_results
-from aeseg.phantoms import write_phantoms
-from aeseg.runs import side_by_side
-from aeseg.units import Source, Store, Unit, address, jobs_of, run_units
+from aeseg.core.config import make_config
+from aeseg.studies.plans import gather_rows, make_grid, run_plan, table1
+from aeseg.studies.results import write_results
+from aeseg.data.phantoms import write_phantoms
+from aeseg.studies.workers import run_jobs
+from aeseg.studies.units import Source, Store, Unit, cache_key, jobs_of, run_units
 
 TINY = dict(
     preset="smoke", size=32, vae_steps=2, gan_steps=2, checkpoint_every=1, segmentation_steps=2, phantoms=6
@@ -45,13 +46,13 @@ def die():
 
 def test_killed_worker(tmp_path):
     (tmp_path / "b").write_text("")
-    answers = side_by_side(die_once, {name: (str(tmp_path / name),) for name in "ab"}, 2)
+    answers = run_jobs(die_once, {name: (str(tmp_path / name),) for name in "ab"}, 2)
     assert answers == dict(a="", b="") and (tmp_path / "a").exists()  # one retry
 
 
 def test_worker_that_always_dies(tmp_path):
     (tmp_path / "good").write_text("")
-    answers = side_by_side(
+    answers = run_jobs(
         lambda *marker: die_once(*marker) if marker else die(),
         {"bad": (), "good": (str(tmp_path / "good"),)},
         1,
@@ -64,7 +65,7 @@ def test_existing_cluster(tmp_path):
 
     with LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=None, host="127.0.0.1") as cluster:
         (tmp_path / "a").write_text("")
-        assert side_by_side(
+        assert run_jobs(
             die_once, {"a": (str(tmp_path / "a"),)}, 1, scheduler=cluster.scheduler_address
         ) == dict(a="")
 
@@ -84,8 +85,8 @@ def test_failed_unit(tmp_path):
     store = Store(tmp_path / "results/units")
     wrong = run_units(units, store, workers=1, quiet=True)
     assert wrong["good"] == "" and broken.name in wrong["bad"] and "Traceback" not in wrong["bad"]
-    assert "InputError" in (store.folder / f"{address(units['bad'])}.log").read_text()
-    assert list(jobs_of(units, store)[0]) == [address(units["bad"])]  # the finished one is not run again
+    assert "InputError" in (store.folder / f"{cache_key(units['bad'])}.log").read_text()
+    assert list(jobs_of(units, store)[0]) == [cache_key(units["bad"])]  # the finished one is not run again
 
     grid = make_grid(
         "table3_annotation_efficiency", tasks="fetal_head", out=str(tmp_path / "results/t"), phantoms=6
@@ -94,7 +95,7 @@ def test_failed_unit(tmp_path):
     write_results(grid, plan, {("fetal_head", name, 0): w for name, w in wrong.items()}, {}, [], {})
     text = (tmp_path / "results/t/results.md").read_text()
     assert "units: 2, of which finished: 1" in text and broken.name in text
-    assert set(gather(grid, plan)["method"]) == {"good"}
+    assert set(gather_rows(grid, plan)["method"]) == {"good"}
 
 
 @pytest.mark.parametrize(
@@ -225,4 +226,4 @@ def test_killed_and_started_again(tmp_path):
     )
     plan = table1(grid)
     assert not any(run_plan(grid, plan, quiet=True).values())
-    pd.testing.assert_frame_equal(gather(grid, plan), pd.read_parquet(results / "table1/units.parquet"))
+    pd.testing.assert_frame_equal(gather_rows(grid, plan), pd.read_parquet(results / "table1/units.parquet"))

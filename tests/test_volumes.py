@@ -7,13 +7,16 @@ import pydicom
 import pytest
 from conftest import TINY
 
-import aeseg.report
-from aeseg.config import InputError
-from aeseg.data import apply_window, image_paths, read_image, read_mask
-from aeseg.formats import volume_header, volume_slices, write_dicom, write_series
-from aeseg.metrics import evaluate
-from aeseg.phantoms import phantom
-from aeseg.pipeline import fit, predict
+import aeseg.app.report
+from aeseg.core.errors import InputError
+from aeseg.data.images import apply_window, read_image
+from aeseg.data.datasets import image_paths
+from aeseg.data.masks import read_mask
+from aeseg.data.formats import volume_header, volume_slices, write_dicom, write_series
+from aeseg.evaluation.scores import evaluate
+from aeseg.data.phantoms import phantom
+from aeseg.app.fit import fit
+from aeseg.app.predict import predict
 
 AFFINE = np.array(
     [[0, 0, -1.5, 9], [0, -0.8, 0, 5], [-3.0, 0, 0, 40], [0, 0, 0, 1]]
@@ -33,7 +36,7 @@ FAST = dict(
 @pytest.fixture(autouse=True)
 def no_report(monkeypatch):
     "Charts take most of the time of a tiny run."
-    monkeypatch.setattr(aeseg.report, "write_report", lambda run, pictures: None)
+    monkeypatch.setattr(aeseg.app.report, "write_report", lambda run, pictures: None)
 
 
 def scan(seed, slices=9):
@@ -66,7 +69,7 @@ def hospital(tmp_path_factory):
 @pytest.fixture(scope="module")
 def run(hospital, tmp_path_factory):
     with pytest.MonkeyPatch.context() as m:
-        m.setattr(aeseg.report, "write_report", lambda run, pictures: None)
+        m.setattr(aeseg.app.report, "write_report", lambda run, pictures: None)
         return fit(hospital, tmp_path_factory.mktemp("run") / "run", window=[-150, 250], **FAST)
 
 
