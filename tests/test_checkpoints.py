@@ -29,7 +29,7 @@ def astray(monkeypatch):
         nonlocal steps
         steps = iter(fits)
 
-    monkeypatch.setattr(pipeline, "fit_of_labels", fit_of_labels)
+    monkeypatch.setattr(app_fit, "checkpoint_score", fit_of_labels)
     return begin
 
 
@@ -107,7 +107,7 @@ def test_a_restart_forgets_the_choice(astray, phantoms, tmp_path, monkeypatch):
     alarms = iter(
         [[]] * 6 + [["collapse: nearly empty"]] + [[]] * 7
     )  # of six checkpoints and the chosen labels, twice
-    monkeypatch.setattr(pipeline, "label_alarms", lambda labels, auxiliary: next(alarms))
+    monkeypatch.setattr(app_fit, "label_alarms", lambda labels, auxiliary: next(alarms))
     run = fit(phantoms, tmp_path / "run", **{**GIVEN, "restarts": 1})
     assert len(run.events("restart")) == 1 and len(run.events("choice")) == 2
     assert sorted(int(p.stem[-6:]) for p in (run.folder / "checkpoints").glob("labels_2_??????.npy")) == [
