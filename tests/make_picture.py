@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 from aeseg.data.datasets import load_images
-from aeseg.data.masks import read_mask
+from aeseg.data.images import read_mask
 from aeseg.data.images import to_canvas
 from aeseg.app.charts import label_sheet
 

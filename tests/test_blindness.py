@@ -12,7 +12,7 @@ from conftest import FAST, TINY, same
 from source_tree import MODULES, imported, part
 
 import aeseg.app.report
-from aeseg.data.masks import read_mask, write_mask
+from aeseg.data.images import read_mask, write_mask
 from aeseg.data.phantoms import write_phantom_masks, write_phantoms
 from aeseg.app.fit import fit
 

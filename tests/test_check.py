@@ -11,7 +11,7 @@ from PIL import Image
 from aeseg.data.check import FEW, SHOWN, check_dataset
 from aeseg.core.errors import InputError
 from aeseg.data.images import read_image
-from aeseg.data.masks import write_mask
+from aeseg.data.images import write_mask
 from aeseg.data.phantoms import write_phantom_masks, write_phantoms
 
 NAME = "fetal_head_{:04d}"

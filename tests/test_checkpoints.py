@@ -7,7 +7,7 @@ from safetensors.torch import load_file
 
 import aeseg.app.fit as app_fit
 from aeseg.core.arrays import ArrayFile
-from aeseg.data.masks import read_mask
+from aeseg.data.images import read_mask
 from aeseg.app.fit import fit
 from aeseg.app.labels import label_sets
 from aeseg.app.cases import Cases

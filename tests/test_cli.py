@@ -21,7 +21,7 @@ import aeseg.app.report as aeseg_report
 from aeseg.cli import make_parser
 from aeseg.core.config import config_from_yaml
 from aeseg.data.images import read_image
-from aeseg.data.masks import read_mask, write_mask
+from aeseg.data.images import read_mask, write_mask
 from aeseg.app.fit import _Fit, fit
 
 COMMANDS = (

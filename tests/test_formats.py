@@ -10,7 +10,7 @@ import aeseg.app.report
 from aeseg.core.errors import InputError
 from aeseg.data.images import choose_canvas
 from aeseg.data.datasets import load_images
-from aeseg.data.masks import read_mask
+from aeseg.data.images import read_mask
 from aeseg.data.phantoms import phantom
 from aeseg.app.fit import fit
 from aeseg.app.predict import predict

@@ -9,7 +9,7 @@ from PIL import Image
 from scipy.ndimage import distance_transform_edt, gaussian_filter
 
 from aeseg.core.errors import InputError
-from aeseg.data.masks import write_mask
+from aeseg.data.images import write_mask
 from aeseg.evaluation.true_masks import TrueMasks, read_spacing
 from aeseg.evaluation.scores import evaluate, summarise
 from aeseg.evaluation.metrics import area_and_shift, mask_metrics, surface_distances

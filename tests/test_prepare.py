@@ -16,7 +16,7 @@ import aeseg.data.archives
 from aeseg.data.check import check_dataset
 from aeseg.core.errors import InputError
 from aeseg.data.images import read_image
-from aeseg.data.masks import read_mask
+from aeseg.data.images import read_mask
 from aeseg.data.formats import write_dicom
 from aeseg.data.phantoms import phantom
 from aeseg.data.official import OFFICIAL, prepare

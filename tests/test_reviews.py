@@ -15,7 +15,7 @@ from conftest import FAST, TINY, learned, same
 from aeseg.core.errors import InputError
 from aeseg.core.config import make_config
 from aeseg.data.datasets import load_images
-from aeseg.data.masks import read_mask
+from aeseg.data.images import read_mask
 from aeseg.method.segmentation import SegmentationTraining
 from aeseg.app.decisions import ReviewDecisions, read_reviews
 from aeseg.app.fit import _Fit, fit

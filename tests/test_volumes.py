@@ -11,7 +11,7 @@ import aeseg.app.report
 from aeseg.core.errors import InputError
 from aeseg.data.images import apply_window, read_image
 from aeseg.data.datasets import image_paths
-from aeseg.data.masks import read_mask
+from aeseg.data.images import read_mask
 from aeseg.data.formats import volume_header, volume_slices, write_dicom, write_series
 from aeseg.evaluation.scores import evaluate
 from aeseg.data.phantoms import phantom

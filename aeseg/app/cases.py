@@ -16,8 +16,9 @@ from fastcore.basics import patch
 from ..core.errors import InputError, nearest
 from ..core.files import atomic_write, read_table
 from ..core.runs import Run
+from ..data.masks import hard_dice
 from ..data.images import read_image, scale_intensity
-from ..data.masks import read_mask
+from ..data.images import read_mask
 from ..data.datasets import image_paths
 from ..evaluation.true_masks import TrueMasks, find_truth
 from .decisions import DECISIONS, decision_line
@@ -277,12 +278,9 @@ def _keep(self: Cases, path, write):
         pass
 
 
-def _dice_of(a, b):
-    "Dice of two masks, nan where one is missing or of another size."
-    if a is None or b is None or a.shape != b.shape:
-        return np.nan
-    both = a.sum() + b.sum()
-    return 2 * (a & b).sum() / both if both else 1.0
+def _dice_or_nan(a, b):
+    "Dice of two masks; nan where one is missing or of another size."
+    return np.nan if a is None or b is None or a.shape != b.shape else hard_dice(a, b)
 
 
 @patch
@@ -305,7 +303,7 @@ def compare(
         rows = []
         for k, i in enumerate(self.ids):
             mask = self.mask(i)
-            rows.append((i, 1 - _dice_of(mask, self.prediction(i)), _dice_of(mask, self.true_mask(i))))
+            rows.append((i, 1 - _dice_or_nan(mask, self.prediction(i)), _dice_or_nan(mask, self.true_mask(i))))
             if progress and k % 25 == 0:
                 progress(k / len(self))
         known = pd.DataFrame(rows, columns=["id", "disagreement", "dice"]).set_index("id")

@@ -18,7 +18,7 @@ from ..core.files import atomic_write
 from ..core.arrays import as_probability, to_bytes, write_array
 from ..core.runs import Run
 from ..data.images import to_canvas
-from ..data.masks import read_mask, write_mask
+from ..data.images import read_mask, write_mask
 from ..data.datasets import Images
 
 # %% ../../nbs/50_app/03_decisions.ipynb #25e10011

@@ -13,7 +13,7 @@ from ..core.arrays import as_probability, to_bytes, write_array
 from ..core.draws import generator_for
 from ..core.runs import Run
 from ..data.images import from_canvas
-from ..data.masks import write_mask
+from ..data.images import write_mask
 from ..data.datasets import Images
 from ..evaluation.scores import evaluate
 

@@ -15,9 +15,9 @@ from ..core.arrays import as_probability
 from ..core.devices import make_fabric
 from ..data.formats import Slice
 from ..data.images import from_canvas
-from ..data.masks import write_mask
+from ..data.images import write_mask
 from ..data.datasets import Images, find_images, read_images
-from ..data.volumes import FORMATS, largest_volume_component, mask_format, smooth_slices, write_segmentation, write_volume
+from ..data.volumes import FORMATS, keep_largest_component, mask_format, smooth_slices, write_segmentation, write_volume
 from .models import apply_model, find_run, load_model
 
 # %% ../../nbs/50_app/07_predict.ipynb #80135ec2
@@ -98,6 +98,6 @@ def predict(
         labels = apply_model(model, config, piece.pixels, fabric)
         if isinstance(sources[piece.ids[0]], Slice):
             labels = smooth_slices(labels, smooth)
-            labels = largest_volume_component(labels) if largest else labels
+            labels = keep_largest_component(labels) if largest else labels
         write_predictions(out, piece, sources, labels, format)
     return Path(out)

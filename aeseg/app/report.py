@@ -21,7 +21,8 @@ from ..core.plots import PREDICTION_COLOUR, TRUTH_COLOUR
 from ..method.diagnostics import label_statistics
 from ..evaluation.scores import METRICS, summarise
 from .decisions import decision_line
-from .charts import Bitmaps, NUMBERS, STAGES, chart, draw_agreement, draw_dice, draw_losses, draw_numbers, draw_scores, html_table, mask_dice, read_stages, split_order, svg_path, text, tile
+from .charts import Bitmaps, NUMBERS, STAGES, chart, draw_agreement, draw_dice, draw_losses, draw_numbers, draw_scores, html_table, read_stages, split_order, svg_path, text, tile
+from ..data.masks import hard_dice
 
 # %% ../../nbs/50_app/05_report.ipynb #d7107bdd
 class ReportData:
@@ -47,7 +48,7 @@ class ReportData:
             return ""
         m = self.metrics
         row = m[(m["stage"] == stage) & (m["id"] == str(self.pictures["ids"][k]))] if m is not None else ()
-        value = float(row["dice"].iloc[0]) if len(row) else mask_dice(mask, self.pictures["truth"][k])
+        value = float(row["dice"].iloc[0]) if len(row) else hard_dice(mask > 0.5, self.pictures["truth"][k] > 0.5)
         return f"Dice {value:.3f}" + ("" if len(row) else " <small>on the canvas</small>")
 
 

@@ -19,12 +19,13 @@ from matplotlib.path import Path as Curve
 from skimage.measure import find_contours, regionprops
 from ..core.errors import InputError, nearest
 from ..core.files import atomic_write
-from ..data.masks import fill_holes, largest_component, smooth_outline, write_mask
+from ..data.images import write_mask
+from ..data.masks import fill_holes, largest_components, smooth_outline
 from .decisions import DECISIONS, REVIEW_COLUMNS, read_reviews
 from .cases import _mask_in, is_writable
 
 # %% ../../nbs/50_app/11_reviews.ipynb #652a4aaf
-CORRECTIONS = dict(largest_component=largest_component, fill_holes=fill_holes, smooth=smooth_outline)
+CORRECTIONS = dict(largest_component=largest_components, fill_holes=fill_holes, smooth=smooth_outline)
 
 # %% ../../nbs/50_app/11_reviews.ipynb #570a14fc
 def fit_ellipse(
@@ -35,7 +36,7 @@ def fit_ellipse(
     "The ellipse with the moments of the mask's largest part. Raises `InputError` for an empty mask."
     if not mask.any():
         raise InputError("the label is empty, so no ellipse fits it; draw one by moving its handles")
-    p = regionprops(largest_component(mask).astype(np.uint8))[0]
+    p = regionprops(largest_components(mask).astype(np.uint8))[0]
     return dict(
         x=p.centroid[1] + 0.5,
         y=p.centroid[0] + 0.5,

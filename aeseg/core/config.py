@@ -220,7 +220,7 @@ class Config:
     checkpoint_margin: float = option(
         0.15,
         "of the GAN's last checkpoints, the latest is taken whose labels fit the shapes and the size of"
-        " auxiliary masks as well as the best one's, but for this, see `fit_of_labels` (ours); 10: always the"
+        " auxiliary masks as well as the best one's, but for this, see `checkpoint_score` (ours); 10: always the"
         " last",
         low=0,
     )

@@ -18,7 +18,7 @@ from tqdm.auto import tqdm
 from ..core.errors import InputError
 from .formats import Slice, is_series, source_id
 from .images import SUFFIXES, choose_canvas, read_image
-from .masks import read_mask
+from .images import read_mask
 from .datasets import image_sources, read_patients, read_splits
 
 # %% ../../nbs/10_data/08_check.ipynb #4ef3999b

@@ -25,7 +25,7 @@ from ..core.errors import InputError, nearest
 from ..core.files import atomic_write
 from .formats import pixel_spacing, read_dicom, volume_slices
 from .images import apply_window, read_image
-from .masks import write_mask
+from .images import write_mask
 from .datasets import image_paths, read_patients
 from .check import check_dataset
 from .archives import ARCHIVES, _walk, list_source

@@ -11,6 +11,7 @@ import warnings
 import numpy as np
 import torch
 from ..core.errors import InputError
+from ..data.masks import hard_dice
 
 # %% ../../nbs/40_evaluation/01_metrics.ipynb #afe663c6
 def binary_pair(
@@ -144,7 +145,7 @@ def volume_metrics(
                 compute_hausdorff_distance(p, t, percentile=95, **given).item(),
             )
     return dict(
-        dice=2 * both / total if total else 1.0,
+        dice=hard_dice(prediction, truth),
         iou=both / either if either else 1.0,
         assd_mm=distances[0],
         hd95_mm=distances[1],

@@ -12,7 +12,7 @@ import pandas as pd
 from ..core.errors import InputError, nearest
 from ..core.files import atomic_write
 from ..data.formats import Slice, pixel_spacing, volume_spacing
-from ..data.masks import read_mask
+from ..data.images import read_mask
 from .metrics import area_and_shift, mask_metrics, volume_metrics
 from .true_masks import TrueMasks, mask_paths
 

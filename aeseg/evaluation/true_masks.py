@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from ..core.errors import InputError
 from ..data.images import SUFFIXES, to_canvas
-from ..data.masks import read_mask
+from ..data.images import read_mask
 from ..data.datasets import Images, image_paths
 from .metrics import spacing_pair
 

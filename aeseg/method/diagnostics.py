@@ -11,7 +11,7 @@ from ..core.arrays import as_probability
 
 # %% ../../nbs/30_method/06_diagnostics.ipynb #fe858aaa
 def label_statistics(
-    labels,  # (N, 1, H, W) in [0, 1] or uint8, N >= 2; may be `Stored`
+    labels,  # (N, 1, H, W) in [0, 1] or uint8, N >= 2; may be `ArrayFile`
     batch: int = 16,
 ) -> dict:  # area, diversity: floats; mean: (H, W) tensor
     "What a set of masks looks like as a whole."

@@ -12,24 +12,20 @@ import torch
 from ..core.arrays import as_probability
 from ..data.augmentation import normalise
 from .regularisers import edge_agreement
+from ..data.masks import hard_dice
 
 # %% ../../nbs/30_method/07_quality.ipynb #af91a915
 def label_dice(
-    a,  # (N, 1, H, W) in [0, 1] or uint8; may be `Stored`
+    a,  # (N, 1, H, W) in [0, 1] or uint8; may be `ArrayFile`
     b,  # like a
     batch: int = 16,
 ) -> torch.Tensor:  # (N,) in [0, 1]
     "Dice of two sets of labels, each cut at 0.5; two empty masks agree fully."
     out = torch.empty(len(a))
     for rows in torch.arange(len(a)).split(batch):
-        out[rows] = _dice(as_probability(a[rows]) > 0.5, as_probability(b[rows]) > 0.5)
+        pairs = zip(as_probability(a[rows]) > 0.5, as_probability(b[rows]) > 0.5)
+        out[rows] = torch.tensor([hard_dice(x, y) for x, y in pairs])
     return out
-
-
-def _dice(a, b):
-    a, b = a.flatten(1).float(), b.flatten(1).float()
-    both = a.sum(1) + b.sum(1)
-    return torch.where(both > 0, 2 * (a * b).sum(1) / both.clamp(min=1), torch.ones_like(both))
 
 
 @torch.no_grad()
@@ -84,14 +80,14 @@ QUALITY_SCORES = dict(
 
 @torch.no_grad()
 def score_labels(
-    labels,  # (N, 1, H, W) in [0, 1] or uint8; may be `Stored`
+    labels,  # (N, 1, H, W) in [0, 1] or uint8; may be `ArrayFile`
     vae,  # the mask VAE of notebook 05
     judge,  # labels -> (N,) scores of D_z, as `GAN.judge`
     others,  # label sets of other checkpoints or of the previous model, at least one, each like `labels`
     kind: str = "vae_ensemble",  # one of `QUALITY_SCORES`
     batch: int = 16,
     groups: int = 1,  # ranks are among masks of like area, in so many groups
-    pixels=None,  # (N, C, H, W) uint8, the images, for what is asked of them; may be `Stored`
+    pixels=None,  # (N, C, H, W) uint8, the images, for what is asked of them; may be `ArrayFile`
 ) -> (
     dict
 ):  # vae, discriminator, ensemble and, with pixels, edges and uniformity: (N,) tensors; score: (N,) in (0, 1]

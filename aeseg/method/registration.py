@@ -240,8 +240,8 @@ def region_contrast(
 
 # %% ../../nbs/30_method/09_registration.ipynb #c323b58a
 def register_labels(
-    labels,  # (N, 1, H, W) in [0, 1] or uint8; may be `Stored`
-    pixels,  # (N, C, H, W) uint8, their images; may be `Stored`
+    labels,  # (N, 1, H, W) in [0, 1] or uint8; may be `ArrayFile`
+    pixels,  # (N, C, H, W) uint8, their images; may be `ArrayFile`
     seed: int = 0,
     least_contrast: float = 0.15,  # mean `region_contrast` below which labels stay
     where=None,  # None: in memory; a folder, see `write_array`

@@ -34,8 +34,8 @@ def views():  # [(there, home), ...]: maps (1, 2, 3) for `warp`, from an image t
 
 @torch.no_grad()
 def relabel(
-    labels,  # (N, 1, H, W) in [0, 1] or uint8; may be `Stored`
-    pixels,  # (N, C, H, W) uint8, their images; may be `Stored`
+    labels,  # (N, 1, H, W) in [0, 1] or uint8; may be `ArrayFile`
+    pixels,  # (N, C, H, W) uint8, their images; may be `ArrayFile`
     write,  # (n, C, H, W) uint8 -> (n, 1, H, W) uint8: what wrote the labels
     vae,  # the mask VAE of notebook 05
     fraction: float,  # of labels that are looked at again, those that look worst

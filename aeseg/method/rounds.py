@@ -29,7 +29,7 @@ def choose_labels(
 def iterate(
     config: Config,
     images: Images,  # training images, no annotations
-    labels,  # (N, 1, H, W) E's labels, probabilities or uint8; may be `Stored`
+    labels,  # (N, 1, H, W) E's labels, probabilities or uint8; may be `ArrayFile`
     vae,
     judge,  # for the scores; see `score_labels`
     train_stage,  # runs a stage to the end: (stage, steps) -> None

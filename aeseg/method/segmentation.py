@@ -44,7 +44,7 @@ class SegmentationTraining:
         self,
         config: Config,
         images: Images,  # training images
-        labels,  # (N, 1, H, W) the previous model's probabilities, in [0, 1] or uint8; may be `Stored`
+        labels,  # (N, 1, H, W) the previous model's probabilities, in [0, 1] or uint8; may be `ArrayFile`
         weights: torch.Tensor,  # (N,) of images, in [0, 1]
         kept: torch.Tensor,  # (N,) bool
         fabric,
@@ -141,7 +141,7 @@ class SegmentationTraining:
 @torch.no_grad()
 def predict_probabilities(
     network: nn.Module,  # C
-    pixels,  # (N, C, H, W) uint8; may be `Stored`
+    pixels,  # (N, C, H, W) uint8; may be `ArrayFile`
     fabric,
     batch: int = 32,
     where=None,  # None: in memory; a folder or file, see `write_array`

@@ -12,7 +12,7 @@ import torch
 from ..core.errors import InputError
 from ..data.formats import Slice
 from ..data.images import place, to_canvas
-from ..data.masks import read_mask
+from ..data.images import read_mask
 from ..data.datasets import image_paths
 from ..data.augmentation import random_affine, warp
 

@@ -14,7 +14,7 @@ from fastcore.basics import patch
 from ..core.config import Config
 from ..core.draws import generator_for
 from ..data.formats import silent
-from ..data.masks import write_mask
+from ..data.images import write_mask
 from ..data.datasets import Images, image_paths
 from ..data.augmentation import may_flip, normalise, training_batch
 from ..method.networks import ImagePool, lsgan_loss

@@ -39,6 +39,7 @@ from ..app.models import save_model
 from ..app.predict import predict
 from .baselines import MonaiTraining, TextbookCycleGAN, monai_predict
 from .operations import count_flops, matmul_work
+from ..data.masks import hard_dice
 
 # %% ../../nbs/60_studies/05_benchmark.ipynb #5b0e16a5
 def wait_for(device: torch.device):
@@ -197,8 +198,7 @@ class DiceMeter:
             p = self.placements[k]
             true = np.unpackbits(bits, count=p.height * p.width).astype(bool).reshape(p.height, p.width)
             drawn = from_canvas(as_probability(labels[k])[0].numpy(), p)
-            total = drawn.sum() + true.sum()
-            scores.append(2 * (drawn & true).sum() / total if total else 1.0)
+            scores.append(hard_dice(drawn, true))
         return float(np.mean(scores))
 
 # %% ../../nbs/60_studies/05_benchmark.ipynb #5b0e16d3
