@@ -21,7 +21,7 @@ SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
 
 
 def _read_array(path, window=()):
-    "The array in an image file: TIFF by tifffile, medical files by `10_data/02_formats`, everything else by Pillow."
+    "The array in an image file: TIFF by tifffile, medical files by `10_data/03_formats`, everything else by Pillow."
     if isinstance(path, Slice):
         return path.read()
     if is_dicom(path):
