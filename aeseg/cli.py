@@ -28,9 +28,7 @@ def _fit(a):
     task = _task(a)
     values = {**task, **({"preset": a.preset} if a.preset or not task else {}), **named, **given}
     if a.config:
-        import dataclasses
-
-        stored = dataclasses.asdict(config_from_yaml(a.config))
+        stored = config_from_yaml(a.config).flat()
         values = {**stored, **{k: v for k, v in {**named, **given}.items()}}
         if a.preset:
             raise InputError(

@@ -61,7 +61,7 @@ def make_run(folder, count, drawn=20, size=(60, 80), canvas=32):
         quiet=True,
         rounds=2,
         stop_change=0.0,
-        second_look=0.0,
+        relabel_fraction=0.0,
         vae_steps=20,
         gan_steps=8,
         checkpoint_every=4,

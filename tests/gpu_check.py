@@ -33,8 +33,8 @@ PRECISIONS = dict(cuda=("32-true", "bf16-mixed", "16-mixed"), cpu=("32-true", "b
 
 def make_stages(images, kind, precision):
     config = make_config("smoke", accelerator=kind, precision=precision)
-    fabric, masks = make_fabric(config), make_prior(config, images.canvas)
-    vae = VAETraining(config, images.canvas, masks, fabric)
+    fabric, masks = make_fabric(config.machine), make_prior(config.shapes, config.run.task, images.canvas)
+    vae = make_vae_training(config, masks, images.canvas, fabric)
     labels = masks.sample(len(images), torch.Generator().manual_seed(0))
     return (
         vae,

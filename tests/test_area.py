@@ -16,7 +16,7 @@ from aeseg.core.devices import make_fabric
 
 
 def cpu():
-    return make_fabric(make_config(accelerator="cpu", precision="32-true"))
+    return make_fabric(make_config(accelerator="cpu", precision="32-true").machine)
 
 
 def taught(fabric, **choices):
@@ -104,7 +104,7 @@ def test_rounds(monkeypatch):
         "aeseg.method.rounds.score_labels", lambda labels, *a, **k: dict(score=torch.ones(len(labels)))
     )
     assert areas() == pytest.approx([1] * 4, rel=0.05)
-    assert max(abs(a - 1) for a in areas(keep_area=False)) > 0.1
+    assert max(abs(a - 1) for a in areas(calibrate_area=False)) > 0.1
 
 
 def test_switch(aeseg, finished, phantoms, tmp_path):
@@ -112,7 +112,7 @@ def test_switch(aeseg, finished, phantoms, tmp_path):
     run = tmp_path / "run"
     assert (
         aeseg(
-            "fit", "--images", phantoms, "--out", run, *FAST, "--labels-of", finished, "-p", "keep_area=false"
+            "fit", "--images", phantoms, "--out", run, *FAST, "--labels-of", finished, "-p", "calibrate_area=false"
         ).code
         == 0
     )

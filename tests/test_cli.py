@@ -143,7 +143,7 @@ def test_run_folder(finished):
         ]
     )
     config = config_from_yaml(finished / "config.yaml")
-    assert {k: getattr(config, k) for k in TINY} == TINY and config.preset == "smoke"
+    assert {k: getattr(config, k) for k in TINY} == TINY and config.run.preset == "smoke"
     facts = json.loads((finished / "provenance.json").read_text())
     assert shlex.split(facts["command"])[:2] == ["aeseg", "fit"] and "-p gan_steps=45" in facts["command"]
     assert {"started", "finished", "commit", "torch", "data"} <= set(facts) and (

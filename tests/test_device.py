@@ -36,14 +36,14 @@ META = torch.device("meta")
 SWITCHES = [
     {},
     dict(variant="cyclegan"),
-    dict(vae_loss="divergence"),
+    dict(vae_loss="kl_divergence"),
     dict(vae_code="sample"),
     dict(vae_frozen=False),
     dict(dgcc_passes=1),
     dict(dgcc_feedback="discriminator+vae"),
     dict(dgcc_layer="decoder"),
     dict(cycle_mask_loss="l1"),
-    dict(average_decay=0.0),
+    dict(ema_decay=0.0),
     dict(pool_size=3),
 ]
 
@@ -56,8 +56,8 @@ def images(phantoms):
 def stages(fabric, images, **choices):
     "The three stages, small."
     config = make_config("smoke", size=32, accelerator="cpu", **choices)
-    masks = make_prior(config, images.canvas)
-    vae = VAETraining(config, images.canvas, masks, fabric)
+    masks = make_prior(config.shapes, config.run.task, images.canvas)
+    vae = make_vae_training(config, masks, images.canvas, fabric)
     labels = masks.sample(len(images), torch.Generator().manual_seed(0))
     return (
         vae,
@@ -181,7 +181,7 @@ def test_half_precision_needs_a_gpu():
         pytest.skip("this machine has CUDA")
     for accelerator in ("cpu", "auto"):
         with pytest.raises(InputError, match="needs a CUDA GPU.*--precision bf16-mixed or 32-true"):
-            make_fabric(make_config(accelerator=accelerator, precision="16-mixed"))
+            make_fabric(make_config(accelerator=accelerator, precision="16-mixed").machine)
 
 
 def test_half_precision_scales_and_skips(images):
@@ -207,7 +207,7 @@ def test_resumed_is_not_interrupted(images, tmp_path, precision):
     new = lambda: (
         half_fabric()
         if precision == "16-mixed"
-        else make_fabric(make_config(accelerator="cpu", precision=precision))
+        else make_fabric(make_config(accelerator="cpu", precision=precision).machine)
     )
 
     def states(*parts):
@@ -255,7 +255,7 @@ def test_compiling(monkeypatch):
     "With the real compiler, a tiny network: the same answer and gradient within rounding, and the names in the state stay."
     if not (shutil.which("g++") or shutil.which("clang++")):
         pytest.skip("torch.compile needs a C++ compiler here")
-    fabric, x = make_fabric(make_config(accelerator="cpu", precision="32-true")), torch.randn(2, 1, 8, 8)
+    fabric, x = make_fabric(make_config(accelerator="cpu", precision="32-true").machine), torch.randn(2, 1, 8, 8)
     plain = convolution(1, 2)
     compiled = setup_network(fabric, copy.deepcopy(plain), compile=True)
     for network in (plain, compiled):
@@ -271,12 +271,12 @@ def test_compiled_stages_learn_the_same(images, monkeypatch):
     "The whole of every network is captured (by the first half of the compiler, which is quick), and checkpoints fit compiled and plain networks alike."
     compile = torch.nn.Module.compile
     monkeypatch.setattr(torch.nn.Module, "compile", lambda network: compile(network, backend="eager"))
-    fabric = make_fabric(make_config(accelerator="cpu", precision="32-true"))
+    fabric = make_fabric(make_config(accelerator="cpu", precision="32-true").machine)
     plain, compiled = stages(fabric, images), stages(fabric, images, compile=True)
     gan = compiled[1]
     assert (
         all(net._compiled_call_impl is not None for net in (*gan.networks.values(), compiled[2].network))
-        and gan.average._compiled_call_impl is None
+        and gan.ema._compiled_call_impl is None
     )
     for a, b in zip(plain[1:], compiled[1:]):
         for k in range(2):

@@ -67,7 +67,7 @@ def test_fit(tmp_path):
     said = execute("one_data_set", tmp_path, phantoms=8, mask_generator_dilations="[2, 1]", **TINY)
     run = Run(tmp_path / "runs/experiments/fit")
     assert run.finished
-    assert (run.config.preset, run.config.gan_steps, run.config.mask_generator_dilations) == (
+    assert (run.config.run.preset, run.config.gan.steps, run.config.gan.mask_generator_dilations) == (
         "smoke",
         4,
         [2, 1],
@@ -142,7 +142,7 @@ def test_variants(tmp_path, images):
         table.loc["vae", "pseudo_label_dice_mean"]
     )
     config = Run(out / "cyclegan_seed3").config
-    assert (config.variant, config.seed, config.rounds, config.gan_steps) == ("cyclegan", 3, 0, 4)
+    assert (config.gan.variant, config.run.seed, config.rounds.count, config.gan.steps) == ("cyclegan", 3, 0, 4)
     text = (out / "variants.md").read_text()
     for part in (
         "| cyclegan | 1 | 0 |",
@@ -228,7 +228,7 @@ def test_tasks(tmp_path):
 
     run = Run(out / "lung_supervised_seed3")  # the usual loss, on every human mask of the training split
     assert (
-        run.config.segmentation_steps,
+        run.config.segmentation.steps,
         run.read_log("supervised")[-1]["step"],
         run.provenance["training_images"],
     ) == (2, 2, 6)

@@ -134,7 +134,7 @@ def stage_of(fabric, **choices):
     draw = lambda *shape: torch.randint(256, shape, generator=g, dtype=torch.uint8)
     images = Images(tuple(map(str, range(8))), draw(8, 1, 24, 32), (None,) * 8, ("train",) * 8)
     labels = (draw(8, 1, 24, 32) > 150).byte() * 255
-    kind = CoTeachingTraining if config.segmentation_loss == "co_teaching" else SegmentationTraining
+    kind = CoTeachingTraining if config.segmentation.loss == "co_teaching" else SegmentationTraining
     return kind(config, images, labels, torch.ones(8), torch.ones(8, dtype=torch.bool), fabric)
 
 
@@ -145,7 +145,7 @@ def bits(stage):
 @pytest.mark.parametrize("name", NAMES)
 def test_interrupted_training_goes_on_exactly(tmp_path, name):
     "Half of the steps, and the rest by another object from its checkpoint."
-    fabric = make_fabric(make_config(accelerator="cpu"))
+    fabric = make_fabric(MachineOptions(accelerator="cpu"))
 
     def run(*parts):
         run = Run.open(tmp_path / f"{len(parts)}", make_config("smoke"))

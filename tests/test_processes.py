@@ -62,7 +62,7 @@ def answers(vae, game, c, x, z):
     return dict(
         vae=vae.reconstruct(z),
         E=nets["E"](x, game.feedback),
-        average=game.average(x, game.feedback),
+        average=game.ema(x, game.feedback),
         G=nets["G"](z, z),
         D_x=nets["D_x"](x),
         D_z=nets["D_z"](z),
@@ -75,9 +75,9 @@ def answers(vae, game, c, x, z):
 def learn(fabric, choices, data, path):
     "Gradients of the first step and weights and answers after some, of every network, to a file a process."
     config = config_of(fabric.world_size, **choices)
-    images = load_images(data, config.size)
-    masks = make_prior(config, images.canvas)
-    vae = VAETraining(config, images.canvas, masks, fabric)
+    images = load_images(data, config.run.size)
+    masks = make_prior(config.shapes, config.run.task, images.canvas)
+    vae = make_vae_training(config, masks, images.canvas, fabric)
     game = GAN(config, images, masks, vae.vae, fabric)
     labels = masks.sample(len(images), torch.Generator().manual_seed(0))
     trust = torch.linspace(0.1, 1, len(images))  # the halves of a batch weigh differently
@@ -275,7 +275,7 @@ def test_from_a_script(phantoms, tmp_path):
 def test_from_a_notebook(phantoms, tmp_path):
     cell = (
         f"from aeseg import fit\nrun = fit({str(phantoms)!r}, 'run', preset='smoke', accelerator='cpu',"
-        f" devices=2, quiet=True, **{TINY})\nprint(run.finished, run.config.devices)"
+        f" devices=2, quiet=True, **{TINY})\nprint(run.finished, run.config.machine.devices)"
     )
     notebook = nbformat.v4.new_notebook(
         cells=[nbformat.v4.new_code_cell(cell)],

@@ -176,7 +176,7 @@ def test_decided_labels_have_full_weight_at_every_pixel(steered, phantoms):
         labels,
         weights,
         held,
-        make_fabric(make_config(accelerator="cpu")),
+        make_fabric(MachineOptions(accelerator="cpu")),
     )
     inside = stage.batch(0)[2][:, 0, 12:20, 12:20]
     assert (

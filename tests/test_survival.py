@@ -150,7 +150,7 @@ def test_exploding_losses(phantoms, tmp_path, monkeypatch):
     step = GAN.step
 
     def explodes(self, k):
-        if k == 20 and self.config.gan_learning_rate > 3e-4:
+        if k == 20 and self.config.gan.learning_rate > 3e-4:
             with torch.no_grad():
                 for p in self.networks["E"].parameters():
                     p.fill_(torch.nan)

@@ -93,7 +93,7 @@ def test_fit_measures_slices_in_mm(run):
     assert sorted(p.name for p in (run.folder / "predictions").iterdir())[:2] == [
         "a_000.png",
         "a_001.png",
-    ] and run.config.window == [-150, 250]
+    ] and run.config.images.window == [-150, 250]
 
 
 def test_predict_writes_the_geometry_of_each_scan(run, hospital, tmp_path):

@@ -7,7 +7,6 @@ __all__ = ['resize_weights', 'resize_bytes', 'resize_numbers', 'percentile', 'gr
            'difference']
 
 # %% ../../nbs/50_app/14_export.ipynb #7b029833
-import dataclasses
 import json
 import warnings
 from pathlib import Path
@@ -105,9 +104,9 @@ class OnCanvas(nn.Module):
 
     def __init__(self, model, config):
         super().__init__()
-        self.model, self.gan = model, not config.rounds
+        self.model, self.gan = model, not config.rounds.count
         if self.gan:
-            self.feedback = make_feedback(config, model["D_z"], model["vae"])
+            self.feedback = make_feedback(model["D_z"], model["vae"], config.dgcc.feedback)
 
     def forward(self, x: Tensor):  # (1, C, height, width) in [-1, 1] -> probabilities (1, 1, height, width)
         return (
@@ -164,8 +163,8 @@ def export(
     run, out = find_run(run), Path(out)
     if out.suffix != ".pt":
         raise InputError(f"{out} is written as TorchScript; choose a name that ends in .pt")
-    config = dataclasses.replace(run.config, accelerator="cpu", devices=1, precision="32-true")
-    fabric = make_fabric(config)
+    config = run.config.replace(accelerator="cpu", devices=1, precision="32-true")
+    fabric = make_fabric(config.machine)
     model, canvas, channels = load_model(run, fabric)
     network = OnCanvas(model, config).eval().requires_grad_(False)
     with warnings.catch_warnings():
@@ -173,12 +172,12 @@ def export(
             "ignore"
         )  # that TorchScript is deprecated, and that a trace holds for one size of canvas
         traced = torch.jit.trace(network, torch.zeros(1, channels, *canvas), check_trace=False)
-        whole = torch.jit.script(Standalone(traced, canvas, channels, config.window))
+        whole = torch.jit.script(Standalone(traced, canvas, channels, config.images.window))
         about = dict(
-            task=config.task,
+            task=config.run.task,
             canvas=list(canvas),
             channels=channels,
-            window=list(config.window),
+            window=list(config.images.window),
             commit=run.provenance["commit"],
             data=run.provenance["data"],
             human_decisions=len(run.provenance.get("reviews", [])),
@@ -206,7 +205,7 @@ def difference(written, model, config, canvas, channels, fabric) -> float:
         )
         where = place(shape, canvas)
         pixels = torch.from_numpy(
-            to_canvas(apply_window(image, config.window), where, canvas)
+            to_canvas(apply_window(image, config.images.window), where, canvas)
             .reshape(1, *canvas, -1)
             .transpose(0, 3, 1, 2)
             .copy()

@@ -26,18 +26,18 @@ class Networks:
     "What the networks of a run say about one case; None where it is not known."
 
     def __init__(self, cases):
-        from aeseg.core.config import make_config
+        from aeseg.core.config import MachineOptions
         from aeseg.core.devices import make_fabric
 
         self.cases, self.run, self.fabric = (
             cases,
             cases.run,
-            make_fabric(make_config(accelerator="cpu", precision="32-true")),
+            make_fabric(MachineOptions(accelerator="cpu", precision="32-true")),
         )
         self.config = self.final = self.canvas = self.channels = None
         try:
             self.config = self.run.config
-            if self.config.rounds:
+            if self.config.rounds.count:
                 self.final, self.canvas, self.channels = load_model(self.run, self.fabric)
         except InputError as e:
             cases.problems.append(str(e))
@@ -47,11 +47,11 @@ class Networks:
         self.vae = self._load_vae()
 
     def _load_vae(self):
-        from aeseg.method.vae import make_vae
+        from aeseg.app.models import build_vae
 
         try:
             state = self.run.load("vae")
-            vae = make_vae(self.config, self.canvas)
+            vae = build_vae(self.config, self.canvas)
             vae.load_state_dict(state["stage"]["vae"])
         except (InputError, AttributeError, KeyError, TypeError, RuntimeError):
             return None
@@ -107,7 +107,7 @@ def weights(self: Networks, id, r):  # -> (h, w) uint8
         mask is None
         or self.canvas is None
         or self.config is None
-        or self.config.segmentation_loss != "noise_weighted_dice"
+        or self.config.segmentation.loss != "noise_weighted_dice"
     ):
         return None
     try:
@@ -123,7 +123,7 @@ def weights(self: Networks, id, r):  # -> (h, w) uint8
     row = q[(q["id"] == id) & (q["round"] == r)] if q is not None else ()
     image = float(row["weight"].iloc[0]) if len(row) else 1.0
     return _inner(
-        pixel_weights((p > 0.5).float(), p, self.config.noise_power) * image, place(mask.shape, self.canvas)
+        pixel_weights((p > 0.5).float(), p, self.config.segmentation.noise_power) * image, place(mask.shape, self.canvas)
     )
 
 # %% ../../nbs/50_app/12_network_worker.ipynb #e6f36c69

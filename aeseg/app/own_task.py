@@ -243,10 +243,10 @@ def contact_sheet(
         seen["arrays"][int(k)]
         for k in np.linspace(0, len(seen["arrays"]) - 1, min(8, len(seen["arrays"]))).round()
     ]
-    images = [to_canvas(apply_window(a, config.window), place(a.shape[:2], canvas), canvas) for a in chosen]
+    images = [to_canvas(apply_window(a, config.images.window), place(a.shape[:2], canvas), canvas) for a in chosen]
     masks = (
-        make_prior(config, canvas, auxiliary or ())
-        .sample(len(images), generator_for(config.seed, "examples", 0))[:, 0]
+        make_prior(config.shapes, config.run.task, canvas, auxiliary or (), config.images.axis)
+        .sample(len(images), generator_for(config.run.seed, "examples", 0))[:, 0]
         .numpy()
     )
     figure = Figure((1.4 * len(images), 2.9 * canvas[0] / canvas[1] + 0.6), dpi=100)

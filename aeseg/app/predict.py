@@ -6,7 +6,6 @@
 __all__ = ['write_predictions', 'predict']
 
 # %% ../../nbs/50_app/07_predict.ipynb #0016eb4c
-import dataclasses
 import itertools
 from pathlib import Path
 import torch
@@ -72,15 +71,14 @@ def predict(
         raise InputError(f"format={format!r} is unknown{nearest(format, FORMATS)}")
     if not 0 <= smooth <= 20:
         raise InputError(f"smooth={smooth:g} must be from 0 to 20 slices")
-    config = dataclasses.replace(run.config, devices=1)
+    config = run.config.replace(devices=1)
     try:
-        fabric = make_fabric(config)
+        fabric = make_fabric(config.machine)
     except InputError:
-        fabric = make_fabric(
-            dataclasses.replace(config, accelerator="auto", precision="auto")
-        )  # trained on another machine
+        # the run was trained on another machine
+        fabric = make_fabric(config.replace(accelerator="auto", precision="auto").machine)
     model, canvas, channels = load_model(run, fabric)
-    (paths, splits, bad), target = find_images(images, config.axis, skip_bad), Path(out).resolve()
+    (paths, splits, bad), target = find_images(images, config.images.axis, skip_bad), Path(out).resolve()
     if target in {p.resolve() for p in {p.parent for p in paths.values()}} | {
         (Path(images) / "masks").resolve()
     }:
@@ -91,7 +89,7 @@ def predict(
         print(f"skipped: {sentence}")
     for sources in _pieces(paths):
         piece = read_images(
-            sources, splits, (), canvas=canvas, channels=channels, skip_bad=skip_bad, window=config.window
+            sources, splits, (), canvas=canvas, channels=channels, skip_bad=skip_bad, window=config.images.window
         )
         for sentence in piece.skipped:
             print(f"skipped: {sentence}")

@@ -93,10 +93,10 @@ def header(found) -> str:
     facts += [text(p["started"])[:10]] if "started" in p else []
     chips = "".join(
         f"<span>{w} <b>{text(v)}</b></span>"
-        for w, v in (("variant", c.variant), ("preset", c.preset), ("shape", c.shape), ("seed", c.seed))
+        for w, v in (("variant", c.gan.variant), ("preset", c.run.preset), ("shape", c.shapes.kind), ("seed", c.run.seed))
     )
     return (
-        f'<header><h1>{text(c.task.replace("_", " ").capitalize())}</h1><p class="chips">{chips}</p><p'
+        f'<header><h1>{text(c.run.task.replace("_", " ").capitalize())}</h1><p class="chips">{chips}</p><p'
         f' class="verdict">{headline(found)}</p>{human_line(found)}<p'
         f' class="quiet">{" · ".join(facts)}</p></header>'
     )
@@ -127,7 +127,7 @@ def registration_line(found) -> str:
 
 def improvements(found) -> str:
     "What `plus` did to labels before anything learned from them."
-    looks = found.provenance.get("labels_replaced_by_second_look")
+    looks = found.provenance.get("relabelled")
     if not looks:
         return registration_line(found)
     later = (
@@ -420,9 +420,9 @@ def quality_section(found) -> str:
             "Does the label-free score tell Dice?",
             f"Spearman {rank:.2f} over {len(both)} pseudo labels" if np.isfinite(rank) else "",
         )
-    score = f"Score: <code>{text(found.config.quality_score)}</code>. " + (
+    score = f"Score: <code>{text(found.config.quality.score)}</code>. " + (
         f"Kept for training: {said}."
-        if found.config.selection
+        if found.config.quality.selection
         else "Selection was off: every label was used."
     )
     return (
@@ -500,12 +500,12 @@ def reproduction_section(found) -> str:
             "command",
             "skipped",
             "registration",
-            "labels_replaced_by_second_look",
+            "relabelled",
             "reviews",
         )
     }
     changed = {
-        k: v for k, v in vars(found.config).items() if v != getattr(make_config(found.config.preset), k)
+        k: v for k, v in found.config.flat().items() if v != make_config(found.config.run.preset)[k]
     }
     show = lambda v: (
         "yes"
@@ -527,7 +527,7 @@ def reproduction_section(found) -> str:
     )
     differs = (
         "<p>Choices that differ from the preset <code>"
-        + text(found.config.preset)
+        + text(found.config.run.preset)
         + "</code>: "
         + (", ".join(f"<code>{text(k)}={text(v)}</code>" for k, v in changed.items()) or "none")
         + ".</p>"
@@ -605,6 +605,6 @@ def write_report(
     path = run.folder / "report.html"
     with atomic_write(path) as temporary:
         temporary.write_text(
-            page(f"{run.config.task} {run.config.variant}, seed {run.config.seed}", body), encoding="utf-8"
+            page(f"{run.config.run.task} {run.config.gan.variant}, seed {run.config.run.seed}", body), encoding="utf-8"
         )
     return path

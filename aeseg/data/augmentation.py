@@ -19,10 +19,11 @@ FLIPS = dict(
 
 
 def may_flip(
-    config,  # task and flips decide
+    task: str,  # the organ
+    flips: str = "task",  # option `flips`: 'task', 'left_right' or 'none'
 ) -> bool:
-    "Whether training images are flipped."
-    return FLIPS[config.task] if config.flips == "task" else config.flips == "left_right"
+    "Whether training images are flipped left to right."
+    return FLIPS[task] if flips == "task" else flips == "left_right"
 
 
 def random_affine(

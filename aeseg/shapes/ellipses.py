@@ -10,7 +10,7 @@ import math
 from typing import NamedTuple
 import torch
 from ..core.errors import InputError
-from ..core.config import Config
+from ..core.config import ShapeOptions
 
 # %% ../../nbs/20_shapes/01_ellipses.ipynb #95ddff35
 class EllipseRanges(NamedTuple):
@@ -101,17 +101,18 @@ class EllipsePrior:
 
 # %% ../../nbs/20_shapes/01_ellipses.ipynb #45e2373b
 def ellipse_ranges(
-    config: Config,  # task and the fields ellipse_* decide
+    options: ShapeOptions,  # the fields ellipse_* decide
+    task: str,  # the organ
 ) -> EllipseRanges:
-    "The ellipse prior of an experiment: that of its organ, or given in the configuration. Raises `InputError`."
-    own = {k: tuple(found) for k in EllipseRanges._fields if (found := getattr(config, f"ellipse_{k}"))}
-    if config.task in ELLIPSES:
-        return ELLIPSES[config.task]._replace(**own)
-    missing = [f"ellipse_{k}" for k in EllipseRanges._fields if k not in own]
+    "The ellipse prior of a run: that of its organ, or given by the options. Raises `InputError`."
+    given = {name: getattr(options, f"ellipse_{name}") for name in EllipseRanges._fields}
+    given = {name: tuple(pair) for name, pair in given.items() if pair}
+    if task in ELLIPSES:
+        return ELLIPSES[task]._replace(**given)
+    missing = [f"ellipse_{name}" for name in EllipseRanges._fields if name not in given]
     if missing:
         raise InputError(
-            f'there is no ellipse prior for task {config.task!r}, only for {" and ".join(ELLIPSES)}; give'
-            " masks of another data set with --aux-masks FOLDER and set shape=masks, or give"
-            f' {", ".join(missing)}'
+            f"there is no ellipse prior for task {task!r}, only for {' and '.join(ELLIPSES)}; give masks of another"
+            f" data set with --aux-masks FOLDER and set shape=masks, or give {', '.join(missing)}"
         )
-    return EllipseRanges(**own)
+    return EllipseRanges(**given)

@@ -8,37 +8,34 @@ __all__ = ['make_prior']
 # %% ../../nbs/20_shapes/04_priors.ipynb #dc37d2a0
 from pathlib import Path
 from ..core.errors import InputError
-from ..core.config import Config
+from ..core.config import ShapeOptions
 from .ellipses import EllipsePrior, ellipse_ranges
 from .given_masks import MaskPrior, load_masks
 from .statistical import StatisticalPrior
 
 # %% ../../nbs/20_shapes/04_priors.ipynb #2a0c6309
 def make_prior(
-    config: Config,  # `shape`, `task` and the fields auxiliary_* and shape_modes decide
+    options: ShapeOptions,
+    task: str,  # the organ
     canvas,  # (height, width) in pixels
-    folders=(),  # one or several folders of masks; for 'masks' and 'statistical'
+    folders=(),  # one or several folders of masks; for shape='masks' and 'statistical'
+    axis: str = "axial",  # how volumes of masks are cut into slices
 ):  # an object with `sample(n, generator)` -> (n, 1, height, width) float32 in [0, 1]
-    "The source of auxiliary masks that an experiment asks for. Raises `InputError`."
+    "The source of auxiliary masks that a run asks for. Raises `InputError`."
     folders = [folders] if isinstance(folders, (str, Path)) else list(folders or ())
-    if config.shape == "ellipse":
+    if options.kind == "ellipse":
         if folders:
             raise InputError(
                 f"shape=ellipse draws its masks and would ignore {folders[0]}; set shape=masks or"
                 " shape=statistical, or leave out --aux-masks"
             )
-        return EllipsePrior(canvas, ellipse_ranges(config))
+        return EllipsePrior(canvas, ellipse_ranges(options, task))
     if not folders:
         raise InputError(
-            f"shape={config.shape} needs masks of another data set; give them with --aux-masks FOLDER"
+            f"shape={options.kind} needs masks of another data set; give them with --aux-masks FOLDER"
         )
-    masks, augmentation = load_masks(folders, canvas, config.axis), (
-        config.auxiliary_rotation,
-        config.auxiliary_scale,
-        config.auxiliary_shift,
-    )
-    return (
-        MaskPrior(masks, *augmentation)
-        if config.shape == "masks"
-        else StatisticalPrior(masks, config.shape_modes, *augmentation)
-    )
+    masks = load_masks(folders, canvas, axis)
+    augmentation = (options.rotation, options.scale, options.shift)
+    if options.kind == "masks":
+        return MaskPrior(masks, *augmentation)
+    return StatisticalPrior(masks, options.modes, *augmentation)

@@ -6,12 +6,11 @@
 __all__ = ['TextbookCycleGAN', 'MonaiTraining', 'monai_predict']
 
 # %% ../../nbs/60_studies/03_baselines.ipynb #2cba9d55
-import dataclasses
 import math
 from pathlib import Path
 import torch
 from fastcore.basics import patch
-from ..core.config import Config
+from ..core.config import Config, DGCCOptions
 from ..core.draws import generator_for
 from ..data.formats import silent
 from ..data.images import write_mask
@@ -32,13 +31,10 @@ class TextbookCycleGAN:
         device: torch.device,
         steps: int,  # the learning rate falls to zero there
     ):
-        torch.manual_seed(config.seed)
+        torch.manual_seed(config.run.seed)
         self.config, self.images, self.masks, self.device, self.steps = config, images, masks, device, steps
-        self.networks, self.feedback = build_networks(
-            dataclasses.replace(config, variant="cyclegan", dgcc_feedback="discriminator"),
-            images.channels,
-            None,
-        )
+        plain = config.replace(variant="cyclegan").gan
+        self.networks, self.feedback = build_networks(plain, DGCCOptions(), images.channels)
         for network in self.networks.values():
             network.to(device)
         self.critics = [p for n in ("D_x", "D_z") for p in self.networks[n].parameters()]
@@ -51,7 +47,7 @@ class TextbookCycleGAN:
 
     def paint(self, z, generator):
         return self.networks["G"](
-            z, torch.randn(len(z), self.config.noise_channels, *z.shape[2:], generator=generator).to(z)
+            z, torch.randn(len(z), self.config.gan.noise_channels, *z.shape[2:], generator=generator).to(z)
         )
 
     @torch.no_grad()
@@ -64,11 +60,11 @@ class TextbookCycleGAN:
 @patch
 def step(self: TextbookCycleGAN, k: int):
     "One training step on one image and one mask."
-    generator = generator_for(self.config.seed, "textbook", k)
+    generator = generator_for(self.config.run.seed, "textbook", k)
     for o in self.optimizers:
         for group in o.param_groups:
             group["lr"] = 2e-4 * min(1.0, 2 * (1 - k / self.steps))
-    x, z = training_batch(self.images, 1, generator, may_flip(self.config)).to(
+    x, z = training_batch(self.images, 1, generator, may_flip(self.config.run.task, self.config.images.flips)).to(
         self.device
     ), self.masks.sample(1, generator).to(self.device)
     D_x, D_z = self.networks["D_x"], self.networks["D_z"]
@@ -116,7 +112,7 @@ class MonaiTraining:
         transform = T.Compose(
             [
                 T.EnsureTyped(both),  # this one is cached
-                T.RandFlipd(both, prob=0.5 if may_flip(config) else 0.0, spatial_axis=1),
+                T.RandFlipd(both, prob=0.5 if may_flip(config.run.task, config.images.flips) else 0.0, spatial_axis=1),
                 T.RandAffined(
                     both,
                     prob=1.0,
@@ -130,11 +126,11 @@ class MonaiTraining:
                 T.RandScaleIntensityd("image", factors=0.15, prob=1.0),
                 T.ScaleIntensityRanged("image", 0.0, 1.0, -1.0, 1.0),
             ]
-        ).set_random_state(config.seed)
+        ).set_random_state(config.run.seed)
         rows = [dict(image=p.float() / 255, label=(l > 0.5).float()) for p, l in zip(images.pixels, labels)]
         self.loader = DataLoader(
             CacheDataset(rows, transform, progress=False),
-            batch_size=config.segmentation_batch,
+            batch_size=config.segmentation.batch,
             shuffle=True,
             drop_last=True,
         )

@@ -9,7 +9,6 @@ __all__ = ['WITHOUT_OURS', 'LEVEL', 'MINUTES', 'COMPARISONS', 'MOST_FILES_PREDIC
            'draw_bench', 'bench_table', 'write_bench']
 
 # %% ../../nbs/60_studies/05_benchmark.ipynb #8bb97314
-import dataclasses
 import json
 import math
 import os
@@ -31,15 +30,14 @@ from ..data.phantoms import PHANTOMS, SIZES, write_phantom_masks, write_phantoms
 from ..data.images import from_canvas
 from ..data.datasets import Images, image_paths, load_images
 from ..shapes.priors import make_prior
-from ..method.vae import VAETraining
-from ..method.cyclegan import GAN
-from ..method.segmentation import SegmentationTraining
 from ..evaluation.true_masks import TrueMasks, find_truth
 from ..app.models import save_model
 from ..app.predict import predict
 from .baselines import MonaiTraining, TextbookCycleGAN, monai_predict
 from .operations import count_flops, matmul_work
 from ..data.masks import hard_dice
+from ..app.models import make_gan, make_vae_training
+from .operations import plain_training
 
 # %% ../../nbs/60_studies/05_benchmark.ipynb #5b0e16a5
 def wait_for(device: torch.device):
@@ -97,7 +95,7 @@ def pairwise(
 
 # %% ../../nbs/60_studies/05_benchmark.ipynb #5b0e16b9
 WITHOUT_OURS = dict(
-    equivariance_weight=0.0, edge_weight=0.0, disturbance=0.0, average_decay=0.0
+    equivariance_weight=0.0, edge_weight=0.0, perturbation=0.0, ema_decay=0.0
 )  # what aeseg adds to every variant, turned off
 
 
@@ -106,14 +104,14 @@ def gan_work(
     images: Images,
     masks,  # auxiliary masks
     fabric,
-) -> dict:  # {name: function of the repeat}; a repeat handles config.gan_batch images
+) -> dict:  # {name: function of the repeat}; a repeat handles config.gan.batch images
     "Training steps of the textbook and of the variants."
-    n, vae = config.gan_batch, VAETraining(config, images.canvas, masks, fabric).vae.eval().requires_grad_(False)
+    n, vae = config.gan.batch, make_vae_training(config, masks, images.canvas, fabric).vae.eval().requires_grad_(False)
     textbook = TextbookCycleGAN(config, images, masks, fabric.device, steps=10**9)
 
     def steps_of(variant, **values):
-        gan = GAN(dataclasses.replace(config, variant=variant, **values), images, masks, vae, fabric)
-        return lambda k: gan.step((config.gan_steps // 2 + k) % config.gan_steps)
+        gan = make_gan(config.replace(variant=variant, **values), images, masks, vae, fabric)
+        return lambda k: gan.step((config.gan.steps // 2 + k) % config.gan.steps)
 
     def textbook_steps(k):
         for j in range(n):
@@ -129,24 +127,22 @@ def gan_work(
 # %% ../../nbs/60_studies/05_benchmark.ipynb #5b0e16c4
 def segmentation_work(
     config: Config,
-    images: Images,  # at least config.segmentation_batch
+    images: Images,  # at least config.segmentation.batch
     labels: torch.Tensor,  # (N, 1, H, W) in [0, 1]
     fabric,
-):  # {name: function of the repeat}; a repeat handles config.segmentation_batch images
+):  # {name: function of the repeat}; a repeat handles config.segmentation.batch images
     "Training steps of C, by MONAI's loop and by aeseg."
-    if len(images) < config.segmentation_batch:
+    if len(images) < config.segmentation.batch:
         raise InputError(
-            f"{len(images)} training images are fewer than segmentation_batch={config.segmentation_batch};"
+            f"{len(images)} training images are fewer than segmentation_batch={config.segmentation.batch};"
             f" give more images, or -p segmentation_batch={len(images)}"
         )
     stage, rival = [
-        SegmentationTraining(
-            config, images, labels, torch.ones(len(labels)), torch.ones(len(labels), dtype=torch.bool), fabric
-        )
+        plain_training(config, images, labels, fabric)
         for _ in range(2)
     ]
     monai = MonaiTraining(config, images, labels, rival.network, fabric.device)
-    return dict(monai_training=monai.step, segmentation=lambda k: stage.step(k % config.segmentation_steps))
+    return dict(monai_training=monai.step, segmentation=lambda k: stage.step(k % config.segmentation.steps))
 
 # %% ../../nbs/60_studies/05_benchmark.ipynb #5a2ac8e9
 def predict_work(
@@ -158,7 +154,7 @@ def predict_work(
     device: torch.device,
 ):  # {name: function of the repeat}; a repeat handles all files
     "Prediction by MONAI's loop and by aeseg."
-    run = Run.open(Path(scratch) / "run", dataclasses.replace(config, rounds=max(1, config.rounds)))
+    run = Run.open(Path(scratch) / "run", config.replace(rounds=max(1, config.rounds.count)))
     save_model(run.folder / "model.safetensors", network, images)
     return dict(
         monai_predict=lambda k: monai_predict(
@@ -256,13 +252,13 @@ def time_to_quality(
             curves[name].append(point)
             echo(f'{name:9}step {point["step"]:<6}{point["minutes"]:6.2f} min   Dice {point["dice"]:.3f}')
 
-    began, full = time.perf_counter(), dataclasses.replace(config, variant="full")
-    stage = VAETraining(full, images.canvas, masks, fabric)
-    for k in range(full.vae_steps):
+    began, full = time.perf_counter(), config.replace(variant="full")
+    stage = make_vae_training(full, masks, images.canvas, fabric)
+    for k in range(full.vae.steps):
         stage.step(k)
-    gan = GAN(full, images, masks, stage.vae.eval().requires_grad_(False), fabric)
+    gan = make_gan(full, images, masks, stage.vae.eval().requires_grad_(False), fabric)
     wait_for(device)
-    follow("full", gan.step, full.gan_steps, lambda: gan.write_labels(images), time.perf_counter() - began)
+    follow("full", gan.step, full.gan.steps, lambda: gan.write_labels(images), time.perf_counter() - began)
     make = lambda steps: TextbookCycleGAN(config, images, masks, device, steps)
     steps = max(
         points,
@@ -306,7 +302,7 @@ def measure_speeds(
     echo=print,  # told what comes next
 ):  # seconds {name: one a repeat}, images a repeat {name: number}, floating-point operations a repeat {name: number}
     "Time everything that is compared."
-    device, labels = fabric.device, masks.sample(len(images), generator_for(config.seed, "bench", 0))
+    device, labels = fabric.device, masks.sample(len(images), generator_for(config.run.seed, "bench", 0))
     products = {
         name: matmul_work(dtype, device)
         for name, dtype in (
@@ -317,9 +313,7 @@ def measure_speeds(
     gan, segmentation = gan_work(config, images, masks, fabric), segmentation_work(
         config, images, labels, fabric
     )
-    network = SegmentationTraining(
-        config, images, labels, torch.ones(len(labels)), torch.ones(len(labels), dtype=torch.bool), fabric
-    ).network
+    network = plain_training(config, images, labels, fabric).network
     prediction, seconds = predict_work(config, images, network, files, scratch, device), {}
     for name, work in (
         ("training steps of the GAN", {**gan, **{n: do for n, (do, _) in products.items()}}),
@@ -329,8 +323,8 @@ def measure_speeds(
         echo(f"timing: {name}")
         seconds |= interleave(work, repeats, device=device)
     count = {
-        **dict.fromkeys(gan, config.gan_batch),
-        **dict.fromkeys(segmentation, config.segmentation_batch),
+        **dict.fromkeys(gan, config.gan.batch),
+        **dict.fromkeys(segmentation, config.segmentation.batch),
         **dict.fromkeys(prediction, len(image_paths(files))),
     }
     return (
@@ -392,7 +386,7 @@ def bench_data(
     scratch,  # folder to write to
 ):  # training images, auxiliary masks, folder of images to predict
     "What the benchmark works on. Raises `InputError`."
-    small, scratch = config.preset == "smoke", Path(scratch)
+    small, scratch = config.run.preset == "smoke", Path(scratch)
     own = {Path(f).resolve() for f in folders} & {
         p for f in aux_masks for p in (Path(f).resolve(), Path(f).resolve().parent)
     }
@@ -402,21 +396,21 @@ def bench_data(
             " give masks of another data set"
         )
     if not folders:
-        if config.task not in PHANTOMS:
-            raise InputError(f"there are no phantoms of task={config.task!r}; give a folder with --images")
-        size = tuple(v * (1 if small else 4) for v in SIZES[config.task])
+        if config.run.task not in PHANTOMS:
+            raise InputError(f"there are no phantoms of task={config.run.task!r}; give a folder with --images")
+        size = tuple(v * (1 if small else 4) for v in SIZES[config.run.task])
         folders = [
             write_phantoms(
                 scratch / "phantoms",
-                config.task,
-                max(config.segmentation_batch, 8 if small else 32),
+                config.run.task,
+                max(config.segmentation.batch, 8 if small else 32),
                 0,
                 size=size,
             )
         ]
-        if config.shape != "ellipse" and not aux_masks:
-            aux_masks = [write_phantom_masks(scratch / "auxiliary", config.task, 32)]
-    images = load_images(folders, config.size).split("train")
+        if config.shapes.kind != "ellipse" and not aux_masks:
+            aux_masks = [write_phantom_masks(scratch / "auxiliary", config.run.task, 32)]
+    images = load_images(folders, config.run.size).split("train")
     if len(images) < 2:
         raise InputError(
             f'{folders[0]} has {len(images)} training image(s); at least 2 are needed, marked "train" in'
@@ -426,7 +420,7 @@ def bench_data(
     paths = {i: p for f in folders for i, p in image_paths(f).items()}
     for i in images.ids[: 8 if small else MOST_FILES_PREDICTED]:
         (scratch / "files" / paths[i].name).symlink_to(paths[i].resolve())
-    return images, make_prior(config, images.canvas, aux_masks), scratch / "files"
+    return images, make_prior(config.shapes, config.run.task, images.canvas, aux_masks, config.images.axis), scratch / "files"
 
 # %% ../../nbs/60_studies/05_benchmark.ipynb #5b0e16e3
 def bench(
@@ -442,7 +436,7 @@ def bench(
     folders, aux_masks = [[f] if isinstance(f, (str, Path)) else list(f or ()) for f in (images, aux_masks)]
     drawn = not folders and parameters.get("task") in ("lung", "liver")  # phantoms without an ellipse prior
     config = make_config(**{"shape": "masks" if aux_masks or drawn else "ellipse", **parameters})
-    small = config.preset == "smoke"
+    small = config.run.preset == "smoke"
     repeats, minutes = (3 if small else 11) if repeats is None else repeats, (
         (0.05 if small else MINUTES) if minutes is None else minutes
     )
@@ -450,7 +444,7 @@ def bench(
         raise InputError(f"repeats={repeats} must be at least 1")
     if not minutes > 0:
         raise InputError(f"minutes={minutes} must be above 0")
-    fabric, out = make_fabric(config), Path(out)
+    fabric, out = make_fabric(config.machine), Path(out)
     with _scratch(out) as scratch:
         data, masks, files = bench_data(config, folders, aux_masks, scratch)
         truth, load = find_truth("auto", folders) if folders else None, (
@@ -478,7 +472,7 @@ def bench(
     )
     result = dict(
         facts,
-        config=dataclasses.asdict(config),
+        config=config.flat(),
         speeds=speeds,
         ratios=ratios + _promises(quality),
         flops=times[2],

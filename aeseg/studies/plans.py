@@ -22,7 +22,7 @@ import pandas as pd
 import torch
 import yaml
 from ..core.errors import InputError, nearest
-from ..core.config import Config, check_value, make_config
+from ..core.config import OPTIONS, check_value, make_config
 from ..core.files import atomic_write
 from ..core.draws import generator_for
 from ..data.phantoms import write_phantom_masks, write_phantoms
@@ -128,7 +128,7 @@ def make_grid(experiment: str, **given) -> Grid:  # a key of `EXPERIMENTS`  # fi
         raise InputError(f"experiment {experiment!r} is unknown{nearest(experiment, EXPERIMENTS)}")
     own, fields, rows = (
         {f.name: f for f in dataclasses.fields(Grid)},
-        {f.name for f in dataclasses.fields(Config)},
+        set(OPTIONS),
         EXPERIMENTS[experiment].rows,
     )
     valid = [
@@ -216,7 +216,7 @@ LEARNING = {  # row of table 2 -> values of the configuration
     "+ selection (LQSS)": dict(ONCE, selection=True),
     "+ noise weights": dict(ONCE, selection=True, segmentation_loss="noise_weighted_dice"),
     "+ iterations": {},
-    "+ iterations, area free": dict(keep_area=False),
+    "+ iterations, area free": dict(calibrate_area=False),
     "cross entropy": dict(ONCE, segmentation_loss="cross_entropy"),
     "mean absolute error": dict(ONCE, segmentation_loss="mean_absolute_error"),
     "generalised cross entropy": dict(ONCE, segmentation_loss="generalised_cross_entropy"),
@@ -266,7 +266,7 @@ def table1(grid):
 def table2(grid):
     config = make_config(**{"preset": grid.preset, **dict(grid.values)})
     steps = lambda values: (
-        dict(segmentation_steps=config.segmentation_steps * config.rounds) if "rounds" in values else {}
+        dict(segmentation_steps=config.segmentation.steps * config.rounds.count) if "rounds" in values else {}
     )
     return {
         (task, name, seed): unit_of(grid, "network", task, seed, **values, **steps(values))
@@ -308,7 +308,7 @@ NOISE_METHODS = (
 def controlled_noise(grid):
     config = make_config(**{"preset": grid.preset, **dict(grid.values)})
     steps = lambda values: (
-        dict(segmentation_steps=config.segmentation_steps * config.rounds) if "rounds" in values else {}
+        dict(segmentation_steps=config.segmentation.steps * config.rounds.count) if "rounds" in values else {}
     )
     return {
         (task, f"{name} / {kind} / {rate:g} / {strength:g}", seed): unit_of(
@@ -413,7 +413,7 @@ EXPERIMENTS = dict(
         "Pseudo labels: what the VAE discriminator and DGCC add", table1, ("rounds",)
     ),
     table2_noise_robust=Experiment(
-        "Learning from noisy pseudo labels", table2, ("selection", "segmentation_loss", "keep_area")
+        "Learning from noisy pseudo labels", table2, ("selection", "segmentation_loss", "calibrate_area")
     ),
     table3_annotation_efficiency=Experiment("How many annotations it is worth", table3, ()),
     fig_controlled_noise=Experiment(
@@ -519,7 +519,7 @@ COUNTED = (
 def _counted_work(kind, values):
     config = make_config(**json.loads(values))
     work = training_work(config)
-    return work["labels"] if kind == "labels" else work["round"] * max(config.rounds, 1)
+    return work["labels"] if kind == "labels" else work["round"] * max(config.rounds.count, 1)
 
 
 def unit_work(
@@ -541,7 +541,7 @@ def cost_estimate(
     units, rows = [unit for _, unit in jobs.values()], {}
     past = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(grid.store.folder.glob("*.json"))]
     for kind in dict.fromkeys(u.kind for u in units):
-        works = [unit_work(kind, dataclasses.asdict(u.config)) for u in units if u.kind == kind]
+        works = [unit_work(kind, u.config.flat()) for u in units if u.kind == kind]
         mean = statistics.mean(works)
         known = [
             (unit_work(kind, f["config"]), f["minutes"]) for f in past if f["kind"] == kind and f["minutes"]

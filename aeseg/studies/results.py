@@ -15,7 +15,7 @@ from pathlib import Path
 import matplotlib
 import pandas as pd
 from ..core.errors import InputError
-from ..core.config import MACHINE
+from ..core.config import MACHINE_KEYS
 from ..core.files import atomic_write
 from ..core.runs import provenance
 from ..app.charts import html_table, text
@@ -103,7 +103,7 @@ def write_results(
     numbers: pd.DataFrame = None,  # of `table`: what the tables round, with intervals and tests
 ):
     "results.md, results.json, a CSV a table, statistics.csv, units.parquet, provenance.json and the figures as PNG and SVG."
-    out, changed = Path(grid.out), ", ".join(f"{k}={v}" for k, v in grid.values if k not in MACHINE)
+    out, changed = Path(grid.out), ", ".join(f"{k}={v}" for k, v in grid.values if k not in MACHINE_KEYS)
     out.mkdir(parents=True, exist_ok=True)
     title = EXPERIMENTS[grid.experiment].title + (f" ({changed})" if changed else "")
     facts, rows = facts_of(grid, plan, wrong), gather_rows(grid, plan)

@@ -9,7 +9,6 @@ __all__ = ['PACKAGE', 'UNIT_KINDS', 'UNIT_COLUMNS', 'Source', 'Unit', 'labels_un
 
 # %% ../../nbs/60_studies/07_units.ipynb #d32f44b4
 import ast
-import dataclasses
 import hashlib
 import json
 import shutil
@@ -22,7 +21,7 @@ import pandas as pd
 from tqdm.auto import tqdm
 import aeseg
 from ..core.errors import InputError
-from ..core.config import Config, gan_values, make_config, run_values
+from ..core.config import RUN_GROUPS, Config, differing_values, gan_values, group_values, make_config
 from ..core.files import atomic_write, read_table
 from ..core.arrays import ArrayFile
 from ..core.runs import Run
@@ -66,7 +65,7 @@ def labels_unit(
 ) -> Unit:
     "The GAN of a configuration, whatever follows it there."
     shared = {
-        k: getattr(config, k) for k in ("preset", "accelerator", "precision", "threads", "memory_limit")
+        k: config[k] for k in ("preset", "accelerator", "precision", "threads", "memory_limit")
     }
     return Unit("labels", make_config(**{**gan_values(config), **shared, "rounds": 0}), source)
 
@@ -172,7 +171,7 @@ def _supervise(unit, folder, labels_of=None):
         unit.source.ids,
         unit.fraction,
         quiet=True,
-        **dataclasses.asdict(unit.config),
+        **unit.config.flat(),
     )
 
 
@@ -184,16 +183,20 @@ def _spoil(unit, folder, labels_of=None):
         unit.source.aux_masks,
         unit.source.ids,
         quiet=True,
-        **dataclasses.asdict(unit.config),
+        **unit.config.flat(),
     )
 
 
-def _network_values(config):
-    return {
-        k: v
-        for k, v in run_values(config).items()
-        if k in ("size", "seed", "task") or k.startswith("segmentation_") and k != "segmentation_loss"
-    }
+def _run_values(config):
+    return group_values(config, RUN_GROUPS)
+
+
+def _supervised_values(config):
+    "What a supervised training depends on; its loss is its own."
+    values = {key: config[key] for key in ("task", "seed", "size")}
+    segmentation = group_values(config, ("segmentation",))
+    network = ("segmentation_steps", "segmentation_batch", "segmentation_learning_rate", "segmentation_channels")
+    return {**values, **{key: segmentation[key] for key in network}}
 
 
 UNIT_KINDS = dict(
@@ -213,10 +216,10 @@ UNIT_KINDS = dict(
             "method.registration",
         ),
     ),
-    network=(_fit, run_values, "app.fit", ("core.config",)),
+    network=(_fit, _run_values, "app.fit", ("core.config",)),
     supervised=(
         _supervise,
-        _network_values,
+        _supervised_values,
         "studies.supervised",
         (
             "core.config",
@@ -236,7 +239,7 @@ UNIT_KINDS = dict(
     ),
     spoilt=(
         _spoil,
-        run_values,
+        _run_values,
         "studies.supervised",
         ("core.config", "method.dgcc", "method.relabelling", "method.registration"),
     ),
@@ -250,7 +253,7 @@ def identity(
     s = unit.source
     facts = dict(
         kind=unit.kind,
-        values=UNIT_KINDS[unit.kind][1](unit.config),
+        values=differing_values(UNIT_KINDS[unit.kind][1](unit.config)),
         images=[folder_digest(str(f)) for f in s.images],
         ids=list(s.ids),
         fraction=unit.fraction,
@@ -324,7 +327,7 @@ def checkpoint_dice(
         return {}
     folders = list(unit.source.images)
     training = load_images(
-        folders, run.config.size, only=matching_ids(find_images(folders)[0], unit.source.ids, folders[0])
+        folders, run.config.run.size, only=matching_ids(find_images(folders)[0], unit.source.ids, folders[0])
     ).split("train")
     truth = truth_on_canvas(TrueMasks(folders), training)
     return {
@@ -341,7 +344,7 @@ def unit_facts(
     dice = checkpoint_dice(unit, run) if unit.kind == "labels" else {}
     return dict(
         kind=unit.kind,
-        config=dataclasses.asdict(unit.config),
+        config=unit.config.flat(),
         images=name(unit.source.images),
         aux_masks=name(unit.source.aux_masks),
         ids=list(unit.source.ids),
@@ -427,7 +430,7 @@ def run_unit(
     "Run a unit, or continue it; in a process of its own."
     import torch
 
-    torch.set_num_threads(unit.config.threads or 1)
+    torch.set_num_threads(unit.config.machine.threads or 1)
     sys.argv = command
     place = store.folder / cache_key(unit)
     log = place.with_suffix(".log")
