@@ -1,4 +1,4 @@
-"""Miniatures of official data sets become data sets without errors; hostile archives write nothing outside."""
+"""Official data sets, as miniatures, become data sets without errors; a hostile archive harms no other file."""
 
 import csv
 import io
