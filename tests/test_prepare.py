@@ -1,4 +1,4 @@
-"""Official data sets, as miniatures, become data sets without errors; a hostile archive harms no other file."""
+"""Official data sets, as miniatures, become data sets without errors; hostile archives do no harm."""
 
 import csv
 import io
