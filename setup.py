@@ -28,7 +28,7 @@ setup(
         "Framework :: Jupyter",
     ],
     packages=find_packages(include=[cfg["lib_name"], cfg["lib_name"] + ".*"]),
-    package_data={cfg["lib_name"]: ["app/*.js", "app/*.css"]},
+    package_data={cfg["lib_name"]: ["app/inspector/*.js", "app/inspector/*.css", "app/templates/*"]},
     python_requires=">=" + cfg["min_python"],
     install_requires=cfg["requirements"].split(),
     extras_require={"dev": cfg["dev_requirements"].split(), "dicom": cfg["dicom_requirements"].split()},

@@ -1,4 +1,4 @@
-"""What the tests and the benchmark of the inspector share: a run of many phantom cases, JupyterLab, the browser app, and Chromium."""
+"""Helpers of the inspector's tests and benchmark: a run of many phantoms, JupyterLab, the app, Chromium."""
 
 import contextlib
 import json
@@ -16,14 +16,8 @@ import nbformat
 import numpy as np
 from PIL import Image
 
-CHROMIUM = next(
-    (
-        p
-        for p in ("/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chrome")
-        if Path(p).exists()
-    ),
-    None,
-)
+PLACES = ("/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chrome")
+CHROMIUM = next((p for p in PLACES if Path(p).exists()), None)
 ARGUMENTS = [
     "--no-sandbox",
     "--disable-gpu",
@@ -32,27 +26,40 @@ ARGUMENTS = [
     "--disable-sync",
 ]
 VIEW = dict(width=1360, height=820)
+KERNEL = dict(name="python3", display_name="python3", language="python")
 
 
-def make_run(folder, count, drawn=20, size=(60, 80), canvas=32):
-    "The true pipeline with tiny settings on `count` phantoms; some are drawn, the others are their mirror images, darker or brighter."
+def vary(pixels, k, phantoms, count):
+    "The image of case `k`: a phantom, its mirror image in every second series, darker or brighter."
+    mirrored = pixels[:, ::-1] if k // phantoms % 2 else pixels
+    return (255 * (mirrored / 255.0) ** (0.6 + 0.8 * k / count)).astype(np.uint8)
+
+
+def write_cases(folder, count, phantoms=20, size=(60, 80)):
+    "A data set of `count` images; some are phantoms, the others are varied from them."
     from aeseg.data.phantoms import write_phantoms
-    from aeseg.app.fit import fit
 
-    data = write_phantoms(folder / "heads", "fetal_head", count=min(drawn, count), val=0, size=size)
+    data = write_phantoms(folder / "heads", "fetal_head", count=min(phantoms, count), val=0, size=size)
     for part in ("images", "masks"):
         sources = [np.asarray(Image.open(p)) for p in sorted((data / part).iterdir())]
         for k in range(len(sources), count):
-            a = sources[k % len(sources)]
-            a = a[:, ::-1] if k // len(sources) % 2 else a
+            pixels = sources[k % len(sources)]
             if part == "images":
-                a = (255 * (a / 255.0) ** (0.6 + 0.8 * k / count)).astype(np.uint8)
-            Image.fromarray(np.ascontiguousarray(a)).save(data / part / f"fetal_head_{k:04}.png")
-    (data / "splits.csv").write_text(
-        "id,split\n" + "".join(f"fetal_head_{k:04},train\n" for k in range(count))
-    )
-    return fit(
-        data,
+                pixels = vary(pixels, k, len(sources), count)
+            elif k // len(sources) % 2:
+                pixels = pixels[:, ::-1]
+            Image.fromarray(np.ascontiguousarray(pixels)).save(data / part / f"fetal_head_{k:04}.png")
+    rows = "".join(f"fetal_head_{k:04},train\n" for k in range(count))
+    (data / "splits.csv").write_text("id,split\n" + rows)
+    return data
+
+
+def make_run(folder, count, size=(60, 80), canvas=32):
+    "A run of the real pipeline with tiny settings on `count` cases."
+    from aeseg.app.fit import fit
+
+    run = fit(
+        write_cases(folder, count, size=size),
         folder / "run",
         truth=None,
         preset="smoke",
@@ -66,32 +73,31 @@ def make_run(folder, count, drawn=20, size=(60, 80), canvas=32):
         gan_steps=8,
         checkpoint_every=4,
         segmentation_steps=20,
-    ).folder
+    )
+    return run.folder
 
 
 def wait_for(stream, pattern, seconds):
     "The first match in what a process prints."
-    until, seen = time.time() + seconds, ""
+    until, printed = time.time() + seconds, ""
     while time.time() < until:
-        if select.select([stream], [], [], 0.5)[0]:
-            text = os.read(stream.fileno(), 65536).decode(errors="replace")
-            if not text:
-                break
-            seen += text
-            if found := re.search(pattern, seen):
-                return found
-    raise TimeoutError(f"no {pattern!r} in: {seen[-2000:]}")
+        if not select.select([stream], [], [], 0.5)[0]:
+            continue
+        text = os.read(stream.fileno(), 65536).decode(errors="replace")
+        if not text:
+            break
+        printed += text
+        if match := re.search(pattern, printed):
+            return match
+    raise TimeoutError(f"no {pattern!r} in: {printed[-2000:]}")
 
 
 @contextlib.contextmanager
-def app(run, *more):
+def app(run, *options):
     "The address of `aeseg inspect RUN`."
     script = Path(sys.executable).with_name("aeseg")
-    process = subprocess.Popen(
-        [script, "inspect", str(run), "--no-browser", *more],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-    )
+    command = [script, "inspect", str(run), "--no-browser", *options]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
     try:
         yield wait_for(process.stdout, r"http://127\.0\.0\.1:\d+/\?token=\S+", 120)[0]
     finally:
@@ -99,33 +105,41 @@ def app(run, *more):
         process.wait(30)
 
 
+def write_notebook(path, sources):
+    "A notebook with one code cell for each source."
+    cells = [nbformat.v4.new_code_cell(source) for source in sources]
+    nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata=dict(kernelspec=KERNEL)), path)
+
+
 class Lab:
-    "JupyterLab with one notebook that shows the inspector, and its kernels; where asked for, the import is a cell of its own."
+    "JupyterLab with one notebook that shows the inspector; its configuration lies in the folder, too."
+
+    FOLDERS = (
+        "JUPYTER_CONFIG_DIR",
+        "JUPYTERLAB_SETTINGS_DIR",
+        "JUPYTERLAB_WORKSPACES_DIR",
+        "JUPYTER_RUNTIME_DIR",
+        "JUPYTER_DATA_DIR",
+    )
 
     def __init__(self, folder, run, imports_apart=False):
         from aeseg.app.inspector import free_port
 
         self.token, self.port = secrets.token_hex(16), free_port(8950)
         lines = ["from aeseg.app.inspector import Inspector", f"Inspector({str(run)!r})"]
-        cells = [nbformat.v4.new_code_cell(text) for text in (lines if imports_apart else ["\n".join(lines)])]
-        nbformat.write(
-            nbformat.v4.new_notebook(
-                cells=cells,
-                metadata=dict(kernelspec=dict(name="python3", display_name="python3", language="python")),
-            ),
-            folder / "look.ipynb",
+        write_notebook(folder / "look.ipynb", lines if imports_apart else ["\n".join(lines)])
+        folders = {name: str(folder / name) for name in self.FOLDERS}
+        self.process = subprocess.Popen(
+            self.command(folder),
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            env={**os.environ, **folders},
+            cwd=folder,
         )
-        own = {
-            name: str(folder / name)
-            for name in (
-                "JUPYTER_CONFIG_DIR",
-                "JUPYTERLAB_SETTINGS_DIR",
-                "JUPYTERLAB_WORKSPACES_DIR",
-                "JUPYTER_RUNTIME_DIR",
-                "JUPYTER_DATA_DIR",
-            )
-        }
-        command = [
+        self.wait()
+
+    def command(self, folder):
+        return [
             sys.executable,
             "-m",
             "jupyterlab",
@@ -140,20 +154,15 @@ class Lab:
             "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate",
             "--allow-root",
         ]
-        self.process = subprocess.Popen(
-            command,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            env={**os.environ, **own},
-            cwd=folder,
-        )
+
+    def wait(self):
+        "Wait until JupyterLab answers."
         for _ in range(240):
             with contextlib.suppress(OSError):
                 self.ask("status")
-                break
+                return
             time.sleep(0.5)
-        else:
-            raise TimeoutError("JupyterLab does not answer")
+        raise TimeoutError("JupyterLab does not answer")
 
     @property
     def address(self):
@@ -173,53 +182,74 @@ class Lab:
         self.process.wait(30)
 
 
+MARK_OLD = "document.querySelector('.aeseg-inspector')?.setAttribute('data-old', '1')"
+IS_RUNNING = """() => document.querySelector('.jp-InputPrompt')?.textContent.includes('*')
+  || document.querySelector('.aeseg-inspector:not([data-old])')"""
+
+
 def run_cell(page):
-    "Run the notebook's only cell; as long as JupyterLab is not connected to the kernel, it does nothing."
-    page.evaluate("document.querySelector('.aeseg-inspector')?.setAttribute('data-old', '1')")
+    "Run the notebook's first cell; while JupyterLab is not connected to the kernel, the keys do nothing."
+    page.evaluate(MARK_OLD)
     for _ in range(40):
         page.locator(".jp-Notebook .jp-InputArea-editor").first.click()
         page.keyboard.press("Control+Enter")
         with contextlib.suppress(Exception):
-            page.wait_for_function(
-                "() => document.querySelector('.jp-InputPrompt')?.textContent.includes('*') ||"
-                " document.querySelector('.aeseg-inspector:not([data-old])')",
-                timeout=3000,
-            )
+            page.wait_for_function(IS_RUNNING, timeout=3000)
             return
     raise TimeoutError("JupyterLab does not run the cell")
 
 
 def restart_kernel(page):
-    "By JupyterLab's menu."
+    "Restart the kernel by JupyterLab's menu."
     page.get_by_role("menuitem", name="Kernel", exact=True).click()
     page.locator(".lm-Menu-itemLabel", has_text=re.compile("^Restart Kernel…$")).click()
     page.get_by_role("button", name="Confirm Kernel Restart").click()
     page.locator(".jp-Dialog").wait_for(state="detached")
 
 
+def collect_faults(page):
+    "A list that gets errors of the console, exceptions, and requests that leave this machine."
+    faults = []
+
+    def on_console(message):
+        if message.type == "error":
+            faults.append(message.text)
+
+    def on_request(request):
+        local = "//127.0.0.1:" in request.url or request.url.startswith(("data:", "blob:", "file:"))
+        if not local:
+            faults.append(f"asked {request.url}")
+
+    page.on("console", on_console)
+    page.on("pageerror", lambda e: faults.append(str(e)))
+    page.on("request", on_request)
+    return faults
+
+
 @contextlib.contextmanager
 def chromium(view=VIEW):
-    "A page, and what went wrong on it: errors of the console, exceptions, and requests that leave this machine."
+    "A page, and its list of faults."
     from playwright.sync_api import sync_playwright
 
-    with sync_playwright() as p:
-        browser = p.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
-        page, wrong = browser.new_page(viewport=view), []
-        page.on("console", lambda m: wrong.append(m.text) if m.type == "error" else None)
-        page.on("pageerror", lambda e: wrong.append(str(e)))
-        page.on(
-            "request",
-            lambda r: (
-                wrong.append(f"asked {r.url}")
-                if "//127.0.0.1:" not in r.url and not r.url.startswith(("data:", "blob:"))
-                else None
-            ),
-        )
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
+        page = browser.new_page(viewport=view)
+        faults = collect_faults(page)
         page.set_default_timeout(90000)
         try:
-            yield page, wrong
+            yield page, faults
         finally:
             browser.close()
+
+
+MATCHES = """([name, pattern]) => {
+  const value = document.querySelector('.aeseg-inspector')?.getAttribute('data-' + name)
+  return new RegExp(pattern).test(value ?? '')
+}"""
+COUNTS = """wanted => {
+  const counts = JSON.parse(document.querySelector('.aeseg-inspector')?.dataset.decided ?? '{}')
+  return Object.entries(wanted).every(([name, count]) => counts[name] === count)
+}"""
 
 
 class Inspected:
@@ -229,18 +259,16 @@ class Inspected:
         self.page, self.root = page, page.locator(".aeseg-inspector")
 
     def ready(self):
-        self.page.wait_for_selector(".aeseg-inspector[data-page][data-shown]:not([data-old])", timeout=180000)
+        selector = ".aeseg-inspector[data-page][data-shown]:not([data-old])"
+        self.page.wait_for_selector(selector, timeout=180000)
         return self
 
     def data(self, name):
         return self.root.get_attribute(f"data-{name}")
 
     def until(self, name, pattern):
-        self.page.wait_for_function(
-            "([n, p]) => new RegExp(p).test(document.querySelector('.aeseg-inspector')?.getAttribute('data-'"
-            " + n) ?? '')",
-            arg=[name, pattern],
-        )
+        "Wait until an attribute matches a pattern."
+        self.page.wait_for_function(MATCHES, arg=[name, pattern])
 
     def press(self, *keys):
         for key in keys:
@@ -252,12 +280,6 @@ class Inspected:
     def tile(self, n):
         return self.root.locator(".ai-gallery .ai-tile").nth(n)
 
-    def decided(self):
-        return json.loads(self.data("decided"))
-
-    def until_decided(self, **wanted):
-        self.page.wait_for_function(
-            "w => { const d = JSON.parse(document.querySelector('.aeseg-inspector')?.dataset.decided ??"
-            " '{}'); return Object.entries(w).every(([k, v]) => d[k] === v) }",
-            arg=wanted,
-        )
+    def until_decided(self, **counts):
+        "Wait until the header shows these numbers of decisions."
+        self.page.wait_for_function(COUNTS, arg=counts)

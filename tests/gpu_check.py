@@ -15,13 +15,10 @@ import traceback
 from pathlib import Path
 
 import torch
+from stages import make_stages
 
-from aeseg.shapes.priors import make_prior
 from aeseg.core.config import make_config
 from aeseg.data.datasets import load_images
-from aeseg.method.cyclegan import GAN
-from aeseg.method.vae import VAETraining
-from aeseg.method.segmentation import SegmentationTraining
 from aeseg.data.phantoms import write_phantoms
 from aeseg.core.runs import Run
 from aeseg.core.devices import has_bfloat16, make_fabric
@@ -31,28 +28,14 @@ SCRIPT = Path(sys.executable).with_name("aeseg")
 PRECISIONS = dict(cuda=("32-true", "bf16-mixed", "16-mixed"), cpu=("32-true", "bf16-mixed"))
 
 
-def make_stages(images, kind, precision):
+def stages_on(images, kind, precision):
     config = make_config("smoke", accelerator=kind, precision=precision)
-    fabric, masks = make_fabric(config.machine), make_prior(config.shapes, config.run.task, images.canvas)
-    vae = make_vae_training(config, masks, images.canvas, fabric)
-    labels = masks.sample(len(images), torch.Generator().manual_seed(0))
-    return (
-        vae,
-        GAN(config, images, masks, vae.vae, fabric),
-        SegmentationTraining(
-            config,
-            images,
-            labels * 0.5 + 0.25,
-            torch.ones(len(images)),
-            torch.ones(len(images), dtype=torch.bool),
-            fabric,
-        ),
-    )
+    return make_stages(make_fabric(config.machine), images, config)
 
 
 def check_steps(images, kind, precision):
     "Steps are finite and, after the first ones, never wait for the device."
-    for stage in make_stages(images, kind, precision):
+    for stage in stages_on(images, kind, precision):
         for k in range(3):
             stage.step(k)
         try:
@@ -71,7 +54,7 @@ def check_steps(images, kind, precision):
 
 def check_like_cpu(images, kind):
     "The first step has the same losses as on the CPU: the same numbers are drawn."
-    for here, there in zip(make_stages(images, kind, "32-true"), make_stages(images, "cpu", "32-true")):
+    for here, there in zip(stages_on(images, kind, "32-true"), stages_on(images, "cpu", "32-true")):
         a, b = here.step(0), there.step(0)
         for name in a:
             assert abs(a[name].item() - b[name].item()) < 5e-3 * (1 + abs(b[name].item())), (

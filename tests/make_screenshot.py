@@ -1,4 +1,4 @@
-"""Take nbs/images/inspector.png, the README's picture of the inspector, from the second run of nbs/experiments/review_labels.ipynb.
+"""Take nbs/images/inspector.png, the README's picture, from the second run of experiments/review_labels.
 
 papermill nbs/experiments/review_labels.ipynb runs/review_labels.ipynb -p height 240
 python tests/make_screenshot.py [runs/experiments/review/one_more]
@@ -17,31 +17,31 @@ ROOT = Path(__file__).resolve().parents[1]
 COLOURS = 200  # keeps the file below 200 kB, and rare colours as they are
 
 
+def take_picture(run):
+    "The gallery after three decisions, and an open case with label and prediction; PNG as bytes."
+    with app(run) as address, chromium(dict(width=1120, height=700)) as (page, _):
+        page.goto(address, wait_until="commit")
+        it = Inspected(page).ready()
+        for n, key in ((1, "a"), (3, "r"), (4, "r")):
+            it.tile(n).click()
+            page.wait_for_timeout(700)
+            it.press(key)
+        it.until_decided(accepted=1, rejected=2)
+        it.tile(6).click()
+        page.wait_for_timeout(1500)
+        it.press("3")
+        page.wait_for_timeout(1500)
+        return page.screenshot()
+
+
 def main(run):
-    "The gallery after three decisions, and an open case with label and prediction, in a copy of the run."
     with tempfile.TemporaryDirectory() as folder:
-        copy = shutil.copytree(
-            run.resolve(),
-            Path(folder) / "phantoms",
-            ignore=shutil.ignore_patterns("reviews.csv", "corrected"),
-        )
-        with app(copy) as address, chromium(dict(width=1120, height=700)) as (page, _):
-            page.goto(address, wait_until="commit")
-            it = Inspected(page).ready()
-            for n, key in ((1, "a"), (3, "r"), (4, "r")):
-                it.tile(n).click()
-                page.wait_for_timeout(700)
-                it.press(key)
-            it.until_decided(accepted=1, rejected=2)
-            it.tile(6).click()
-            page.wait_for_timeout(1500)
-            it.press("3")
-            page.wait_for_timeout(1500)
-            picture = page.screenshot()
+        without = shutil.ignore_patterns("reviews.csv", "corrected")
+        copy = shutil.copytree(run.resolve(), Path(folder) / "phantoms", ignore=without)
+        picture = Image.open(io.BytesIO(take_picture(copy))).convert("RGB")
     out = ROOT / "nbs/images/inspector.png"
-    Image.open(io.BytesIO(picture)).convert("RGB").quantize(
-        COLOURS, Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE
-    ).save(out, optimize=True)
+    palette = picture.quantize(COLOURS, Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE)
+    palette.save(out, optimize=True)
     print(out, f"{out.stat().st_size / 1000:.0f} kB")
 
 

@@ -1,8 +1,8 @@
-"""Malformed inputs, made from a seed: what arrives when disks fail, exports go wrong, or somebody means harm.
+"""Malformed inputs, made from a seed: damaged disks, wrong exports, attacks.
 
-    python tests/malformed.py FOLDER [N]     write N cases (default 60) below FOLDER, to look at
+    python tests/malformed.py FOLDER [N]     write N cases (default 60) below FOLDER, for inspection
 
-Each case is a folder with files and the words of an aeseg command. Nothing here is a recording of a real file.
+Each case is a folder with files and the words of an aeseg command. No file here was recorded from a real one.
 """
 
 import gzip
@@ -30,14 +30,14 @@ SIZE = (40, 56)
 class Case:
     "One malformed input."
 
-    kind: str
+    kind: str  # name of the function that made it
     words: list  # of the command
-    canary: Path  # no such file may appear
-    refused: bool  # whether the command must fail; otherwise it may also cope
+    canary: Path  # a file that appears only where code of the input was executed
+    refused: bool  # True: the command must fail; False: it may also succeed
 
 
 class Evil:
-    "Unpickling this writes the canary."
+    "An object whose unpickling writes the canary."
 
     def __init__(self, canary):
         self.canary = str(canary)
@@ -47,44 +47,41 @@ class Evil:
 
 
 def picture(rng, size=SIZE):
+    "A noisy ramp, uint8."
     return (rng.random(size) * 60 + np.linspace(0, 150, size[1])).astype(np.uint8)
 
 
-def png_bytes(array):
-    out = io.BytesIO()
-    Image.fromarray(array).save(out, "PNG")
-    return out.getvalue()
-
-
 def valid(suffix, folder, rng):
-    "The bytes of a sound file."
-    path, a = folder / f"sound{suffix}", picture(rng)
+    "The bytes of a valid file."
+    path, array = folder / f"valid{suffix}", picture(rng)
     if suffix in (".png", ".jpg"):
-        Image.fromarray(a).save(path)
+        Image.fromarray(array).save(path)
     elif suffix == ".tif":
-        tifffile.imwrite(path, a.astype(np.uint16) * 200)
+        tifffile.imwrite(path, array.astype(np.uint16) * 200)
     elif suffix == ".dcm":
-        write_dicom(path, a, PixelSpacing=[1, 1])
+        write_dicom(path, array, PixelSpacing=[1, 1])
     else:
-        nib.save(nib.Nifti1Image(np.stack([a] * 9, 2), np.eye(4)), path)
-    data = path.read_bytes()
+        nib.save(nib.Nifti1Image(np.stack([array] * 9, 2), np.eye(4)), path)
+    content = path.read_bytes()
     path.unlink()
-    return data
+    return content
 
 
 SUFFIXES = (".png", ".jpg", ".tif", ".dcm", ".nii", ".nii.gz")
 
 
 def bad(case, suffix, content):
-    "Put a bad file among the sound ones."
+    "Put a bad file among the valid ones."
     (case / f"data/images/bad{suffix}").write_bytes(content)
 
 
-# Each of the following writes into a case's folder (data/images holds four sound images, data/masks their masks) and returns whether the input must be refused,
-# and optionally the words of a command; without them, one of the commands that read images is taken.
+# Each of the following functions writes into the folder of a case, whose data/images holds four valid images
+# and data/masks their masks. It returns whether the input must be refused, and optionally the words of a
+# command; without them, one of the commands that read images is taken.
 
 
 def truncated(case, rng, canary):
+    "The first part of a file."
     suffix = rng.choice(SUFFIXES)
     content = valid(suffix, case, rng)
     bad(case, suffix, content[: int(len(content) * rng.uniform(0, 0.6))])
@@ -92,6 +89,7 @@ def truncated(case, rng, canary):
 
 
 def damaged_header(case, rng, canary):
+    "A file with twelve random bytes in its header."
     suffix = rng.choice(SUFFIXES)
     content = bytearray(valid(suffix, case, rng))
     for k in rng.integers(0, min(400, len(content)), 12):
@@ -101,53 +99,50 @@ def damaged_header(case, rng, canary):
 
 
 def chunk(kind, data):
+    "A chunk of a PNG file, with its checksum."
     return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
 
+def square_png(side, pixels):
+    "A gray PNG file whose header announces side x side pixels, with these compressed pixels."
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", side, side, 8, 0, 0, 0, 0))
+    return b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", pixels) + chunk(b"IEND", b"")
+
+
 def huge_png(case, rng, canary):
+    "A header that announces up to 4e18 pixels."
     side = int(rng.integers(30_000, 2**31 - 1))
-    bad(
-        case,
-        ".png",
-        b"\x89PNG\r\n\x1a\n"
-        + chunk(b"IHDR", struct.pack(">IIBBBBB", side, side, 8, 0, 0, 0, 0))
-        + chunk(b"IDAT", zlib.compress(bytes(1000)))
-        + chunk(b"IEND", b""),
-    )
+    bad(case, ".png", square_png(side, zlib.compress(bytes(1000))))
     return True
 
 
 def huge_tiff(case, rng, canary):
+    "A header that announces up to 4e18 pixels."
     side = int(rng.integers(30_000, 2**31 - 1))
-    entries = [
-        (256, 4, side),
-        (257, 4, side),
-        (258, 3, 8),
-        (259, 3, 1),
-        (262, 3, 1),
-        (273, 4, 8),
-        (277, 3, 1),
-        (278, 4, side),
-        (279, 4, 100),
+    entries = [  # (tag, type, value)
+        (256, 4, side),  # width
+        (257, 4, side),  # height
+        (258, 3, 8),  # bits
+        (259, 3, 1),  # no compression
+        (262, 3, 1),  # gray
+        (273, 4, 8),  # offset of the pixels
+        (277, 3, 1),  # channels
+        (278, 4, side),  # rows of a strip
+        (279, 4, 100),  # bytes of a strip
     ]
-    bad(
-        case,
-        ".tif",
-        b"II*\0"
-        + struct.pack("<I", 8)
-        + struct.pack("<H", len(entries))
-        + b"".join(struct.pack("<HHII", tag, kind, 1, value) for tag, kind, value in entries)
-        + bytes(200),
-    )
+    directory = b"".join(struct.pack("<HHII", tag, kind, 1, value) for tag, kind, value in entries)
+    bad(case, ".tif", b"II*\0" + struct.pack("<IH", 8, len(entries)) + directory + bytes(200))
     return True
 
 
 def huge_dicom(case, rng, canary):
+    "A header that announces 65535 rows or columns."
     write_dicom(case / "data/images/bad.dcm", picture(rng), **{str(rng.choice(["Rows", "Columns"])): 65535})
     return True
 
 
 def huge_nifti(case, rng, canary):
+    "A header with absurd or negative sizes."
     content = bytearray(valid(".nii", case, rng))
     content[42:48] = struct.pack("<3h", *(int(v) for v in rng.choice([32767, -5, 0, 20000], 3)))
     packed = rng.random() < 0.5
@@ -156,68 +151,58 @@ def huge_nifti(case, rng, canary):
 
 
 def not_finite(case, rng, canary):
-    a = picture(rng).astype(np.float32)
-    a[3, 4:9] = rng.choice([np.nan, np.inf, -np.inf])
+    "An image or volume with NaN or infinity."
+    array = picture(rng).astype(np.float32)
+    array[3, 4:9] = rng.choice([np.nan, np.inf, -np.inf])
     if rng.random() < 0.5:
-        tifffile.imwrite(case / "data/images/bad.tif", a)
+        tifffile.imwrite(case / "data/images/bad.tif", array)
     else:
-        nib.save(nib.Nifti1Image(np.stack([a] * 9, 2), np.eye(4)), case / "data/images/bad.nii.gz")
+        nib.save(nib.Nifti1Image(np.stack([array] * 9, 2), np.eye(4)), case / "data/images/bad.nii.gz")
     return True
 
 
 def nothing(case, rng, canary):
+    "An empty file."
     bad(case, rng.choice(SUFFIXES), b"")
     return True
 
 
 def too_small(case, rng, canary):
-    Image.fromarray(np.zeros((int(rng.integers(1, 8)), int(rng.integers(1, 40))), np.uint8)).save(
-        case / "data/images/bad.png"
-    )
+    "An image of fewer than eight rows."
+    array = np.zeros((int(rng.integers(1, 8)), int(rng.integers(1, 40))), np.uint8)
+    Image.fromarray(array).save(case / "data/images/bad.png")
     return True
 
 
 def bomb(case, rng, canary):
-    "Small files that unpack to much."
+    "A small image file of 256 megapixels."
     side = 16_000
     if rng.random() < 0.5:
-        bad(
-            case,
-            ".png",
-            b"\x89PNG\r\n\x1a\n"
-            + chunk(b"IHDR", struct.pack(">IIBBBBB", side, side, 8, 0, 0, 0, 0))
-            + chunk(b"IDAT", zlib.compress(bytes(side * (side + 1)), 1))
-            + chunk(b"IEND", b""),
-        )
+        bad(case, ".png", square_png(side, zlib.compress(bytes(side * (side + 1)), 1)))
     else:
-        tifffile.imwrite(
-            case / "data/images/bad.tif", np.zeros((side, side), np.uint8), compression="deflate"
-        )
+        array = np.zeros((side, side), np.uint8)
+        tifffile.imwrite(case / "data/images/bad.tif", array, compression="deflate")
     return True
 
 
 def zip_bomb(case, rng, canary):
+    "An archive that unpacks to a thousand times its size."
     with zipfile.ZipFile(case / "official.zip", "w", zipfile.ZIP_DEFLATED) as z:
         z.writestr("000_HC.png", bytes(150_000_000))
     return True, ["prepare", "hc18", "--src", case / "official.zip", "--out", case / "out"]
 
 
 def escaping_archive(case, rng, canary):
-    name = str(rng.choice(["../CANARY", "a/../../CANARY", str(canary), "..\\CANARY"]))
+    "An archive with a member that leaves its folder."
+    member = str(rng.choice(["../CANARY", "a/../../CANARY", str(canary), "..\\CANARY"]))
     with zipfile.ZipFile(case / "official.zip", "w") as z:
-        z.writestr(name, b"x")
-    return True, [
-        "prepare",
-        str(rng.choice(["hc18", "jsrt", "lits"])),
-        "--src",
-        case / "official.zip",
-        "--out",
-        case / "deep/out",
-    ]
+        z.writestr(member, b"x")
+    data_set = str(rng.choice(["hc18", "jsrt", "lits"]))
+    return True, ["prepare", data_set, "--src", case / "official.zip", "--out", case / "deep/out"]
 
 
 def disguised(case, rng, canary):
-    "No image, whatever its name says."
+    "Text, code or random bytes under the name of an image."
     content = [
         b"just text",
         b"<html><script>1</script></html>",
@@ -235,6 +220,7 @@ def disguised(case, rng, canary):
 
 
 def strange_dicom(case, rng, canary):
+    "A DICOM file with an unusual or contradictory header."
     tags = [
         dict(NumberOfFrames=7),
         dict(SamplesPerPixel=2),
@@ -250,36 +236,45 @@ def strange_dicom(case, rng, canary):
 
 
 def strange_series(case, rng, canary):
+    "A DICOM series with a slice that is missing, cut, repeated, or of another series."
     folder = case / "data/images/series"
     write_series(folder, np.stack([picture(rng)] * 8), (2, 1, 1), PatientID="1")
-    files = sorted(folder.iterdir())
-    change = int(rng.integers(4))
-    if change == 0:
-        files[3].unlink()
-    elif change == 1:
-        files[3].write_bytes(files[3].read_bytes()[:400])
-    elif change == 2:
-        shutil.copy(files[3], folder / "twice.dcm")
+    file = sorted(folder.iterdir())[3]
+    damage = ["missing", "cut", "repeated", "other"][int(rng.integers(4))]
+    if damage == "missing":
+        file.unlink()
+    elif damage == "cut":
+        file.write_bytes(file.read_bytes()[:400])
+    elif damage == "repeated":
+        shutil.copy(file, folder / "twice.dcm")
     else:
         write_dicom(folder / "other.dcm", picture(rng))
     return True
 
 
 def gray_mask(case, rng, canary):
+    "A mask with many values."
     name = sorted((case / "data/masks").iterdir())[0]
     Image.fromarray(picture(rng)).save(name)
     return True, ["check", case / "data"]
 
 
 def mask_of_another_size(case, rng, canary):
+    "A predicted mask that has not the size of the true one."
     name = sorted((case / "data/masks").iterdir())[0]
     Image.fromarray((picture(rng, (30, 30)) > 90).astype(np.uint8) * 255).save(name)
-    return True, [
+    return True, evaluation(case)
+
+
+def evaluation(case, *more):
+    "The words of a command that compares masks."
+    return [
         "evaluate",
         "--pred",
         case / "data/masks",
         "--truth",
         case / "truth",
+        *more,
         "--out",
         case / "scores.csv",
     ]
@@ -313,13 +308,11 @@ YAMLS = [
 
 
 def yaml_file(case, rng, canary):
+    "A configuration with wrong keys, types or values, or with YAML that makes objects."
     text = YAMLS[int(rng.integers(len(YAMLS)))].replace("CANARY", str(canary))
     (case / "task.yaml").write_bytes(rng.bytes(60) if rng.random() < 0.1 else text.encode())
-    words = [
-        ["fit", case / "task.yaml", "--images", case / "data", "--out", case / "run"],
-        ["fit", "--config", case / "task.yaml", "--images", case / "data", "--out", case / "run"],
-    ]
-    return True, words[int(rng.integers(2))]
+    option = [[], ["--config"]][int(rng.integers(2))]
+    return True, ["fit", *option, case / "task.yaml", "--images", case / "data", "--out", case / "run"]
 
 
 SPLITS = [
@@ -338,11 +331,14 @@ SPLITS = [
 
 
 def splits_file(case, rng, canary):
-    (case / "data/splits.csv").write_bytes(
-        "id,split\nä,train".encode("utf-16")
-        if rng.random() < 0.1
-        else rng.bytes(100) if rng.random() < 0.1 else SPLITS[int(rng.integers(len(SPLITS)))].encode()
-    )
+    "A table of splits that is no CSV, lacks columns, or names no image."
+    if rng.random() < 0.1:
+        content = "id,split\nä,train".encode("utf-16")
+    elif rng.random() < 0.1:
+        content = rng.bytes(100)
+    else:
+        content = SPLITS[int(rng.integers(len(SPLITS)))].encode()
+    (case / "data/splits.csv").write_bytes(content)
     return True
 
 
@@ -361,30 +357,21 @@ SPACINGS = [
 
 
 def spacing_file(case, rng, canary):
+    "A table of pixel sizes with wrong columns or values."
     (case / "spacing.csv").write_text(SPACINGS[int(rng.integers(len(SPACINGS)))])
-    return True, [
-        "evaluate",
-        "--pred",
-        case / "data/masks",
-        "--truth",
-        case / "truth",
-        "--spacing",
-        case / "spacing.csv",
-        "--out",
-        case / "scores.csv",
-    ]
+    return True, evaluation(case, "--spacing", case / "spacing.csv")
 
 
 def model_with_code(case, rng, canary):
-    "A run whose files were replaced by what runs code when it is unpickled, or is damaged."
+    "A run whose model file is damaged, or executes code when it is unpickled."
     import torch
 
     run = case / "run"
-    evil = io.BytesIO()
-    torch.save(dict(a=Evil(canary)), evil)
+    saved = io.BytesIO()
+    torch.save(dict(a=Evil(canary)), saved)
     contents = [
         pickle.dumps(Evil(canary)),
-        evil.getvalue(),
+        saved.getvalue(),
         b"",
         struct.pack("<Q", 2**60) + b"{}",
         struct.pack("<Q", 8) + b"notjson!",
@@ -396,7 +383,7 @@ def model_with_code(case, rng, canary):
 
 
 def checkpoint_with_code(case, rng, canary):
-    "A run that is continued from such a file."
+    "An unfinished run whose checkpoints execute code when they are unpickled."
     import torch
 
     run = case / "run"
@@ -413,15 +400,12 @@ def checkpoint_with_code(case, rng, canary):
 def run_file(case, rng, canary):
     "A run whose record or configuration is damaged."
     run, name = case / "run", str(rng.choice(["config.yaml", "provenance.json"]))
-    text = rng.choice(
-        ["", "{", "[1]", "\0", '!!python/object/apply:os.system ["touch CANARY"]', "seed: x", "null"]
-    )
-    (run / name).write_text(str(text).replace("CANARY", str(canary)))
-    return name == "config.yaml" and str(text) not in ("",), (
-        ["predict", run, "--images", case / "data", "--out", case / "masks"]
-        if name == "config.yaml"
-        else ["fit", "--images", case / "phantoms", "--out", run, "--resume", "FAST"]
-    )
+    code = '!!python/object/apply:os.system ["touch CANARY"]'
+    text = str(rng.choice(["", "{", "[1]", "\0", code, "seed: x", "null"]))
+    (run / name).write_text(text.replace("CANARY", str(canary)))
+    if name == "config.yaml":
+        return text != "", ["predict", run, "--images", case / "data", "--out", case / "masks"]
+    return False, ["fit", "--images", case / "phantoms", "--out", run, "--resume", "FAST"]
 
 
 KINDS = [
@@ -449,16 +433,26 @@ KINDS = [
     checkpoint_with_code,
     run_file,
 ]
-COMMANDS = [
-    lambda c: ["check", c / "data"],
-    lambda c: ["fit", "--images", c / "data", "--out", c / "new", "FAST"],
-    lambda c: ["predict", c / "run", "--images", c / "data", "--out", c / "masks"],
-    lambda c: ["new", c / "mytask", "--images", c / "data"],
-]
 
 
-def make(folder, number, run, phantoms, seed=0):
-    "Case `number`; `run` is a finished run on `phantoms`, both are copied where the case changes them."
+def image_commands(case):
+    "The commands that read images."
+    return [
+        ["check", case / "data"],
+        ["fit", "--images", case / "data", "--out", case / "new", "FAST"],
+        ["predict", case / "run", "--images", case / "data", "--out", case / "masks"],
+        ["new", case / "mytask", "--images", case / "data"],
+    ]
+
+
+def make(
+    folder,  # for the folder of the case
+    number,  # of the case; decides its kind and seeds its random numbers
+    run,  # a finished run; copied where the case changes it
+    phantoms,  # the data set of this run
+    seed=0,
+):
+    "Write one case."
     rng, kind = np.random.default_rng([seed, number]), KINDS[number % len(KINDS)]
     case, canary = Path(folder) / f"{number:04}_{kind.__name__}", Path(folder) / f"CANARY_{number}"
     for part in ("images", "masks"):
@@ -473,11 +467,13 @@ def make(folder, number, run, phantoms, seed=0):
         (case / "run").symlink_to(run)
     (case / "phantoms").symlink_to(phantoms)
     made = kind(case, rng, canary)
-    refused, words = (
-        made if isinstance(made, tuple) else (made, COMMANDS[int(rng.integers(len(COMMANDS)))](case))
-    )
+    if isinstance(made, tuple):
+        refused, words = made
+    else:
+        commands = image_commands(case)
+        refused, words = made, commands[int(rng.integers(len(commands)))]
     if kind is splits_file and words[0] == "new":
-        words = COMMANDS[0](case)  # it reads no splits
+        words = ["check", case / "data"]  # `aeseg new` reads no splits
     return Case(kind.__name__, words, canary, refused)
 
 

@@ -1,26 +1,22 @@
 """Masks keep the area of the labels that they were learned from."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from conftest import FAST, learned
-from test_device import half_fabric
-from test_losses import bits, stage_of
+from stages import cpu_fabric, half_fabric, segmentation_stage, weight_bytes
 
-from aeseg.core.config import make_config
-from aeseg.data.datasets import Images
 from aeseg.core.arrays import ArrayFile, write_array
-from aeseg.method.rounds import iterate
-from aeseg.method.segmentation import calibrate_area, predict_probabilities
+from aeseg.core.config import QualityOptions, RoundOptions
+from aeseg.data.datasets import Images
 from aeseg.method.quality import label_dice
-from aeseg.core.devices import make_fabric
+from aeseg.method.rounds import learn_in_rounds
+from aeseg.method.segmentation import calibrate_area, predict_probabilities
 
 
-def cpu():
-    return make_fabric(make_config(accelerator="cpu", precision="32-true").machine)
-
-
-def taught(fabric, **choices):
-    stage = stage_of(fabric, **choices)
+def trained(fabric, **values):
+    stage = segmentation_stage(fabric, **values)
     for k in range(6):
         stage.step(k)
     return stage
@@ -37,25 +33,22 @@ def labelled(stage, rows):
 @pytest.mark.parametrize("name", ["noise_weighted_dice", "cross_entropy", "co_teaching"])
 def test_area_of_the_labels_that_were_learned_from(name):
     "Of those alone: the dropped ones are empty, and would halve it."
-    stage, everything = taught(cpu(), segmentation_loss=name), torch.arange(8)
+    stage, everything = trained(cpu_fabric(), segmentation_loss=name), torch.arange(8)
     stage.kept = everything[:4]
     stage.labels[4:] = 0
-    assert (
-        abs(covered(stage, stage.kept) / labelled(stage, stage.kept) - 1) > 0.1
-    )  # else there is nothing to do
-    second = bits(stage)[len(list(stage.network.parameters())) :]
-    shift = calibrate_area(stage)
-    assert shift and covered(stage, stage.kept) == pytest.approx(labelled(stage, stage.kept), rel=0.02)
+    assert abs(covered(stage, stage.kept) / labelled(stage, stage.kept) - 1) > 0.1  # else nothing is to do
+    first = len(list(stage.network.parameters()))
+    second = weight_bytes(stage)[first:]
+    assert calibrate_area(stage)
+    assert covered(stage, stage.kept) == pytest.approx(labelled(stage, stage.kept), rel=0.02)
     assert abs(calibrate_area(stage)) <= 2 * 32 / 2**14  # nothing is left to do, but for the width of a bin
-    assert (
-        bits(stage)[len(list(stage.network.parameters())) :] == second
-    )  # co-teaching's second network is not C
+    assert weight_bytes(stage)[first:] == second  # co-teaching's second network is not C
     assert stage.network.training
 
 
 @pytest.mark.parametrize("value, share", [(0, 0.0), (255, 1.0)])
 def test_empty_and_full_labels(value, share):
-    stage = taught(cpu())
+    stage = trained(cpu_fabric())
     stage.labels[:] = value
     calibrate_area(stage)
     assert covered(stage, stage.kept) == pytest.approx(share * stage.labels.numel(), rel=1e-3)
@@ -63,48 +56,45 @@ def test_empty_and_full_labels(value, share):
 
 def test_files_and_half_precision(tmp_path):
     "Pixels and labels may lie in files; outputs may be fp16."
-    held, stored = taught(cpu()), taught(cpu())
+    held, stored = trained(cpu_fabric()), trained(cpu_fabric())
     stored.pixels, stored.labels = [write_array([t], t.shape, tmp_path) for t in (stored.pixels, stored.labels)]
     assert isinstance(stored.pixels, ArrayFile) and calibrate_area(held) == calibrate_area(stored)
-    half = taught(half_fabric())
+    half = trained(half_fabric())
     calibrate_area(half)
     assert covered(half, half.kept) == pytest.approx(labelled(half, half.kept), rel=0.05)
 
 
-def test_rounds(monkeypatch):
-    "Every round learns from labels of the first ones' area, and C, which is returned, has it, too; with the switch off, nothing is shifted."
+def areas_of_rounds(calibrate_area):
+    "The area of each round's labels, and of C's last ones, relative to the first."
+    stage, fabric = segmentation_stage(cpu_fabric()), cpu_fabric()
+    images = Images(stage.image_ids, stage.pixels, (None,) * 8, ("train",) * 8)
 
-    def areas(**choices):
-        start, seen, fabric = stage_of(cpu()), [], cpu()
-        config = make_config(
-            "smoke", size=32, segmentation_steps=6, stop_change=0.0, rounds=3, selection=False, **choices
-        )
-        images = Images(start.names, start.pixels, (None,) * 8, ("train",) * 8)
+    def train(stage, steps):
+        for k in range(steps):
+            stage.step(k)
 
-        def teach(stage, steps):
-            for k in range(steps):
-                stage.step(k)
-
-        keep = lambda r, rows, labels, change: seen.append(int((labels > 127).sum()))
-        network, labels = iterate(
-            config,
-            images,
-            start.labels,
-            lambda z: z,
-            lambda z: torch.zeros(len(z)),
-            teach,
-            fabric,
-            [start.labels],
-            keep,
-        )
-        assert label_dice(predict_probabilities(network, images.pixels, fabric), labels).min() == 1
-        return [n / seen[0] for n in (*seen, int((labels > 127).sum()))]
-
-    monkeypatch.setattr(
-        "aeseg.method.rounds.score_labels", lambda labels, *a, **k: dict(score=torch.ones(len(labels)))
+    rounds = learn_in_rounds(
+        images,
+        stage.labels,
+        [stage.labels],
+        lambda labels, others: dict(score=torch.ones(len(labels))),
+        train,
+        fabric,
+        QualityOptions(selection=False),
+        replace(stage.options, calibrate_area=calibrate_area),
+        RoundOptions(3, stop_change=0.0),
     )
-    assert areas() == pytest.approx([1] * 4, rel=0.05)
-    assert max(abs(a - 1) for a in areas(calibrate_area=False)) > 0.1
+    areas = []
+    for done in rounds:
+        areas.append(int((done.labels > 127).sum()))
+    assert label_dice(predict_probabilities(done.network, images.pixels, fabric), done.predictions).min() == 1
+    return [n / areas[0] for n in (*areas, int((done.predictions > 127).sum()))]
+
+
+def test_rounds():
+    "Every round learns from labels of the first ones' area, and C has it, too; switched off, nothing is shifted."
+    assert areas_of_rounds(True) == pytest.approx([1] * 4, rel=0.05)
+    assert max(abs(a - 1) for a in areas_of_rounds(False)) > 0.1
 
 
 def test_switch(aeseg, finished, phantoms, tmp_path):

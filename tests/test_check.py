@@ -1,4 +1,4 @@
-"""`check_dataset`: every kind of damage gives its own sentence, and nothing else does."""
+"""`check_dataset`: every kind of damage gives its own sentence, and no other one."""
 
 import shutil
 import time
@@ -8,10 +8,9 @@ import pytest
 import tifffile
 from PIL import Image
 
-from aeseg.data.check import FEW, SHOWN, check_dataset
 from aeseg.core.errors import InputError
-from aeseg.data.images import read_image
-from aeseg.data.images import write_mask
+from aeseg.data.check import FEW, SHOWN, check_dataset
+from aeseg.data.images import read_image, write_mask
 from aeseg.data.phantoms import write_phantom_masks, write_phantoms
 
 NAME = "fetal_head_{:04d}"
@@ -19,10 +18,12 @@ SIZE = (64, 96)
 
 
 def image(folder, k):
+    "The file of image number k."
     return folder / "images" / (NAME.format(k) + ".png")
 
 
 def mask(folder, k):
+    "The file of mask number k."
     return folder / "masks" / (NAME.format(k) + ".png")
 
 
@@ -35,7 +36,7 @@ def pixels(folder, k):
 
 
 def table(change):
-    "Damage to the text of splits.csv."
+    "A damage that changes the text of splits.csv."
 
     def damage(folder):
         path = folder / "splits.csv"
@@ -44,27 +45,46 @@ def table(change):
     return damage
 
 
-def stack(folder):
+def several_slices(folder):
+    "A TIFF file of five slices instead of an image."
     image(folder, 1).unlink()
     tifffile.imwrite(image(folder, 1).with_suffix(".tif"), np.zeros((5, *SIZE), np.uint16))
 
 
 def cut_tiff(folder):
+    "The first bytes of a TIFF file instead of an image."
     image(folder, 1).unlink()
     path = image(folder, 1).with_suffix(".tif")
     tifffile.imwrite(path, pixels(folder, 2))
     path.write_bytes(path.read_bytes()[:2000])
 
 
-def deep_mask(folder):
+def tiny_image(folder):
+    save(image(folder, 1), pixels(folder, 1)[:4])
     mask(folder, 1).unlink()
-    tifffile.imwrite(
-        mask(folder, 1).with_suffix(".tif"), np.linspace(0, 4000, 64 * 96).reshape(SIZE).astype(np.uint16)
-    )
 
 
-def copy(folder, a, b):
-    shutil.copy(image(folder, a), image(folder, b))
+def narrow_image(folder):
+    save(image(folder, 1), pixels(folder, 1)[:, :50])
+    mask(folder, 1).unlink()
+
+
+def deep_mask(folder):
+    "A gray mask of 16 bits."
+    mask(folder, 1).unlink()
+    values = np.linspace(0, 4000, SIZE[0] * SIZE[1]).reshape(SIZE).astype(np.uint16)
+    tifffile.imwrite(mask(folder, 1).with_suffix(".tif"), values)
+
+
+def splits_are_a_folder(folder):
+    (folder / "splits.csv").unlink()
+    (folder / "splits.csv").mkdir()
+
+
+def copy(folder, k, *others):
+    "Image k takes the place of other images."
+    for other in others:
+        shutil.copy(image(folder, k), image(folder, other))
 
 
 @pytest.fixture(scope="module")
@@ -96,11 +116,11 @@ ERRORS = {
         lambda f: save(image(f, 1), np.dstack([pixels(f, 1)] * 3)),
         [["images/fetal_head_0001.png has 3 channels", "most images have 1", "convert"]],
     ),
-    "stack": (stack, [["images/fetal_head_0001.tif has shape (5, 64, 96)", "save each slice"]]),
-    "tiny": (
-        lambda f: (save(image(f, 1), pixels(f, 1)[:4]), mask(f, 1).unlink()),
-        [["shape (4, 96)", "at least 8 pixels"]],
+    "several slices": (
+        several_slices,
+        [["images/fetal_head_0001.tif has shape (5, 64, 96)", "save each slice"]],
     ),
+    "tiny": (tiny_image, [["shape (4, 96)", "at least 8 pixels"]]),
     "gray mask": (
         lambda f: save(mask(f, 1), pixels(f, 1)),
         [["masks/fetal_head_0001.png is not a binary mask", ", 255)", "threshold"]],
@@ -126,11 +146,11 @@ ERRORS = {
         lambda f: write_mask(mask(f, 1), np.eye(96)[:, :64]),
         [["is 64 x 96 and its image is 96 x 64"]],
     ),
-    "stranger": (
+    "mask without image": (
         lambda f: write_mask(f / "masks/x.png", np.eye(64)),
         [["masks/x.png has no image of the id 'x'", "rename"]],
     ),
-    "gray stranger": (
+    "gray mask without image": (
         lambda f: save(f / "masks/x.png", pixels(f, 1)),
         [["no image of the id 'x'"], ["masks/x.png is not a binary mask"]],
     ),
@@ -170,10 +190,7 @@ ERRORS = {
         lambda f: (f / "splits.csv").write_bytes("id,split\n".encode("utf-16")),
         [["splits.csv is not a CSV file", "UTF-8"]],
     ),
-    "folder": (
-        lambda f: ((f / "splits.csv").unlink(), (f / "splits.csv").mkdir()),
-        [["splits.csv cannot be read"]],
-    ),
+    "folder": (splits_are_a_folder, [["splits.csv cannot be read"]]),
     "all but a header": (
         table(lambda t: "id,split\nx,train\n"),
         [["no split for 24 images", "and 21 more"], ["1 id without an image"], ["no image into 'train'"]],
@@ -187,7 +204,7 @@ ERRORS = {
 # (damage, words of each expected warning)
 WARNINGS = {
     "without mask": (
-        lambda f: (mask(f, 1).unlink(), mask(f, 2).unlink()),
+        lambda f: [mask(f, k).unlink() for k in (1, 2)],
         [["2 images of 24 without a mask (fetal_head_0001"]],
     ),
     "equal": (
@@ -199,7 +216,7 @@ WARNINGS = {
         [["fetal_head_0001.png (train)", "fetal_head_0022.png (val)", "leak between train and val"]],
     ),
     "three equal": (
-        lambda f: [copy(f, 1, k) for k in (2, 22)],
+        lambda f: copy(f, 1, 2, 22),
         [["0001.png (train)", "0002.png (train)", "0022.png (val)", "leak"]],
     ),
     "constant": (
@@ -228,7 +245,7 @@ WARNINGS = {
         [["2 masks are full (fetal_head_0001.png, fetal_head_0002.png)"]],
     ),
     "odd size": (
-        lambda f: (save(image(f, 1), pixels(f, 1)[:, :50]), mask(f, 1).unlink()),
+        narrow_image,
         [["fetal_head_0001.png (50 x 64)", "median aspect of 1.50"], ["without a mask"]],
     ),
     "unknown formats": (
@@ -243,19 +260,20 @@ WARNINGS = {
 }
 
 
-def expect(found, expected):
-    "Each group of words in one sentence, and no sentence more."
-    found = list(found)
-    assert len(found) == len(expected), found
+def expect(sentences, expected):
+    "Each group of words occurs in a sentence of its own, and there are no other sentences."
+    sentences = list(sentences)
+    assert len(sentences) == len(expected), sentences
     for words in expected:
-        match = [s for s in found if all(w in s for w in words)]
-        assert match, (words, found)
-        found.remove(match[0])
+        matching = [s for s in sentences if all(w in s for w in words)]
+        assert matching, (words, sentences)
+        sentences.remove(matching[0])
 
 
 def test_sound(folder):
     report = check_dataset(folder)
-    assert report.ok and not report.warnings and str(report).endswith("\n\nok")
+    assert report.ok and not report.warnings
+    assert str(report).endswith("\n\nok")
     assert report.facts["splits"] == "20 train, 4 val" and report.facts["canvas"].startswith("128 x 96")
     assert report.facts["memory"].startswith(f"{24 * 96 * 128 / 1e6:.1f} MB")
 
@@ -266,9 +284,8 @@ def test_errors(folder, name):
     damage(folder)
     report = check_dataset(folder)
     expect(report.errors, expected)
-    assert not report.ok and str(report).endswith(
-        "1 error" if len(expected) == 1 else f"{len(expected)} errors"
-    )
+    assert not report.ok
+    assert str(report).endswith("1 error" if len(expected) == 1 else f"{len(expected)} errors")
     assert str(folder) not in "".join(report.errors)  # named from the folder on
 
 
@@ -285,17 +302,14 @@ def test_long_lists(folder):
     for k in range(15):
         image(folder, k).write_bytes(b"")
     text = str(check_dataset(folder))
-    assert (
-        "errors (15)" in text
-        and text.count("cannot be read") == SHOWN
-        and "... and 5 more" in text
-        and text.endswith("15 errors")
-    )
+    assert "errors (15)" in text and text.endswith("15 errors")
+    assert text.count("cannot be read") == SHOWN and "... and 5 more" in text
 
 
 def test_nothing_readable(folder):
     for k in range(24):
-        image(folder, k).write_bytes(b""), mask(folder, k).write_bytes(b"")
+        image(folder, k).write_bytes(b"")
+        mask(folder, k).write_bytes(b"")
     assert len(check_dataset(folder).errors) == 48
 
 
@@ -303,38 +317,31 @@ def test_16_bit_and_colour_sets(folder):
     for k in range(24):
         Image.fromarray(pixels(folder, k).astype(np.uint16) * 200).save(image(folder, k))
     report = check_dataset(folder)
-    assert report.ok and not report.warnings and report.facts["bit depth"] == "16 bit"
+    assert report.ok and not report.warnings
+    assert report.facts["bit depth"] == "16 bit"
     for k in range(24):
         save(image(folder, k), np.dstack([pixels(folder, k) // 200] * 3))
     report = check_dataset(folder)
-    assert (
-        report.ok
-        and not report.warnings
-        and (report.facts["bit depth"], report.facts["channels"]) == ("8 bit", "3")
-    )
+    assert report.ok and not report.warnings
+    assert (report.facts["bit depth"], report.facts["channels"]) == ("8 bit", "3")
 
 
-def test_other_folders(folder, tmp_path):
+def test_auxiliary_masks(tmp_path):
     report = check_dataset(write_phantom_masks(tmp_path / "auxiliary", "lung", 3, size=SIZE))
-    assert (
-        report.ok
-        and not report.warnings
-        and report.facts["masks"].startswith("3")
-        and "images" not in report.facts
-    )
+    assert report.ok and not report.warnings
+    assert report.facts["masks"].startswith("3") and "images" not in report.facts
+
+
+def test_plain_folder_of_images(folder):
     report = check_dataset(folder / "images")
-    assert (
-        report.ok
-        and not report.warnings
-        and report.facts["splits"] == "24 train"
-        and "masks" not in report.facts
-    )
+    assert report.ok and not report.warnings
+    assert report.facts["splits"] == "24 train" and "masks" not in report.facts
 
 
 def test_relative_folder(folder, monkeypatch):
     image(folder, 1).write_bytes(b"")
-    for here, given in ((folder, "."), (folder.parent, folder.name)):
-        monkeypatch.chdir(here)
+    for working_folder, given in ((folder, "."), (folder.parent, folder.name)):
+        monkeypatch.chdir(working_folder)
         expect(check_dataset(given).errors, [["images/fetal_head_0001.png cannot be read"]])
 
 
@@ -359,5 +366,5 @@ def test_real_data(real_data):
         report = check_dataset(folder)
         seconds = time.process_time() - start
         assert report.ok, report
-        files = sum(1 for part in ("images", "masks") for _ in (folder / part).glob("*"))
+        files = len([*(folder / "images").glob("*"), *(folder / "masks").glob("*")])
         assert seconds < 1 + 0.02 * files

@@ -59,7 +59,7 @@ def test_an_earlier_checkpoint(astray, phantoms, tmp_path):
     assert not torch.equal(written[:], last[:])
     state = run.load(f"gan_{CHOSEN:06d}")
     model = load_file(run.folder / "model.safetensors")
-    for name, value in state["average"].items():
+    for name, value in state["ema"].items():
         assert torch.equal(value, model[f"E.{name}"])
     assert (
         len(label_sets(run, "labels", CHOSEN)) == 2
@@ -76,12 +76,12 @@ def test_resumed_and_taken(astray, phantoms, tmp_path, monkeypatch):
     class Killed(BaseException):
         pass
 
-    def choose(fit):
+    def choose(setting, gan):
         raise Killed
 
     astray()
     with monkeypatch.context() as m, pytest.raises(Killed):
-        m.setattr(app_fit._Fit, "choose", choose)
+        m.setattr(app_fit, "choose_checkpoint", choose)
         fit(phantoms, tmp_path / "again", **given)
     fit(phantoms, tmp_path / "again", resume=True, **given)
     same(run.folder, tmp_path / "again")

@@ -10,19 +10,20 @@ import signal
 import subprocess
 import time
 from html.parser import HTMLParser
-from pathlib import Path
 
 import numpy as np
 import pytest
+from commands import names, refused, unfinish, wait_for
 from conftest import FAST, ONE_CORE, SCRIPT, TINY, learned, same
 from PIL import Image
 
+import aeseg.app.fit as app_fit
 import aeseg.app.report as aeseg_report
 from aeseg.cli import make_parser
 from aeseg.core.config import config_from_yaml
 from aeseg.data.images import read_image
 from aeseg.data.images import read_mask, write_mask
-from aeseg.app.fit import _Fit, fit
+from aeseg.app.fit import fit
 
 COMMANDS = (
     "fit",
@@ -62,36 +63,12 @@ def cut(path):
     path.write_bytes(path.read_bytes()[:900])
 
 
-def names(folder):
-    return sorted(p.name for p in folder.iterdir())
-
-
 def snapshot(folder):
     "Every file and folder below, with content and time of change."
     return {
         str(p.relative_to(folder)): (p.stat().st_mtime_ns, p.is_file() and p.read_bytes())
         for p in sorted(folder.rglob("*"))
     }
-
-
-def unfinished(run):
-    "Turn a finished run into one that was interrupted after the GAN."
-    facts = json.loads((run / "provenance.json").read_text())
-    facts.pop("finished")
-    (run / "provenance.json").write_text(json.dumps(facts))
-    for name in ("report.html", "metrics.csv", "quality.csv", "model.safetensors"):
-        (run / name).unlink()
-    for name in ("predictions", "rounds"):
-        shutil.rmtree(run / name)
-    (run / "checkpoints/round_1.pt").unlink()
-
-
-def refused(result, *words):
-    "Exit code 2 and one sentence that holds the words."
-    assert result.code == 2, result
-    assert result.out == "" and re.fullmatch(r"aeseg: [^\n]+\n", result.err), result
-    for word in words:
-        assert word in result.err, result.err
 
 
 # ---------------------------------------------------------------- help
@@ -488,7 +465,7 @@ def change_image(here):
 BAD_RERUN = {
     "finished": (NOTHING, [], ["out already holds a finished run", "--resume", "--overwrite"]),
     "unfinished": (
-        lambda h: unfinished(h / "out"),
+        lambda h: unfinish(h / "out"),
         [],
         ["out already holds an unfinished run", "--resume", "--overwrite"],
     ),
@@ -498,12 +475,12 @@ BAD_RERUN = {
         ["out was run with gan_steps=45, not 5", "--overwrite"],
     ),
     "other images": (
-        lambda h: (unfinished(h / "out"), change_image(h)),
+        lambda h: (unfinish(h / "out"), change_image(h)),
         ["--resume"],
         ["out was started with other images", "--overwrite"],
     ),
     "fewer images": (
-        lambda h: (unfinished(h / "out"), image(h / "data", 5).unlink()),
+        lambda h: (unfinish(h / "out"), image(h / "data", 5).unlink()),
         ["--resume"],
         ["out was started with other images"],
     ),
@@ -537,7 +514,7 @@ def test_other_auxiliary_masks_are_refused(aeseg, place):
         write_mask(place / f"aux/masks/a{k}.png", read_mask(mask(place / "data", k)))
     run = ["fit", "--images", "data", "--out", "out", "--aux-masks", "aux", *FAST]
     assert aeseg(*run, cwd=place).code == 0
-    unfinished(place / "out")
+    unfinish(place / "out")
     write_mask(place / "aux/masks/a0.png", read_mask(mask(place / "data", 2)))
     before = snapshot(place)
     refused(aeseg(*run, "--resume", cwd=place), "out was started with other", "aux", "--overwrite")
@@ -594,7 +571,7 @@ BAD_PREDICT = {
     "no run": (NOTHING, "data", "data", "m", ["data is not a run folder", "aeseg fit"]),
     "nothing": (NOTHING, "rn", "data", "m", ["rn is not a run folder"]),
     "unfinished": (
-        lambda h: unfinished(h / "run"),
+        lambda h: unfinish(h / "run"),
         "run",
         "data",
         "m",
@@ -789,14 +766,6 @@ def test_seeds(aeseg, finished, phantoms, tmp_path):
     assert names(tmp_path / "run") == names(finished)
 
 
-def wait_for(pid, path, word):
-    "Until a file holds a word."
-    end = time.monotonic() + 60
-    while not (path.exists() and word in path.read_text()):
-        assert time.monotonic() < end, f"{path} never held {word}"
-        time.sleep(0.003)
-
-
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL], ids=["Ctrl-C", "killed"])
 def test_interruption(aeseg, finished, phantoms, tmp_path, number):
     "An interrupted and continued run ends with the same masks, byte by byte."
@@ -804,7 +773,7 @@ def test_interruption(aeseg, finished, phantoms, tmp_path, number):
     command = ["fit", "--images", phantoms, "--out", run, *FAST]
     for _ in range(5):  # a slow watcher may come too late
         pid = aeseg.start(*command, "--overwrite")
-        wait_for(pid, run / "log.jsonl", '"gan"')
+        wait_for(run / "log.jsonl", '"gan"')
         os.kill(pid, number)
         result = aeseg.finish()
         if not (run / "pseudo_labels").exists():
@@ -833,15 +802,15 @@ def test_killed_between_a_checkpoint_and_its_labels(finished, phantoms, tmp_path
     class Killed(BaseException):
         pass
 
-    def after_checkpoint(fit, step, then=_Fit.after_checkpoint):
+    def record(setting, gan, step, then=app_fit.record_checkpoint):
         if step == 32:
             raise Killed
-        then(fit, step)
+        then(setting, gan, step)
 
     monkeypatch.setattr(aeseg_report, "write_report", lambda run, pictures: None)
     given = dict(preset="smoke", accelerator="cpu", quiet=True, **TINY)
     with monkeypatch.context() as m, pytest.raises(Killed):
-        m.setattr(_Fit, "after_checkpoint", after_checkpoint)
+        m.setattr(app_fit, "record_checkpoint", record)
         fit(phantoms, tmp_path / "run", **given)
     fit(phantoms, tmp_path / "run", resume=True, **given)
     assert names(tmp_path / "run/checkpoints") == names(finished / "checkpoints")

@@ -1,7 +1,9 @@
-"""The CUDA path, kept honest on the CPU: nothing in a step waits for the device, everything is on it, fp16 scales its gradients, compiling changes no name.
+"""The CUDA path, kept honest on the CPU.
 
-Torch's "meta" device stands for the GPU: its tensors have a device and a shape but no numbers. An operation on tensors of two devices fails there as on a GPU, and so does
-everything that asks the device for a number: item, float, bool, nonzero, cpu. Numbers are drawn on the CPU, as always, and sent over.
+Nothing in a step waits for the device, everything is on it, fp16 scales its gradients, compiling changes no name.
+Torch's "meta" device stands for the GPU: its tensors have a device and a shape but no numbers. An operation on
+tensors of two devices fails there as on a GPU, and so does everything that asks the device for a number: item,
+float, bool, nonzero, cpu. Numbers are drawn on the CPU, as always, and sent over.
 """
 
 import copy
@@ -12,27 +14,18 @@ import sys
 import pytest
 import torch
 from conftest import ONE_CORE, ROOT
-from lightning_fabric import Fabric
-from lightning_fabric.plugins import MixedPrecision
-from torch.overrides import TorchFunctionMode
-from torch.utils._python_dispatch import TorchDispatchMode
+from stages import META, cpu_fabric, half_fabric, make_stages, meta_fabric, take_steps
 
 import aeseg.method.cyclegan
-from aeseg.shapes.priors import make_prior
-from aeseg.core.errors import InputError
-from aeseg.core.config import make_config
-from aeseg.data.datasets import load_images
-from aeseg.core.devices import to_device
-from aeseg.method.cyclegan import GAN
-from aeseg.method.vae import VAETraining
-from aeseg.method.segmentation import SegmentationTraining
-from aeseg.method.networks import convolution
 from aeseg.app.predict import predict
+from aeseg.core.config import MachineOptions, make_config
+from aeseg.core.devices import make_fabric, setup_network, to_device
+from aeseg.core.errors import InputError
 from aeseg.core.runs import Run
-from aeseg.core.devices import make_fabric, setup_network
 from aeseg.core.training import train
+from aeseg.data.datasets import load_images
+from aeseg.method.networks import convolution
 
-META = torch.device("meta")
 SWITCHES = [
     {},
     dict(variant="cyclegan"),
@@ -53,79 +46,19 @@ def images(phantoms):
     return load_images(phantoms, 32)
 
 
-def stages(fabric, images, **choices):
-    "The three stages, small."
-    config = make_config("smoke", size=32, accelerator="cpu", **choices)
-    masks = make_prior(config.shapes, config.run.task, images.canvas)
-    vae = make_vae_training(config, masks, images.canvas, fabric)
-    labels = masks.sample(len(images), torch.Generator().manual_seed(0))
-    return (
-        vae,
-        GAN(config, images, masks, vae.vae, fabric),
-        SegmentationTraining(
-            config,
-            images,
-            labels * 0.5 + 0.25,
-            torch.ones(len(images)),
-            torch.ones(len(images), dtype=torch.bool),
-            fabric,
-        ),
-    )
+def small_stages(fabric, images, **values):
+    return make_stages(fabric, images, make_config("smoke", size=32, accelerator="cpu", **values))
 
 
 # ---------------------------------------------------------------- a device without numbers
 
 
-def meta_fabric():
-    fabric = Fabric(accelerator="cpu", devices=1)
-    fabric.strategy._root_device = META
-    fabric._accelerator.setup_device = lambda device: None
-    fabric.setup_optimizers = (
-        lambda optimizer: optimizer
-    )  # Fabric suspects that a model on "meta" is still to be loaded
-    return fabric
-
-
-class NoWaiting(TorchDispatchMode):
-    "Fails where a tensor is copied to the device in a way that waits."
-
-    def __torch_dispatch__(self, op, types, args=(), kwargs=None):
-        kwargs = kwargs or {}
-        if (
-            op is torch.ops.aten._to_copy.default
-            and args[0].device.type == "cpu"
-            and kwargs.get("device") == META
-        ):
-            assert kwargs.get("non_blocking"), "a copy to the device that waits"
-        if op is torch.ops.aten.copy_.default and args[0].device == META and args[1].device.type == "cpu":
-            assert args[2:] == (True,), "a copy to the device that waits"
-        return op(*args, **kwargs)
-
-
-class NoConstants(TorchFunctionMode):
-    "Fails where Python numbers become a tensor on the device, which is a copy that waits, too."
-
-    def __torch_function__(self, f, types, args=(), kwargs=None):
-        kwargs = kwargs or {}
-        assert not (
-            f in (torch.tensor, torch.as_tensor) and torch.device(kwargs.get("device") or "cpu") == META
-        ), "Python numbers sent to the device"
-        return f(*args, **kwargs)
-
-
-def take_steps(stages, n=3):
-    with NoConstants(), NoWaiting():
-        for stage in stages:
-            losses = [stage.step(k) for k in range(n)]
-    return losses
-
-
 @pytest.mark.parametrize("switch", SWITCHES, ids=str)
 def test_no_step_waits_for_the_device(images, switch):
-    made = stages(meta_fabric(), images, **switch)
+    made = small_stages(meta_fabric(), images, **switch)
     losses = take_steps(made)
     assert all(v.device == META for step in losses for v in step.values())
-    for part in (made[0].vae, *made[1].networks.values(), made[1].average, made[2].network):
+    for part in (made[0].vae, *made[1].networks.values(), made[1].ema, made[2].network):
         assert all(p.device == META for p in part.state_dict().values())
 
 
@@ -143,7 +76,7 @@ def test_no_step_waits_for_the_device(images, switch):
     ids=["float", "if", "cpu", "nonzero", "two devices", "waiting copy", "constant"],
 )
 def test_a_slip_would_be_seen(images, monkeypatch, slip):
-    _, gan, _ = stages(meta_fabric(), images)
+    _, gan, _ = small_stages(meta_fabric(), images)
     monkeypatch.setattr(aeseg.method.cyclegan, "perturb", slip)
     with pytest.raises((RuntimeError, NotImplementedError, AssertionError)):
         take_steps([gan], 1)
@@ -170,64 +103,58 @@ def test_sending_to_cuda_is_pinned_and_does_not_wait(monkeypatch):
 # ---------------------------------------------------------------- fp16 and its scaler
 
 
-def half_fabric():
-    return Fabric(
-        accelerator="cpu", devices=1, plugins=[MixedPrecision("16-mixed", "cpu")]
-    )  # `make_fabric` refuses that on a CPU, where it is slow
-
-
 def test_half_precision_needs_a_gpu():
     if torch.cuda.is_available():
         pytest.skip("this machine has CUDA")
     for accelerator in ("cpu", "auto"):
         with pytest.raises(InputError, match="needs a CUDA GPU.*--precision bf16-mixed or 32-true"):
-            make_fabric(make_config(accelerator=accelerator, precision="16-mixed").machine)
+            make_fabric(MachineOptions(accelerator=accelerator, precision="16-mixed"))
 
 
 def test_half_precision_scales_and_skips(images):
     fabric = half_fabric()
     scaler = fabric.strategy.precision.scaler
-    for stage in stages(fabric, images):
+    for stage in small_stages(fabric, images):
         losses = [stage.step(k) for k in range(3)]
         assert all(torch.isfinite(v) for step in losses for v in step.values())
         assert scaler.get_scale() > 1
-    _, gan, _ = stages(fabric, images)
+    _, gan, _ = small_stages(fabric, images)
     weight = next(gan.networks["E"].parameters())
     before, scale = weight.detach().clone(), scaler.get_scale()
-    gan.networks["E"].head.weight.register_hook(lambda g: g * float("inf"))
+    list(gan.networks["E"].parameters())[-2].register_hook(lambda g: g * float("inf"))
     gan.step(0)
     assert (
         torch.equal(weight, before) and scaler.get_scale() < scale
     )  # a step with infinite gradients is left out, and the scale falls
 
 
+def leaves(state):
+    "What nested dicts and lists hold, in order."
+    if isinstance(state, dict):
+        state = list(state.values())
+    if not isinstance(state, list):
+        return [state]
+    return [leaf for value in state for leaf in leaves(value)]
+
+
 @pytest.mark.parametrize("precision", ["32-true", "16-mixed"])
 def test_resumed_is_not_interrupted(images, tmp_path, precision):
     "To the bit, with the optimizers that Fabric steps, and the scale where there is one."
-    new = lambda: (
-        half_fabric()
-        if precision == "16-mixed"
-        else make_fabric(make_config(accelerator="cpu", precision=precision).machine)
-    )
+    def new():
+        return half_fabric() if precision == "16-mixed" else cpu_fabric(precision)
 
     def states(*parts):
         run = Run.open(tmp_path / str(len(parts)), make_config("smoke"))
         for part in parts:  # each by a new process, so to say
             fabric = new()
-            for stage, steps in zip(stages(fabric, images)[1:], part):
+            for stage, steps in zip(small_stages(fabric, images)[1:], part):
                 train(stage, steps, run, every=50, quiet=True, fabric=fabric)
         return [run.load(name) for name in ("gan", "round_1")]
 
     whole, parts = states((5, 5)), states((3,), (5, 3), (5, 5))
-    flat = lambda s: (
-        [t for v in s.values() for t in flat(v)]
-        if isinstance(s, dict)
-        else [t for v in s for t in flat(v)] if isinstance(s, list) else [s]
-    )
-    assert len(flat(whole)) > 100 and all(
-        torch.equal(a, b) if isinstance(a, torch.Tensor) else a == b
-        for a, b in zip(flat(whole), flat(parts), strict=True)
-    )
+    assert len(leaves(whole)) > 100
+    for a, b in zip(leaves(whole), leaves(parts), strict=True):
+        assert torch.equal(a, b) if isinstance(a, torch.Tensor) else a == b
     assert ("scale" in whole[0]["precision"]) == (precision == "16-mixed")
 
 
@@ -255,7 +182,7 @@ def test_compiling(monkeypatch):
     "With the real compiler, a tiny network: the same answer and gradient within rounding, and the names in the state stay."
     if not (shutil.which("g++") or shutil.which("clang++")):
         pytest.skip("torch.compile needs a C++ compiler here")
-    fabric, x = make_fabric(make_config(accelerator="cpu", precision="32-true").machine), torch.randn(2, 1, 8, 8)
+    fabric, x = cpu_fabric(), torch.randn(2, 1, 8, 8)
     plain = convolution(1, 2)
     compiled = setup_network(fabric, copy.deepcopy(plain), compile=True)
     for network in (plain, compiled):
@@ -271,8 +198,8 @@ def test_compiled_stages_learn_the_same(images, monkeypatch):
     "The whole of every network is captured (by the first half of the compiler, which is quick), and checkpoints fit compiled and plain networks alike."
     compile = torch.nn.Module.compile
     monkeypatch.setattr(torch.nn.Module, "compile", lambda network: compile(network, backend="eager"))
-    fabric = make_fabric(make_config(accelerator="cpu", precision="32-true").machine)
-    plain, compiled = stages(fabric, images), stages(fabric, images, compile=True)
+    fabric = cpu_fabric()
+    plain, compiled = small_stages(fabric, images), small_stages(fabric, images, compile=True)
     gan = compiled[1]
     assert (
         all(net._compiled_call_impl is not None for net in (*gan.networks.values(), compiled[2].network))

@@ -1,6 +1,8 @@
 """The experiment notebooks run through papermill, headless, and an unknown parameter is an error."""
 
+import html
 import json
+import re
 from pathlib import Path
 
 import pandas as pd
@@ -387,3 +389,21 @@ def test_tables_and_figures(tmp_path, monkeypatch):
         "How wrong may",
     ):
         assert title in index
+
+
+def test_index_escapes_what_results_say(tmp_path):
+    "Titles, cells, facts and names of files come from a folder of results, and are text on its page."
+    hostile, folder = "<b onclick='x'>&", tmp_path / "results" / "one<i>"
+    folder.mkdir(parents=True)
+    table = f"| method | {hostile} |\n| --- | --- |\n| {hostile} | 0.5 |\n\n{hostile}"
+    facts = {"command": hostile, hostile: hostile}
+    results = dict(title=hostile, experiment="table", tables={hostile: table}, verdicts=[hostile])
+    (folder / "results.json").write_text(json.dumps(dict(results, figures=["<u>"], facts=facts)))
+    (folder / "<u>.png").write_bytes(b"a picture")
+    (folder / "<s>.csv").touch()
+    page = write_index(folder.parent).read_text()
+    tags = set(re.findall(r"<([a-z0-9]+)", page[page.index("<body>") :]))
+    assert not tags & {"b", "i", "s", "u", "script"} and "Content-Security-Policy" in page
+    assert page.count(html.escape(hostile).replace("&#x27;", "&#39;")) == 10
+    assert 'id="one&lt;i&gt;"' in page and 'href="one&lt;i&gt;/&lt;s&gt;.csv"' in page
+    assert "data:image/png;base64,YSBwaWN0dXJl" in page

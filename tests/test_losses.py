@@ -5,17 +5,13 @@ import os
 import pytest
 import torch
 from conftest import FAST, learned
-from test_device import meta_fabric, take_steps
+from stages import SEGMENTATION, cpu_fabric, meta_fabric, segmentation_stage, take_steps, weight_bytes
 
 import aeseg.method.segmentation as segmentation
 from aeseg.core.config import make_config
-from aeseg.data.datasets import Images
-from aeseg.core.draws import generator_for
-from aeseg.method.segmentation import CoTeachingTraining, SegmentationTraining
 from aeseg.method.losses import cross_entropy, generalised_cross_entropy, mean_absolute_error, noise_robust_dice, noise_weighted_dice, small_loss
 from aeseg.core.runs import Run
 from aeseg.core.processes import launch
-from aeseg.core.devices import make_fabric
 from aeseg.core.training import train
 
 # ---------------------------------------------------------------- PyMIC
@@ -117,58 +113,33 @@ NAMES = (
     "noise_robust_dice",
     "co_teaching",
 )
-CHOICES = dict(
-    size=32,
-    segmentation_steps=6,
-    accelerator="cpu",
-    precision="32-true",
-    threads=1,
-    co_teaching_forget=0.3,
-    co_teaching_ramp=0.2,
-)
-
-
-def stage_of(fabric, **choices):
-    "C on random labels, with more images than a batch takes."
-    config, g = make_config("smoke", **{**CHOICES, **choices}), generator_for(0, "test", 0)
-    draw = lambda *shape: torch.randint(256, shape, generator=g, dtype=torch.uint8)
-    images = Images(tuple(map(str, range(8))), draw(8, 1, 24, 32), (None,) * 8, ("train",) * 8)
-    labels = (draw(8, 1, 24, 32) > 150).byte() * 255
-    kind = CoTeachingTraining if config.segmentation.loss == "co_teaching" else SegmentationTraining
-    return kind(config, images, labels, torch.ones(8), torch.ones(8, dtype=torch.bool), fabric)
-
-
-def bits(stage):
-    return [p.detach().numpy().tobytes() for p in stage.networks.parameters()]
-
-
 @pytest.mark.parametrize("name", NAMES)
 def test_interrupted_training_goes_on_exactly(tmp_path, name):
     "Half of the steps, and the rest by another object from its checkpoint."
-    fabric = make_fabric(MachineOptions(accelerator="cpu"))
+    fabric = cpu_fabric("auto")
 
     def run(*parts):
         run = Run.open(tmp_path / f"{len(parts)}", make_config("smoke"))
         for steps in parts:
-            stage = stage_of(fabric, segmentation_loss=name)
+            stage = segmentation_stage(fabric, segmentation_loss=name)
             train(stage, steps, run, quiet=True, fabric=fabric)
         return stage
 
     whole, halves = run(6), run(3, 6)
-    assert bits(whole) == bits(halves) and len(whole.networks) == (2 if name == "co_teaching" else 1)
-    assert bits(whole) != bits(stage_of(fabric, segmentation_loss=name))
+    assert weight_bytes(whole) == weight_bytes(halves) and len(whole.networks) == (2 if name == "co_teaching" else 1)
+    assert weight_bytes(whole) != weight_bytes(segmentation_stage(fabric, segmentation_loss=name))
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_no_step_waits_for_the_device(name):
-    take_steps([stage_of(meta_fabric(), segmentation_loss=name)])
+    take_steps([segmentation_stage(meta_fabric(), segmentation_loss=name)])
 
 
 def gradients_of(fabric, path):
     "Gradients of two steps with every loss, to a file a process."
 
     def gradients(name):
-        stage = stage_of(fabric, segmentation_loss=name, segmentation_batch=4 // fabric.world_size)
+        stage = segmentation_stage(fabric, segmentation_loss=name, segmentation_batch=4 // fabric.world_size)
         stage.step(0)
         stage.step(3)
         return torch.cat([p.grad.flatten() for p in stage.networks.parameters()])
@@ -183,7 +154,7 @@ def gradients_of(fabric, path):
 @pytest.mark.skipif(os.cpu_count() < 2, reason="two processes want two cores")
 def test_two_processes_are_one_with_the_doubled_batch(tmp_path):
     for devices in (1, 2):
-        launch(gradients_of, make_config("smoke", **CHOICES, devices=devices), tmp_path)
+        launch(gradients_of, make_config("smoke", **SEGMENTATION, devices=devices).machine, tmp_path)
     one, *two = [torch.load(tmp_path / f"{name}.pt", weights_only=True) for name in ("1_0", "2_0", "2_1")]
     apart = lambda name: max((other[name] - one[name]).norm() / one[name].norm() for other in two)
     for name in NAMES:

@@ -3,9 +3,9 @@
 import shutil
 from types import SimpleNamespace
 
+from commands import names, unfinish
 from conftest import FAST, same
 from measure_memory import HELD, STREAMED, growth, measure, peaks_of, write_images
-from test_cli import names, unfinished
 
 STREAM = [*FAST, "-p", "memory_limit=0"]
 
@@ -19,7 +19,7 @@ def test_a_streamed_run_is_the_same(aeseg, finished, phantoms, tmp_path):
     assert sorted(p.name for p in tmp_path.iterdir()) == ["run"] and {
         p.name for p in (tmp_path / "run").iterdir()
     } == set(names(finished))
-    unfinished(tmp_path / "run")
+    unfinish(tmp_path / "run")
     assert aeseg(*run, "--resume").code == 0
     same(tmp_path / "run", finished)
 
@@ -32,7 +32,7 @@ def test_a_folder_that_takes_no_file_is_told(aeseg, phantoms, tmp_path):
 
 def test_a_damaged_label_set_is_told(aeseg, finished, phantoms, tmp_path):
     shutil.copytree(finished, tmp_path / "run")
-    unfinished(tmp_path / "run")
+    unfinish(tmp_path / "run")
     path = sorted((tmp_path / "run/checkpoints").glob("labels_*.npy"))[0]
     path.write_bytes(path.read_bytes()[:-5])
     result = aeseg("fit", "--images", phantoms, "--out", tmp_path / "run", *FAST, "--resume")

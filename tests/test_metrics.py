@@ -1,4 +1,4 @@
-"""Scores of masks: known numbers, a second implementation, and the errors of `evaluate` and `read_spacing`."""
+"""Scores of masks: known numbers, a second implementation, and errors of `evaluate` and `read_spacing`."""
 
 import math
 
@@ -10,9 +10,9 @@ from scipy.ndimage import distance_transform_edt, gaussian_filter
 
 from aeseg.core.errors import InputError
 from aeseg.data.images import write_mask
-from aeseg.evaluation.true_masks import TrueMasks, read_spacing
-from aeseg.evaluation.scores import evaluate, summarise
 from aeseg.evaluation.metrics import area_and_shift, mask_metrics, surface_distances
+from aeseg.evaluation.scores import evaluate, summarise
+from aeseg.evaluation.true_masks import TrueMasks, read_spacing
 
 SQUARE = np.zeros((60, 80), bool)
 SQUARE[20:40, 20:40] = True  # side 20, image diagonal 100
@@ -50,26 +50,26 @@ KNOWN = [
 def test_known_numbers(arguments, masks, expected):
     scores = mask_metrics(*masks, **arguments)
     assert list(scores) == NAMES[: len(expected)]
-    for value, wanted in zip(scores.values(), expected):
-        assert type(value) is float and math.isfinite(value)
-        assert math.isnan(wanted) or value == pytest.approx(wanted, abs=1e-5)
+    for score, known in zip(scores.values(), expected):
+        assert type(score) is float and math.isfinite(score)
+        assert math.isnan(known) or score == pytest.approx(known, abs=1e-5)
 
 
 def surface(mask):
     "Pixels with a 4-neighbour outside of the mask or of the image."
-    q = np.pad(mask, 1)
-    return mask & ~(q[:-2, 1:-1] & q[2:, 1:-1] & q[1:-1, :-2] & q[1:-1, 2:])
+    m = np.pad(mask, 1)
+    return mask & ~(m[:-2, 1:-1] & m[2:, 1:-1] & m[1:-1, :-2] & m[1:-1, 2:])
 
 
 def independent(a, b, spacing):
     "Dice, IoU, ASSD and HD95 by distance transforms."
-    sa, sb = surface(a), surface(b)
-    ab, ba = (
-        distance_transform_edt(~sb, sampling=spacing)[sa],
-        distance_transform_edt(~sa, sampling=spacing)[sb],
-    )
-    dice, iou = 2 * (a & b).sum() / (a.sum() + b.sum()), (a & b).sum() / (a | b).sum()
-    return dice, iou, np.concatenate([ab, ba]).mean(), max(np.percentile(ab, 95), np.percentile(ba, 95))
+    surface_a, surface_b = surface(a), surface(b)
+    from_a = distance_transform_edt(~surface_b, sampling=spacing)[surface_a]
+    from_b = distance_transform_edt(~surface_a, sampling=spacing)[surface_b]
+    dice = 2 * (a & b).sum() / (a.sum() + b.sum())
+    iou = (a & b).sum() / (a | b).sum()
+    assd = np.concatenate([from_a, from_b]).mean()
+    return dice, iou, assd, max(np.percentile(from_a, 95), np.percentile(from_b, 95))
 
 
 def random_shape(rng, size):
@@ -95,16 +95,14 @@ def test_second_implementation(seed):
     size = tuple(rng.integers(8, 70, 2))
     a, b = random_shape(rng, size), random_shape(rng, size)
     spacing = tuple(rng.uniform(0.05, 2, 2)) if seed % 3 else (0.4, 0.4)
-    scores = mask_metrics(a, b, spacing)
+    scores = list(mask_metrics(a, b, spacing).values())
     pixels, mm = independent(a, b, (1, 1)), independent(a, b, spacing)
-    assert list(scores.values()) == pytest.approx([*pixels, *mm[2:]], rel=1e-4, abs=1e-5)
-    assert list(mask_metrics(b, a, spacing).values()) == pytest.approx(
-        list(scores.values()), rel=1e-5, abs=1e-5
-    )
-    # nothing depends on the empty frame around the shapes: a wider image gives the same numbers
-    assert list(mask_metrics(np.pad(a, 9), np.pad(b, 9), spacing).values()) == pytest.approx(
-        list(scores.values()), rel=1e-5, abs=1e-5
-    )
+    assert scores == pytest.approx([*pixels, *mm[2:]], rel=1e-4, abs=1e-5)
+    backward = mask_metrics(b, a, spacing)
+    assert list(backward.values()) == pytest.approx(scores, rel=1e-5, abs=1e-5)
+    # a wider image with an empty frame around the shapes has the same scores
+    wider = mask_metrics(np.pad(a, 9), np.pad(b, 9), spacing)
+    assert list(wider.values()) == pytest.approx(scores, rel=1e-5, abs=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -124,10 +122,10 @@ def test_mask_errors(prediction, truth, spacing, message):
         mask_metrics(prediction, truth, spacing)
 
 
-def test_label_statistics():
+def test_area_and_shift():
     assert area_and_shift(shifted(3, -5), SQUARE) == dict(area_ratio=1, shift_x=-5, shift_y=3)
     assert area_and_shift(EMPTY, SQUARE)["area_ratio"] == 0
-    assert all(math.isnan(v) for v in area_and_shift(SQUARE, EMPTY).values())
+    assert all(math.isnan(value) for value in area_and_shift(SQUARE, EMPTY).values())
 
 
 @pytest.fixture
@@ -140,74 +138,119 @@ def folders(tmp_path):
     return tmp_path
 
 
-def run(folders, **given):
+def silent(sentence):
+    "Takes the sentence of `evaluate` and prints nothing."
+
+
+def evaluate_folders(folders, **options):
     "`evaluate` on the fixture, silent."
-    return evaluate(
-        folders / "pred", given.pop("truth", folders / "set"), echo=given.pop("echo", lambda s: None), **given
-    )
+    options = {"truth": folders / "set", "echo": silent, **options}
+    return evaluate(folders / "pred", **options)
 
 
 def test_evaluate(folders):
-    said, out = [], folders / "new" / "scores.csv"
-    frame = run(
-        folders,
-        spacing=dict(a=0.1, b=0.2, c=(0.1, 0.2)),
-        splits=dict(a="train", b="val", c="val"),
-        out=out,
-        echo=said.append,
-    )
+    sentences, out = [], folders / "new" / "scores.csv"
+    spacing = dict(a=0.1, b=0.2, c=(0.1, 0.2))
+    splits = dict(a="train", b="val", c="val")
+    frame = evaluate_folders(folders, spacing=spacing, splits=splits, out=out, echo=sentences.append)
     assert list(frame) == ["id", "split", *NAMES, "area_ratio", "empty"]
-    assert list(frame.id) == list("abc") and list(frame["empty"]) == [False, False, True]
-    assert list(frame.dice) == pytest.approx([1, 0.95, 0]) and list(frame.hd95_mm) == pytest.approx(
-        [0, 0.2, math.hypot(6, 16)]
-    )
-    assert frame.attrs["without_prediction"] == 1 and len(said) == 1 and said[0].endswith(": 1")
-    assert [p.name for p in out.parent.iterdir()] == ["scores.csv"]
+    assert list(frame.id) == list("abc")
+    assert list(frame["empty"]) == [False, False, True]
+    assert list(frame.dice) == pytest.approx([1, 0.95, 0])
+    assert list(frame.hd95_mm) == pytest.approx([0, 0.2, math.hypot(6, 16)])
+    assert frame.attrs["without_prediction"] == 1
+    assert len(sentences) == 1 and sentences[0].endswith(": 1")
+    assert [path.name for path in out.parent.iterdir()] == ["scores.csv"]
     pd.testing.assert_frame_equal(pd.read_csv(out), frame, check_exact=False, rtol=1e-5, check_dtype=False)
-    assert list(run(folders, truth=folders / "set" / "masks")) == ["id", *NAMES[:4], "area_ratio", "empty"]
-    assert list(run(folders, truth=[folders / "set"]).dice) == list(frame.dice)
 
 
-def gray(path):
+def test_evaluate_takes_a_folder_of_masks_and_a_list(folders):
+    frame = evaluate_folders(folders, truth=folders / "set" / "masks")
+    assert list(frame) == ["id", *NAMES[:4], "area_ratio", "empty"]
+    assert list(evaluate_folders(folders, truth=[folders / "set"]).dice) == list(frame.dice)
+
+
+def test_partial_leaves_unknown_predictions_out(folders):
+    write_mask(folders / "pred" / "x.png", SQUARE)
+    frame = evaluate_folders(folders, partial=True)
+    assert list(frame.id) == list("abc")
+    assert frame.attrs["without_prediction"] == 1
+
+
+def write_gray(path):
+    "An image of a hundred values in the place of a mask."
     Image.fromarray(np.arange(100, dtype=np.uint8).reshape(10, 10)).save(path)
 
 
+def remove_predictions(folders):
+    for path in (folders / "pred").iterdir():
+        path.unlink()
+
+
+def add_unknown_prediction(folders):
+    write_mask(folders / "pred" / "x.png", SQUARE)
+
+
+def cut_prediction(folders):
+    write_mask(folders / "pred" / "b.png", SQUARE[:50])
+
+
+def make_prediction_gray(folders):
+    write_gray(folders / "pred" / "b.png")
+
+
+def make_truth_gray(folders):
+    write_gray(folders / "set" / "masks" / "b.png")
+
+
+def repeat_prediction(folders):
+    write_mask(folders / "pred" / "b.tif", SQUARE)
+
+
+def rename_masks(folders):
+    (folders / "set" / "masks").rename(folders / "set" / "images")
+
+
 @pytest.mark.parametrize(
-    "change, arguments, message",
+    "change, message",
     [
-        (lambda f: [p.unlink() for p in (f / "pred").iterdir()], {}, "pred holds no mask"),
-        (
-            lambda f: write_mask(f / "pred" / "x.png", SQUARE),
-            {},
-            r"x\.png has no true mask of the id 'x' \(1 of 4",
-        ),
-        (
-            lambda f: write_mask(f / "pred" / "b.png", SQUARE[:50]),
-            {},
-            r"b\.png is \(50, 80\) and .*b\.png is \(60, 80\)",
-        ),
-        (lambda f: gray(f / "pred" / "b.png"), {}, r"pred.b\.png is not a binary mask"),
-        (lambda f: gray(f / "set" / "masks" / "b.png"), {}, r"masks.b\.png is not a binary mask"),
-        (lambda f: write_mask(f / "pred" / "b.tif", SQUARE), {}, "more than one file with the id 'b'"),
-        (lambda f: (f / "set" / "masks").rename(f / "set" / "images"), {}, "no masks/ folder"),
-        (lambda f: None, dict(spacing=dict(a=1)), r"no spacing is given for 'b' \(2 of 3"),
-        (lambda f: None, dict(splits=dict(a="train", b="val")), r"no split is given for 'c' \(1 of 3"),
-        (lambda f: None, dict(spacing=-1), "mm per pixel"),
-        (lambda f: None, dict(truth="no such place"), "no such folder"),
+        (remove_predictions, "pred holds no mask"),
+        (add_unknown_prediction, r"x\.png has no true mask of the id 'x' \(1 of 4"),
+        (cut_prediction, r"b\.png is \(50, 80\) and .*b\.png is \(60, 80\)"),
+        (make_prediction_gray, r"pred.b\.png is not a binary mask"),
+        (make_truth_gray, r"masks.b\.png is not a binary mask"),
+        (repeat_prediction, "more than one file with the id 'b'"),
+        (rename_masks, "no masks/ folder"),
     ],
 )
-def test_evaluate_errors(folders, change, arguments, message):
+def test_errors_in_folders(folders, change, message):
     change(folders)
     with pytest.raises(InputError, match=message):
-        run(folders, out=folders / "scores.csv", **arguments)
+        evaluate_folders(folders, out=folders / "scores.csv")
+    assert not (folders / "scores.csv").exists()
+
+
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        (dict(spacing=dict(a=1)), r"no spacing is given for 'b' \(2 of 3"),
+        (dict(splits=dict(a="train", b="val")), r"no split is given for 'c' \(1 of 3"),
+        (dict(spacing=-1), "mm per pixel"),
+        (dict(truth="no such place"), "no such folder"),
+    ],
+)
+def test_errors_in_options(folders, options, message):
+    with pytest.raises(InputError, match=message):
+        evaluate_folders(folders, out=folders / "scores.csv", **options)
     assert not (folders / "scores.csv").exists()
 
 
 def test_true_masks(folders):
     masks = TrueMasks(folders / "set")
-    assert masks.ids == tuple("abcd") and list(masks) == list("abcd") and "a" in masks and "x" not in masks
+    assert masks.ids == tuple("abcd") and list(masks) == list("abcd")
+    assert "a" in masks and "x" not in masks
     assert masks["a"].dtype == bool and (masks["a"] == SQUARE).all()
-    gray(folders / "set" / "masks" / "d.png")
+    write_gray(folders / "set" / "masks" / "d.png")
     assert len(TrueMasks(folders / "set")) == 4  # listed, not opened
     with pytest.raises(InputError, match="'x'"):
         masks["x"]
@@ -216,13 +259,12 @@ def test_true_masks(folders):
 
 
 def test_summarise(folders):
-    frame = run(folders, splits=dict(a="train", b="val", c="val"))
-    total, parts = summarise(frame), summarise(frame, "split")
-    assert total.loc["dice", ["n", "mean", "median", "min", "max", "empty"]].tolist() == pytest.approx(
-        [3, 1.95 / 3, 0.95, 0, 1, 1]
-    )
-    assert total.loc["dice", "std"] == pytest.approx(np.std([1, 0.95, 0], ddof=1))
-    assert parts.loc[("val", "hd95_px"), ["n", "mean", "empty"]].tolist() == pytest.approx([2, 50.5, 1])
+    frame = evaluate_folders(folders, splits=dict(a="train", b="val", c="val"))
+    summary, by_split = summarise(frame), summarise(frame, "split")
+    dice = summary.loc["dice", ["n", "mean", "median", "min", "max", "empty"]]
+    assert dice.tolist() == pytest.approx([3, 1.95 / 3, 0.95, 0, 1, 1])
+    assert summary.loc["dice", "std"] == pytest.approx(np.std([1, 0.95, 0], ddof=1))
+    assert by_split.loc[("val", "hd95_px"), ["n", "mean", "empty"]].tolist() == pytest.approx([2, 50.5, 1])
     with pytest.raises(InputError, match="did you mean 'split'"):
         summarise(frame, "splits")
     with pytest.raises(InputError, match="nothing to summarise"):
@@ -239,6 +281,17 @@ def test_summarise(folders):
         ),
         ("id,pixel size(mm),resized pixel size(mm)\na,0.07,0.14\n", dict(a=0.14)),
         ("\ufefffilename, spacing\nb.2, 1\n", {"b.2": 1.0}),
+    ],
+)
+def test_read_spacing(tmp_path, text, expected):
+    path = tmp_path / "spacing.csv"
+    path.write_text(text, encoding="utf-8")
+    assert read_spacing(path) == expected
+
+
+@pytest.mark.parametrize(
+    "text, message",
+    [
         ("id,size\na,1\n", "id or filename .*it has id, size"),
         ("name,spacing\na,1\n", "it has name, spacing"),
         ("", "it has no rows"),
@@ -249,14 +302,11 @@ def test_summarise(folders):
         ("id,spacing\n,1\n", "without an id"),
     ],
 )
-def test_read_spacing(tmp_path, text, expected):
+def test_errors_in_spacing_files(tmp_path, text, message):
     path = tmp_path / "spacing.csv"
     path.write_text(text, encoding="utf-8")
-    if isinstance(expected, dict):
-        assert read_spacing(path) == expected
-    else:
-        with pytest.raises(InputError, match=expected):
-            read_spacing(path)
+    with pytest.raises(InputError, match=message):
+        read_spacing(path)
 
 
 def test_no_spacing_file(tmp_path):
@@ -267,4 +317,5 @@ def test_no_spacing_file(tmp_path):
 def test_no_warning(recwarn):
     surface_distances(shifted(1, 1), SQUARE)
     surface_distances(EMPTY, SQUARE)
-    assert not [w for w in recwarn if "monai" in str(w.message).lower() or "all 0" in str(w.message)]
+    messages = [str(warning.message).lower() for warning in recwarn]
+    assert not [message for message in messages if "monai" in message or "all 0" in message]

@@ -1,20 +1,20 @@
-"""Masks that are spoilt on purpose: what holds for shapes of every kind, however small, large or near the frame."""
+"""Corrupted masks: what holds for shapes of every kind, however small, large or near the frame."""
 
 import numpy as np
 import pytest
 import torch
 from scipy.ndimage import gaussian_filter
 
-from aeseg.studies.corrupted_masks import CORRUPTIONS, corrupt, organ_size
 from aeseg.method.quality import label_dice
+from aeseg.studies.corrupted_masks import CORRUPTIONS, corrupt, organ_size
 
 
 def shapes():
-    "Twenty masks: blobs, some cut by the frame, one pixel, a line, a corner, everything but a pixel, everything."
+    "Twenty masks: 15 blobs, one pixel, a line, a corner, all pixels but one, all pixels."
     rng, masks = np.random.default_rng(5), []
     for k in range(15):
         field = gaussian_filter(rng.standard_normal((48, 40)), 2 + k % 4)
-        masks.append(field > np.quantile(field, 0.5 + 0.03 * k))
+        masks.append(field > np.quantile(field, 0.5 + 0.03 * k))  # some are cut by the frame
     for _ in range(5):
         masks.append(np.zeros((48, 40), bool))
     masks[15][20, 7] = True
@@ -27,49 +27,55 @@ def shapes():
 
 
 MASKS = shapes()
+BLOBS = MASKS[:15]
 
 
 @pytest.mark.parametrize("kind", [*CORRUPTIONS, "mixed"])
 def test_every_shape(kind):
     losses = []
     for strength in (0.0, 0.03, 0.2, 0.7, 3.0, 100.0):
-        made = corrupt(MASKS, kind, 1.0, strength, seed=1)
-        assert (
-            made.corrupted.all()
-            and (made.masks > 0).flatten(1).any(1).all()
-            and set(made.masks.unique().tolist()) <= {0, 255}
-        )
-        assert torch.equal(made.error, (made.masks > 0) != MASKS)
-        losses.append(1 - label_dice(made.masks, MASKS))
-    assert losses[0].max() == 0 and (torch.stack(losses).diff(dim=0) >= -1e-6).all()
-    assert losses[3][:15].min() > 0.1  # every blob is spoilt
+        corruption = corrupt(MASKS, kind, 1.0, strength, seed=1)
+        assert corruption.corrupted.all()
+        assert (corruption.masks > 0).flatten(1).any(1).all()
+        assert set(corruption.masks.unique().tolist()) <= {0, 255}
+        assert torch.equal(corruption.error, (corruption.masks > 0) != MASKS)
+        losses.append(1 - label_dice(corruption.masks, MASKS))
+    assert losses[0].max() == 0
+    assert (torch.stack(losses).diff(dim=0) >= -1e-6).all()
+    assert losses[3][:15].min() > 0.1  # every blob is changed
 
 
 @pytest.mark.parametrize(
-    "kind, sides", [("dilation", (1, 0)), ("erosion", (0, 1)), ("missing", (0, 1)), ("warp", (1, 1))]
+    "kind, adds, removes",
+    [
+        ("dilation", True, False),
+        ("erosion", False, True),
+        ("missing", False, True),
+        ("warp", True, True),
+    ],
 )
-def test_what_is_added_and_what_is_missing(kind, sides):
-    made = corrupt(MASKS[:15], kind, 1.0, 0.3)
-    added, missing = (made.error & ~MASKS[:15]).flatten(1).any(1), (made.error & MASKS[:15]).flatten(1).any(1)
-    assert (added.all() if sides[0] else not added.any()) and (
-        missing.all() if sides[1] else not missing.any()
-    )
-    eroded, bitten = (corrupt(MASKS, k, 1.0, 0.3).error.sum((1, 2, 3)) for k in ("erosion", "missing"))
-    assert torch.equal(eroded, bitten)
+def test_pixels_that_are_added_and_missing(kind, adds, removes):
+    error = corrupt(BLOBS, kind, 1.0, 0.3).error
+    added, missing = (error & ~BLOBS).flatten(1).any(1), (error & BLOBS).flatten(1).any(1)
+    assert added.all() if adds else not added.any()
+    assert missing.all() if removes else not missing.any()
+
+
+def test_a_missing_part_is_as_large_as_an_erosion():
+    eroded, missing = (corrupt(BLOBS, kind, 1.0, 0.3).error for kind in ("erosion", "missing"))
+    assert torch.equal(eroded.sum((1, 2, 3)), missing.sum((1, 2, 3)))
 
 
 @pytest.mark.parametrize("rate, count", [(0, 0), (0.05, 1), (0.3, 6), (0.5, 10), (1, 20)])
-def test_exactly_so_many_and_always_the_same(rate, count):
-    made = corrupt(MASKS, rate=rate, seed=3)
-    assert (
-        made.corrupted.sum() == count
-        and torch.equal(made.masks[~made.corrupted] > 0, MASKS[~made.corrupted])
-        and not made.error[~made.corrupted].any()
-    )
-    again, all_of_them = corrupt(MASKS, rate=rate, seed=3), corrupt(MASKS, rate=1, seed=3)
-    assert torch.equal(again.masks, made.masks) and torch.equal(
-        all_of_them.masks[made.corrupted], made.masks[made.corrupted]
-    )
+def test_the_rate_is_exact_and_the_draws_are_the_same(rate, count):
+    corruption = corrupt(MASKS, rate=rate, seed=3)
+    corrupted = corruption.corrupted
+    assert corrupted.sum() == count
+    assert torch.equal(corruption.masks[~corrupted] > 0, MASKS[~corrupted])
+    assert not corruption.error[~corrupted].any()
+    assert torch.equal(corrupt(MASKS, rate=rate, seed=3).masks, corruption.masks)
+    complete = corrupt(MASKS, rate=1, seed=3)
+    assert torch.equal(complete.masks[corrupted], corruption.masks[corrupted])
 
 
 def test_all_kinds_are_in_a_mixture():
@@ -77,25 +83,23 @@ def test_all_kinds_are_in_a_mixture():
     y, x = np.mgrid[:40, :40]
     disc = torch.from_numpy((y - 20) ** 2 + (x - 20) ** 2 < 100)
     mixed = corrupt(disc.expand(100, 1, 40, 40), "mixed", 1.0, 0.3).masks
-    alone = {k: corrupt(disc.expand(1, 1, 40, 40), k, 1.0, 0.3).masks for k in ("dilation", "erosion")}
-    share = {k: (mixed == m).flatten(1).all(1).sum().item() for k, m in alone.items()}
-    grown = (mixed > 0).sum((1, 2, 3)).float() / disc.sum()
-    assert (
-        all(12 < n < 40 for n in share.values())
-        and len(mixed.unique(dim=0)) > 40
-        and 0.3 < grown.min()
-        and grown.max() < 2.0
-    )
+    for kind in ("dilation", "erosion"):  # these two are not random
+        alone = corrupt(disc.expand(1, 1, 40, 40), kind, 1.0, 0.3).masks
+        assert 12 < (mixed == alone).flatten(1).all(1).sum() < 40
+    area = (mixed > 0).sum((1, 2, 3)).float() / disc.sum()
+    assert len(mixed.unique(dim=0)) > 40
+    assert 0.3 < area.min() and area.max() < 2.0
 
 
 @pytest.mark.parametrize("factor", [2, 3])
 def test_strength_does_not_depend_on_the_scale(factor):
     "The same shapes on a finer canvas lose the same Dice."
-    fine = MASKS[:15].repeat_interleave(factor, 2).repeat_interleave(factor, 3)
+    fine = BLOBS.repeat_interleave(factor, 2).repeat_interleave(factor, 3)
     for kind in ("dilation", "erosion", "missing"):
-        coarse, finer = [
-            (1 - label_dice(corrupt(m, kind, 1.0, 0.25).masks, m)).mean() for m in (MASKS[:15], fine)
-        ]
-        assert abs(coarse - finer) < 0.06, (kind, coarse, finer)
-    sizes = [np.mean([organ_size(m[0].numpy()) for m in masks]) for masks in (MASKS[:15], fine)]
-    assert sizes[1] / sizes[0] == pytest.approx(factor, rel=0.15)
+        coarse_loss, fine_loss = (
+            (1 - label_dice(corrupt(masks, kind, 1.0, 0.25).masks, masks)).mean() for masks in (BLOBS, fine)
+        )
+        assert abs(coarse_loss - fine_loss) < 0.06, (kind, coarse_loss, fine_loss)
+    coarse_size = np.mean([organ_size(mask[0].numpy()) for mask in BLOBS])
+    fine_size = np.mean([organ_size(mask[0].numpy()) for mask in fine])
+    assert fine_size / coarse_size == pytest.approx(factor, rel=0.15)

@@ -1,36 +1,39 @@
-"""Each official data set, as a miniature in its own layout, becomes a sound data-set folder; hostile archives write nothing outside of it."""
+"""Official data sets, as miniatures, become data sets without errors; hostile archives do no harm."""
 
 import csv
 import io
 import stat
 import tarfile
 import zipfile
+from functools import partial
 
 import nibabel as nib
 import numpy as np
 import pytest
 import yaml
 from PIL import Image
+from scipy.ndimage import binary_erosion
 
 import aeseg.data.archives
-from aeseg.data.check import check_dataset
 from aeseg.core.errors import InputError
-from aeseg.data.images import read_image
-from aeseg.data.images import read_mask
-from aeseg.data.formats import write_dicom
-from aeseg.data.phantoms import phantom
-from aeseg.data.official import OFFICIAL, prepare
 from aeseg.data.archives import unpack
+from aeseg.data.check import check_dataset
+from aeseg.data.formats import write_dicom
+from aeseg.data.images import read_image, read_mask
+from aeseg.data.official import OFFICIAL, prepare
+from aeseg.data.phantoms import phantom
 
 
-def data(array, kind="PNG", **kw):
-    "A picture as bytes."
-    out = io.BytesIO()
-    Image.fromarray(array).save(out, kind, **kw)
-    return out.getvalue()
+def encode(array, kind="PNG"):
+    "An array as the bytes of an image file; bool becomes 0 and 255."
+    array = array * np.uint8(255) if array.dtype == bool else array
+    content = io.BytesIO()
+    Image.fromarray(array).save(content, kind)
+    return content.getvalue()
 
 
 def disc(k, size=(96, 128)):
+    "An image (height, width, 3) and its mask; the shape serves for heads and optic discs."
     image, mask = phantom("fetal_head", k, size)
     return np.dstack([image] * 3), mask > 0
 
@@ -41,6 +44,7 @@ def chest(k):
 
 
 def dicom(tmp_path, array, **tags):
+    "The bytes of a DICOM file."
     write_dicom(tmp_path / "one", array, **tags)
     return (tmp_path / "one").read_bytes()
 
@@ -52,191 +56,158 @@ def ct(k, slices=14):
 
 
 def bundle(members):
-    out = io.BytesIO()
-    with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as z:
+    "The bytes of a zip archive of these members, name -> content."
+    archive = io.BytesIO()
+    with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as z:
         for name, content in members.items():
             z.writestr(name, content)
-    return out.getvalue()
+    return archive.getvalue()
 
 
-# name: the members of a miniature archive
+# ---------------------------------------------------------------- the members of miniature archives
 
 
-def hc18(tmp):
-    from scipy.ndimage import binary_erosion
+def hc18(tmp_path):
+    table = "filename,pixel size(mm),head circumference (mm)\n"
+    members = {}
+    for k in range(6):
+        image, mask = disc(k)
+        table += f"{k:03}_HC.png,0.1,60\n"
+        members[f"training_set/{k:03}_HC.png"] = encode(image[..., 0])
+        members[f"training_set/{k:03}_HC_Annotation.png"] = encode(mask & ~binary_erosion(mask))
+    members["training_set_pixel_size_and_HC.csv"] = table
+    members["test_set/000_HC_2.png"] = b"x"
+    members["test_set/900_HC.png"] = encode(disc(9)[0][..., 0])
+    return members
 
-    made = {
-        "training_set_pixel_size_and_HC.csv": (
-            "filename,pixel size(mm),head circumference (mm)\n"
-            + "".join(f"{k:03}_HC.png,0.1,60\n" for k in range(6))
-        )
+
+def drishti_gs(tmp_path):
+    root = "Drishti-GS1_files"
+    members = {f"{root}/Readme.txt": "cite us"}
+    for k in range(6):
+        image, mask = disc(k)
+        id = f"drishtiGS_{k:03}"
+        part, truth = ("Training", "GT") if k < 4 else ("Test", "Test_GT")
+        members[f"{root}/{part}/Images/GLAUCOMA/{id}.png"] = encode(image)
+        members[f"{root}/{part}/{truth}/{id}/SoftMap/{id}_ODsegSoftmap.png"] = encode(mask * np.uint8(191))
+        members[f"{root}/{part}/GT/{id}/SoftMap/{id}_cupsegSoftmap.png"] = encode(mask * np.uint8(64))
+    return members
+
+
+def refuge(tmp_path):
+    layout = {
+        "g0001": ("Training400/Glaucoma", "Annotation-Training400/Disc_Cup_Masks/Glaucoma"),
+        "n0001": ("Training400/Non-Glaucoma", "Annotation-Training400/Disc_Cup_Masks/Non-Glaucoma"),
+        "V0001": ("REFUGE-Validation400", "REFUGE-Validation400-GT/Disc_Cup_Masks"),
+        "T0001": ("REFUGE-Test400", "REFUGE-Test-GT/Disc_Cup_Masks/G"),
     }
-    for k in range(6):
-        image, mask = disc(k)
-        made |= {
-            f"training_set/{k:03}_HC.png": data(image[..., 0]),
-            f"training_set/{k:03}_HC_Annotation.png": data(
-                (mask & ~binary_erosion(mask)).astype(np.uint8) * 255
-            ),
-        }
-    return made | {"test_set/000_HC_2.png": b"x", "test_set/900_HC.png": data(disc(9)[0][..., 0])}
-
-
-def drishti_gs(tmp):
-    made = {"Drishti-GS1_files/Readme.txt": "cite us"}
-    for k in range(6):
-        image, mask = disc(k)
-        part = "Training" if k < 4 else "Test"
-        made |= {
-            f"Drishti-GS1_files/{part}/Images/GLAUCOMA/drishtiGS_{k:03}.png": data(image),
-            f"Drishti-GS1_files/{part}/{'Test_' if k > 3 else ''}GT/drishtiGS_{k:03}/SoftMap/drishtiGS_{k:03}_ODsegSoftmap.png": data(
-                mask.astype(np.uint8) * 191
-            ),
-            f"Drishti-GS1_files/{part}/GT/drishtiGS_{k:03}/SoftMap/drishtiGS_{k:03}_cupsegSoftmap.png": data(
-                mask.astype(np.uint8) * 64
-            ),
-        }
-    return made
-
-
-def refuge(tmp):
-    inner = {}
-    for k, (name, where, masks) in enumerate(
-        [
-            ("g0001", "Training400/Glaucoma", "Annotation-Training400/Disc_Cup_Masks/Glaucoma"),
-            ("n0001", "Training400/Non-Glaucoma", "Annotation-Training400/Disc_Cup_Masks/Non-Glaucoma"),
-            ("V0001", "REFUGE-Validation400", "REFUGE-Validation400-GT/Disc_Cup_Masks"),
-            ("T0001", "REFUGE-Test400", "REFUGE-Test-GT/Disc_Cup_Masks/G"),
-        ]
-    ):
+    members = {}
+    for k, (id, (images, masks)) in enumerate(layout.items()):
         image, mask = disc(k)
         cup = np.where(mask, 128, 255).astype(np.uint8)
-        cup[np.nonzero(mask)[0].mean().astype(int), np.nonzero(mask)[1].mean().astype(int)] = 0
-        inner |= {f"{where}/{name}.jpg": data(image, "JPEG"), f"{masks}/{name}.bmp": data(cup, "BMP")}
-    return {"REFUGE2/REFUGE.zip": bundle(inner)}
+        rows, columns = np.nonzero(mask)
+        cup[int(rows.mean()), int(columns.mean())] = 0
+        members[f"{images}/{id}.jpg"] = encode(image, "JPEG")
+        members[f"{masks}/{id}.bmp"] = encode(cup, "BMP")
+    return {"REFUGE2/REFUGE.zip": bundle(members)}
 
 
-def rim_one_dl(tmp):
-    made = {}
+def rim_one_dl(tmp_path):
+    members = {}
     for k in range(5):
         image, mask = disc(k)
         part, kind = ("training_set", "normal") if k < 3 else ("test_set", "glaucoma")
+        id = f"r1_Im{k:03}"
         for way in ("partitioned_randomly", "partitioned_by_hospital"):
-            made[f"RIM-ONE_DL_images/{way}/{part}/{kind}/r1_Im{k:03}.png"] = data(image)
-        made |= {
-            f"RIM-ONE_DL_reference_segmentations/{kind}/r1_Im{k:03}-1-Disc-T.png": data(
-                mask.astype(np.uint8) * 255
-            ),
-            f"RIM-ONE_DL_reference_segmentations/{kind}/r1_Im{k:03}-1-Cup-T.png": data(
-                mask.astype(np.uint8) * 9
-            ),
-        }
-    return made
+            members[f"RIM-ONE_DL_images/{way}/{part}/{kind}/{id}.png"] = encode(image)
+        masks = f"RIM-ONE_DL_reference_segmentations/{kind}"
+        members[f"{masks}/{id}-1-Disc-T.png"] = encode(mask)
+        members[f"{masks}/{id}-1-Cup-T.png"] = encode(mask * np.uint8(9))
+    return members
 
 
-def ichallenge_pm(tmp):
-    made = {}
-    for k, name in enumerate(("H0001", "N0001", "P0001", "P0002")):
+def ichallenge_pm(tmp_path):
+    members = {}
+    for k, id in enumerate(("H0001", "N0001", "P0001", "P0002")):
         image, mask = disc(k)
-        made[f"PALM-Training400/{name}.jpg"] = data(image, "JPEG")
-        if name != "P0002":
-            made[f"PALM-Training400-Annotation-D&F/Disc_Masks/{name}.bmp"] = data(
-                np.where(mask, 0, 255).astype(np.uint8), "BMP"
-            )
-    return made
+        members[f"PALM-Training400/{id}.jpg"] = encode(image, "JPEG")
+        if id != "P0002":
+            members[f"PALM-Training400-Annotation-D&F/Disc_Masks/{id}.bmp"] = encode(~mask, "BMP")
+    return members
 
 
-def jsrt(tmp):
-    made = {}
-    for k, name in enumerate(("JPCLN001", "JPCNN002")):
+def jsrt(tmp_path):
+    members = {}
+    left_half = np.arange(1024) < 512
+    for k, id in enumerate(("JPCLN001", "JPCNN002")):
         image, mask = chest(k)
-        made[f"All247images/{name}.IMG"] = (
-            (4095 - np.kron(image.astype(np.uint16) * 16, np.ones((2, 2), np.uint16))).astype(">u2").tobytes()
-        )
-        half = np.arange(1024) < 512
-        for side, part in (("left", mask & half), ("right", mask & ~half)):
-            made[f"scratch/fold{k + 1}/masks/{side} lung/{name}.gif"] = data(
-                (part > 0).astype(np.uint8) * 255, "GIF"
-            )
-    return made
+        raw = 4095 - np.kron(image.astype(np.uint16) * 16, np.ones((2, 2), np.uint16))
+        members[f"All247images/{id}.IMG"] = raw.astype(">u2").tobytes()
+        for side, half in (("left", left_half), ("right", ~left_half)):
+            members[f"scratch/fold{k + 1}/masks/{side} lung/{id}.gif"] = encode((mask > 0) & half, "GIF")
+    return members
 
 
-def montgomery(tmp):
-    made = {"MontgomerySet/NLM-MontgomeryCXRSet-ReadMe.pdf": "cite us"}
+def montgomery(tmp_path):
+    members = {"MontgomerySet/NLM-MontgomeryCXRSet-ReadMe.pdf": "cite us"}
+    left_half = np.arange(90) < 45
     for k in range(4):
         image, mask = phantom("lung", k, (80, 90))
-        name, half = f"MCUCXR_{k:04}_{k % 2}.png", np.arange(90) < 45
-        made |= {
-            f"MontgomerySet/CXR_png/{name}": data(image),
-            f"MontgomerySet/ManualMask/leftMask/{name}": data(((mask > 0) & half).astype(np.uint8) * 255),
-            f"MontgomerySet/ManualMask/rightMask/{name}": data(((mask > 0) & ~half).astype(np.uint8) * 255),
-        }
-    return made
+        name = f"MCUCXR_{k:04}_{k % 2}.png"
+        members[f"MontgomerySet/CXR_png/{name}"] = encode(image)
+        members[f"MontgomerySet/ManualMask/leftMask/{name}"] = encode((mask > 0) & left_half)
+        members[f"MontgomerySet/ManualMask/rightMask/{name}"] = encode((mask > 0) & ~left_half)
+    return members
 
 
-def shenzhen(tmp):
-    made = {}
+def shenzhen(tmp_path):
+    members = {}
     for k in range(4):
         image, mask = phantom("lung", k, (80, 90))
-        made[f"ChinaSet_AllFiles/CXR_png/CHNCXR_{k:04}_{k % 2}.png"] = data(image)
+        members[f"ChinaSet_AllFiles/CXR_png/CHNCXR_{k:04}_{k % 2}.png"] = encode(image)
         if k:
-            made[f"mask/mask/CHNCXR_{k:04}_{k % 2}_mask.png"] = data((mask > 0).astype(np.uint8) * 255)
-    return made
+            members[f"mask/mask/CHNCXR_{k:04}_{k % 2}_mask.png"] = encode(mask > 0)
+    return members
 
 
-def lits(tmp):
-    made = {}
+def lits(tmp_path):
+    members = {}
     for k in (0, 10):
-        for name, arrays in zip(("volume", "segmentation"), ct(k)):
-            stack = np.stack(arrays) * (np.int16(1) if name == "volume" else np.uint8(2))
-            nib.save(
-                nib.Nifti1Image(stack[:, ::-1, ::-1].transpose(2, 1, 0), np.diag([0.7, 0.7, 5, 1])),
-                tmp / "one.nii",
-            )
-            made[f"Training Batch 1/{name}-{k}.nii"] = (tmp / "one.nii").read_bytes()
-    return made
-
-
-def chaos_ct(tmp):
-    made = {}
-    for k, style in ((1, "i{:04},0000b.dcm"), (2, "IMG-0004-{:05}.dcm")):
-        for j, (image, mask) in enumerate(zip(*ct(k))):
-            made |= {
-                f"Train_Sets/CT/{k}/DICOM_anon/" + style.format(j + (k == 2)): dicom(
-                    tmp,
-                    (image + 1000).astype(np.uint16),
-                    RescaleSlope="1",
-                    RescaleIntercept="-1000",
-                    PixelSpacing=[0.6, 0.6],
-                ),
-                f"Train_Sets/CT/{k}/Ground/liver_GT_{j:03}.png": data(mask.astype(np.uint8) * 255),
-                f"Train_Sets/MR/{k}/T1DUAL/Ground/IMG-{j}.png": data(mask.astype(np.uint8)),
-            }
-    return made
-
-
-def ircad(tmp):
-    made = {}
-    for k in (1, 2):
         images, masks = ct(k)
-        made |= {
-            f"3Dircadb1/3Dircadb1.{k}/PATIENT_DICOM.zip": bundle(
-                {
-                    f"PATIENT_DICOM/image_{j}": dicom(tmp, image, PixelSpacing=[0.6, 0.6])
-                    for j, image in enumerate(images)
-                }
-            ),
-            f"3Dircadb1/3Dircadb1.{k}/MASKS_DICOM.zip": bundle(
-                {
-                    f"MASKS_DICOM/{organ}/image_{j}": dicom(tmp, mask.astype(np.uint8) * 255)
-                    for organ in ("liver", "bone")
-                    for j, mask in enumerate(masks)
-                }
-            ),
-        }
-    return made
+        for name, stack in (("volume", np.stack(images)), ("segmentation", np.stack(masks) * np.uint8(2))):
+            volume = nib.Nifti1Image(stack[:, ::-1, ::-1].transpose(2, 1, 0), np.diag([0.7, 0.7, 5, 1]))
+            nib.save(volume, tmp_path / "one.nii")
+            members[f"Training Batch 1/{name}-{k}.nii"] = (tmp_path / "one.nii").read_bytes()
+    return members
 
 
+def chaos_ct(tmp_path):
+    tags = dict(RescaleSlope="1", RescaleIntercept="-1000", PixelSpacing=[0.6, 0.6])
+    members = {}
+    for k, style in ((1, "i{:04},0000b.dcm"), (2, "IMG-0004-{:05}.dcm")):
+        root = f"Train_Sets/CT/{k}"
+        for j, (image, mask) in enumerate(zip(*ct(k))):
+            name = style.format(j + (k == 2))
+            members[f"{root}/DICOM_anon/{name}"] = dicom(tmp_path, (image + 1000).astype(np.uint16), **tags)
+            members[f"{root}/Ground/liver_GT_{j:03}.png"] = encode(mask)
+            members[f"Train_Sets/MR/{k}/T1DUAL/Ground/IMG-{j}.png"] = encode(mask.astype(np.uint8))
+    return members
+
+
+def ircad(tmp_path):
+    members = {}
+    for k in (1, 2):
+        scans, labels = {}, {}
+        for j, (image, mask) in enumerate(zip(*ct(k))):
+            scans[f"PATIENT_DICOM/image_{j}"] = dicom(tmp_path, image, PixelSpacing=[0.6, 0.6])
+            for organ in ("liver", "bone"):
+                labels[f"MASKS_DICOM/{organ}/image_{j}"] = dicom(tmp_path, mask * np.uint8(255))
+        members[f"3Dircadb1/3Dircadb1.{k}/PATIENT_DICOM.zip"] = bundle(scans)
+        members[f"3Dircadb1/3Dircadb1.{k}/MASKS_DICOM.zip"] = bundle(labels)
+    return members
+
+
+# data set: (members of its miniature, images, images with a mask)
 MINIATURES = dict(
     hc18=(hc18, 7, 6),
     drishti_gs=(drishti_gs, 6, 6),
@@ -252,49 +223,53 @@ MINIATURES = dict(
 )
 
 
+def write_folder(folder, members):
+    "The members of an archive as files in a folder."
+    for name, content in members.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content if isinstance(content, bytes) else content.encode())
+
+
+def contents(folder):
+    "Relative name -> bytes of all files but source.yaml, which holds the time."
+    files = (p for p in folder.rglob("*") if p.is_file() and p.name != "source.yaml")
+    return {str(p.relative_to(folder)): p.read_bytes() for p in files}
+
+
+def silent(text):
+    "Takes what `prepare` would print."
+
+
 @pytest.mark.parametrize("name", OFFICIAL)
 def test_miniature(name, tmp_path):
-    "The official layout, as an archive and as a folder, gives the same sound data set."
-    make, images, masks = MINIATURES[name]
-    members = make(tmp_path)
+    "The official layout, as an archive and as a folder, gives the same data set without errors."
+    miniature, images, masks = MINIATURES[name]
+    members = miniature(tmp_path)
     (tmp_path / "official.zip").write_bytes(bundle(members))
-    for path, content in members.items():
-        (tmp_path / "folder" / path).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / "folder" / path).write_bytes(content if isinstance(content, bytes) else content.encode())
-    sets = [
-        prepare(name, tmp_path / src, tmp_path / out, echo=lambda s: None)
-        for src, out in (("official.zip", "a"), ("folder", "b"))
-    ]
-    files = [
-        {
-            str(p.relative_to(s)): p.read_bytes()
-            for p in s.rglob("*")
-            if p.is_file() and p.name != "source.yaml"
-        }
-        for s in sets
-    ]
-    assert files[0] == files[1]
-    report = check_dataset(sets[0])
+    write_folder(tmp_path / "folder", members)
+    out = prepare(name, tmp_path / "official.zip", tmp_path / "a", echo=silent)
+    from_folder = prepare(name, tmp_path / "folder", tmp_path / "b", echo=silent)
+    assert contents(out) == contents(from_folder)
+
+    report = check_dataset(out)
     assert report.ok and not [w for w in report.warnings if "leak" in w]
-    assert (
-        len(list((sets[0] / "images").iterdir())) == images
-        and len(list((sets[0] / "masks").iterdir())) == masks
-    )
-    record = yaml.safe_load((sets[0] / "source.yaml").read_text())
-    assert (
-        record["images"] == images
-        and len(record["sha256"]["official.zip"]) == 64
-        and record["page"] in (sets[0] / "LICENCE.txt").read_text()
-    )
+    assert len(list((out / "images").iterdir())) == images
+    assert len(list((out / "masks").iterdir())) == masks
+    record = yaml.safe_load((out / "source.yaml").read_text())
+    assert record["images"] == images and len(record["sha256"]["official.zip"]) == 64
+    assert record["page"] in (out / "LICENCE.txt").read_text()
     assert not [p for p in tmp_path.iterdir() if p.name.startswith(".")]
 
 
-def made(name, tmp_path, **kw):
+def prepared(name, tmp_path, **options):
+    "The data set that the miniature becomes."
     (tmp_path / "official.zip").write_bytes(bundle(MINIATURES[name][0](tmp_path)))
-    return prepare(name, tmp_path / "official.zip", tmp_path / "out", echo=lambda s: None, **kw)
+    return prepare(name, tmp_path / "official.zip", tmp_path / "out", echo=silent, **options)
 
 
 def rows(path):
+    "The rows of a CSV file."
     with path.open(newline="") as f:
         return list(csv.DictReader(f))
 
@@ -311,44 +286,35 @@ def test_masks_are_those_of_the_phantoms(tmp_path):
         ("chaos_ct", "chaos_02_005", ct(2)[1][5]),
         ("ircad", "ircad_01_005", ct(1)[1][5]),
     ):
-        folder = tmp_path / name
-        folder.mkdir()
-        out = made(name, folder)
+        (tmp_path / name).mkdir()
+        out = prepared(name, tmp_path / name)
         assert (read_mask(out / f"masks/{id}.png") == mask).all(), name
-    assert (
-        abs(
-            read_image(out / "images/ircad_01_005.png").astype(int)
-            - (ct(1)[0][5].astype(float) + 150).clip(0, 400) * 255 / 400
-        ).max()
-        <= 1
-    )
+    image = read_image(out / "images/ircad_01_005.png").astype(int)
+    expected = (ct(1)[0][5].astype(float) + 150).clip(0, 400) * 255 / 400  # the window of livers
+    assert abs(image - expected).max() <= 1
 
 
-def test_jsrt_is_turned_over_with_twelve_bits(tmp_path):
-    out = made("jsrt", tmp_path)
+def test_jsrt_is_inverted_with_twelve_bits(tmp_path):
+    out = prepared("jsrt", tmp_path)
     image, mask = chest(0)
-    read = read_image(out / "images/JPCLN001.png")
-    assert (
-        read.shape == (2048, 2048)
-        and (read[::2, ::2] == image.astype(np.uint16) * 16).all()
-        and (read_mask(out / "masks/JPCLN001.png")[::2, ::2] == (mask > 0)).all()
-    )
+    prepared_image = read_image(out / "images/JPCLN001.png")
+    assert prepared_image.shape == (2048, 2048)
+    assert (prepared_image[::2, ::2] == image.astype(np.uint16) * 16).all()
+    assert (read_mask(out / "masks/JPCLN001.png")[::2, ::2] == (mask > 0)).all()
     assert rows(out / "pixel_size.csv")[0] == dict(id="JPCLN001", spacing="0.175")
 
 
 def test_official_splits_and_patients(tmp_path):
     for name in ("refuge", "lits"):
         (tmp_path / name).mkdir()
-    assert {r["id"]: r["split"] for r in rows(made("refuge", tmp_path / "refuge") / "splits.csv")} == dict(
-        g0001="train", n0001="train", V0001="val", T0001="test"
-    )
-    assert (
-        len({(r["patient"], r["split"]) for r in rows(made("lits", tmp_path / "lits") / "splits.csv")}) == 2
-    )
+    splits = {r["id"]: r["split"] for r in rows(prepared("refuge", tmp_path / "refuge") / "splits.csv")}
+    assert splits == dict(g0001="train", n0001="train", V0001="val", T0001="test")
+    livers = rows(prepared("lits", tmp_path / "lits") / "splits.csv")
+    assert len({(r["patient"], r["split"]) for r in livers}) == 2
 
 
 def test_crops_are_around_the_discs(tmp_path):
-    out = made("drishti_gs", tmp_path, crop=True)
+    out = prepared("drishti_gs", tmp_path, crop=True)
     for p in (out / "masks").iterdir():
         mask = read_mask(p)
         assert mask.any() and mask.shape == read_image(out / "images" / p.name).shape[:2]
@@ -359,6 +325,7 @@ def test_crops_are_around_the_discs(tmp_path):
 
 
 def zipped(path, name, content=b"x", mode=None):
+    "A zip archive of one member, whose Unix mode may tell that it is a link."
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as z:
         info = zipfile.ZipInfo(name)
         if mode:
@@ -367,6 +334,7 @@ def zipped(path, name, content=b"x", mode=None):
 
 
 def tarred(path, name, kind=tarfile.REGTYPE, link=""):
+    "A tar archive of one member."
     with tarfile.open(path, "w:gz") as t:
         member = tarfile.TarInfo(name)
         member.type, member.linkname, member.size = kind, link, 1 if kind == tarfile.REGTYPE else 0
@@ -374,9 +342,10 @@ def tarred(path, name, kind=tarfile.REGTYPE, link=""):
 
 
 NAMES = ["../up.png", "/tmp/up.png", "a/../../up.png", "..\\up.png", "C:\\up.png", "a/\x01.png", "x" * 300]
+# kind: (function that writes it, words of the error)
 HOSTILE = {
-    **{f"zip {n[:20]!r}": (lambda p, n=n: zipped(p, n), "would leave its folder") for n in NAMES},
-    **{f"tar {n[:20]!r}": (lambda p, n=n: tarred(p, n), "would leave its folder") for n in NAMES[:4]},
+    **{f"zip {n[:20]!r}": (partial(zipped, name=n), "would leave its folder") for n in NAMES},
+    **{f"tar {n[:20]!r}": (partial(tarred, name=n), "would leave its folder") for n in NAMES[:4]},
     "zip symlink": (lambda p: zipped(p, "x", b"/etc/passwd", stat.S_IFLNK | 0o777), "never followed"),
     "tar symlink": (lambda p: tarred(p, "x", tarfile.SYMTYPE, "/etc/passwd"), "never followed"),
     "tar hard link": (lambda p: tarred(p, "x", tarfile.LNKTYPE, "/etc/passwd"), "never followed"),
@@ -389,15 +358,14 @@ HOSTILE = {
 
 @pytest.mark.parametrize("name", HOSTILE)
 def test_hostile(name, tmp_path):
-    write, why = HOSTILE[name]
+    write, words = HOSTILE[name]
     inside = tmp_path / "inside"
     inside.mkdir()
     write(inside / "hostile.zip")
-    with pytest.raises(InputError, match=why):
+    with pytest.raises(InputError, match=words):
         prepare("hc18", inside / "hostile.zip", inside / "out")
-    assert [p.name for p in inside.iterdir()] == ["hostile.zip"] and [p.name for p in tmp_path.iterdir()] == [
-        "inside"
-    ]
+    assert [p.name for p in inside.iterdir()] == ["hostile.zip"]
+    assert [p.name for p in tmp_path.iterdir()] == ["inside"]
 
 
 def test_too_many_files(tmp_path, monkeypatch):

@@ -11,19 +11,17 @@ import nbformat
 import papermill
 import pytest
 import torch
+from commands import names, refused, wait_for
 from conftest import FAST, ONE_CORE, TINY, same
-from test_cli import names, refused, wait_for
+from stages import make_stages
 
-import aeseg.core.devices as devices
+import aeseg.core.optimisation as optimisation
 import aeseg.method.cyclegan as cyclegan
 import aeseg.method.segmentation as segmentation
 from aeseg.shapes.priors import make_prior
 from aeseg.core.config import make_config
 from aeseg.data.datasets import load_images
 from aeseg.data.augmentation import normalise
-from aeseg.method.cyclegan import GAN
-from aeseg.method.vae import VAETraining
-from aeseg.method.segmentation import SegmentationTraining
 from aeseg.core.runs import Run
 from aeseg.core.processes import launch
 from aeseg.core.devices import make_fabric
@@ -76,12 +74,10 @@ def learn(fabric, choices, data, path):
     "Gradients of the first step and weights and answers after some, of every network, to a file a process."
     config = config_of(fabric.world_size, **choices)
     images = load_images(data, config.run.size)
-    masks = make_prior(config.shapes, config.run.task, images.canvas)
-    vae = make_vae_training(config, masks, images.canvas, fabric)
-    game = GAN(config, images, masks, vae.vae, fabric)
-    labels = masks.sample(len(images), torch.Generator().manual_seed(0))
-    trust = torch.linspace(0.1, 1, len(images))  # the halves of a batch weigh differently
-    c = SegmentationTraining(config, images, labels, trust, torch.ones(len(images), dtype=torch.bool), fabric)
+    prior = make_prior(config.shapes, config.run.task, images.canvas)
+    labels = prior.sample(len(images), torch.Generator().manual_seed(0))
+    weights = torch.linspace(0.1, 1, len(images))  # the halves of a batch weigh differently
+    vae, game, c = make_stages(fabric, images, config, labels, weights)
     networks, result = dict(vae=vae.vae, **game.networks, along=game.vae, C=c.network), {}
     first = result["gradients"] = {}
     for stage in (vae, game, c):
@@ -106,7 +102,7 @@ def learn_all(fabric, data, path):
     if fabric.world_size == 1:
         return
     with pytest.MonkeyPatch.context() as m:
-        m.setattr(devices, "average_tensors", lambda fabric, tensors: None)
+        m.setattr(optimisation, "average_tensors", lambda fabric, tensors: None)
         learn(fabric, {}, data, path / "no averages")
     with pytest.MonkeyPatch.context() as m:
         m.setattr(segmentation, "all_reduce_sum", lambda fabric, sums: sums)
@@ -122,8 +118,8 @@ def results(phantoms, tmp_path_factory):
     path = tmp_path_factory.mktemp("learned")
     for name in (*VARIANTS, "no averages", "no totals"):
         (path / name).mkdir()
-    launch(learn_all, config_of(2), phantoms, path)
-    learn_all(make_fabric(config_of(1)), phantoms, path)
+    launch(learn_all, config_of(2).machine, phantoms, path)
+    learn_all(make_fabric(config_of(1).machine), phantoms, path)
     load = lambda *names: [torch.load(path / n, weights_only=True) for n in names]
     of = {**{v: v for v in VARIANTS}, "no averages": "full", "no totals": "running mean"}
     return {name: load(f"{v}/1_0.pt", f"{name}/2_0.pt", f"{name}/2_1.pt") for name, v in of.items()}
@@ -210,7 +206,7 @@ def test_one_run_folder(together, finished):
     facts = json.loads((together / "provenance.json").read_text())
     assert (
         "--devices 2" in facts["command"]
-        and Run(together).config.devices == 2
+        and Run(together).config.machine.devices == 2
         and len({e["text"] for e in facts["events"]}) == len(facts["events"])
     )
 
@@ -228,7 +224,7 @@ def test_interruption(aeseg, together, phantoms, tmp_path, how):
     command = ["fit", "--images", phantoms, "--out", run, *TWO]
     for _ in range(5):  # a slow watcher may come too late
         pid = aeseg.start(*command, "--overwrite")
-        wait_for(pid, run / "log.jsonl", '"gan"')
+        wait_for(run / "log.jsonl", '"gan"')
         if how == "Ctrl-C":
             os.kill(pid, signal.SIGINT)
         else:

@@ -1,4 +1,4 @@
-"""Human decisions: two programs that decide at the same time, a killed one, and the round of training that follows."""
+"""Human decisions: two programs that decide at once, a killed one, and the round of training that follows."""
 
 import json
 import multiprocessing
@@ -12,21 +12,24 @@ import pandas as pd
 import pytest
 from conftest import FAST, TINY, learned, same
 
+import aeseg.app.fit as app_fit
+from aeseg.app.cases import Cases
+from aeseg.app.decisions import ReviewDecisions, read_reviews
+from aeseg.app.fit import fit
+from aeseg.app.reviews import Reviews
+from aeseg.core.config import MachineOptions, make_config
+from aeseg.core.devices import make_fabric
 from aeseg.core.errors import InputError
-from aeseg.core.config import make_config
+from aeseg.core.runs import Run
 from aeseg.data.datasets import load_images
 from aeseg.data.images import read_mask
+from aeseg.data.masks import fill_holes, hard_dice
 from aeseg.method.segmentation import SegmentationTraining
-from aeseg.app.decisions import ReviewDecisions, read_reviews
-from aeseg.app.fit import _Fit, fit
-from aeseg.app.cases import Cases
-from aeseg.app.reviews import Reviews
-from aeseg.data.masks import fill_holes
-from aeseg.core.runs import Run
-from aeseg.core.devices import make_fabric
 
 fork = multiprocessing.get_context("fork")
 OPTIONS = dict(preset="smoke", accelerator="cpu", quiet=True, **TINY)
+SQUARE = np.zeros((40, 60), bool)  # a corrected label
+SQUARE[8:30, 10:40] = True
 
 
 def decide_many(folder, first, count):
@@ -46,10 +49,10 @@ def test_two_inspectors_lose_nothing(tmp_path):
     for p in both:
         p.join(60)
     rows, problems = read_reviews(tmp_path / "reviews.csv")
-    assert [p.exitcode for p in both] == [0, 0] and problems == []
-    assert {i: r["decision"] for i, r in rows.items()} == {
-        f"case_{k}": "rejected" if k % 2 else "accepted" for k in range(80)
-    }
+    assert [p.exitcode for p in both] == [0, 0]
+    assert problems == []
+    expected = {f"case_{k}": "rejected" if k % 2 else "accepted" for k in range(80)}
+    assert {id: row["decision"] for id, row in rows.items()} == expected
 
 
 def test_a_killed_inspector_leaves_a_whole_file(tmp_path):
@@ -61,8 +64,9 @@ def test_a_killed_inspector_leaves_a_whole_file(tmp_path):
     os.kill(process.pid, signal.SIGKILL)
     process.join()
     rows, problems = read_reviews(tmp_path / "reviews.csv")
-    assert problems == [] and len(rows) > 3
-    Reviews(tmp_path).decide("another", "accepted", 1)  # the lock went with its owner
+    assert problems == []
+    assert len(rows) > 3
+    Reviews(tmp_path).decide("another", "accepted", 1)  # the killed process holds no lock any more
     assert len(read_reviews(tmp_path / "reviews.csv")[0]) >= len(rows)
 
 
@@ -73,9 +77,7 @@ def decided(finished, tmp_path_factory):
     ids, reviews = Cases(out).ids, Reviews(out)
     reviews.decide(ids[0], "accepted", 1)
     reviews.decide(ids[1], "rejected", 1)
-    square = np.zeros((40, 60), bool)
-    square[8:30, 10:40] = True
-    reviews.decide(ids[2], "corrected", 1, square)
+    reviews.decide(ids[2], "corrected", 1, SQUARE)
     return out
 
 
@@ -91,39 +93,31 @@ def steered(aeseg, decided, phantoms, tmp_path_factory):
 
 
 def test_a_further_round_learns_from_decisions(steered, finished):
-    out, result = steered
+    out, _ = steered
     rows = pd.read_csv(out / "quality.csv")
     last = rows[rows["round"] == 2].set_index("id")
     ids = list(last.index)
-    assert list(last["kept"][ids[:3]]) == [True, False, True] and list(last["weight"][ids[:3]]) == [1, 0, 1]
+    assert list(last["kept"][ids[:3]]) == [True, False, True]
+    assert list(last["weight"][ids[:3]]) == [1, 0, 1]
     before, after = learned(finished), learned(out)
-    assert all(
-        after[n] == before[n] for n in before if n.startswith(("pseudo_labels", "rounds"))
-    )  # what was there is as it was
-    assert (
-        any(after[n] != before[n] for n in before if n.startswith("model"))
-        and (out / "rounds/round_2/labels").is_dir()
-    )
-    square = np.zeros((40, 60), bool)
-    square[8:30, 10:40] = True
-    label = read_mask(out / f"rounds/round_2/labels/{ids[2]}.png")
-    assert 2 * (label & square).sum() / (label.sum() + square.sum()) > 0.9  # twice on a canvas of 32 pixels
-    accepted = read_mask(out / f"rounds/round_1/labels/{ids[0]}.png"), read_mask(
-        out / f"rounds/round_2/labels/{ids[0]}.png"
-    )
-    assert (
-        2 * (accepted[0] & accepted[1]).sum() / max(1, accepted[0].sum() + accepted[1].sum()) > 0.9
-        or not accepted[0].any()
-    )
+    kept = [name for name in before if name.startswith(("pseudo_labels", "rounds"))]
+    assert kept and all(after[name] == before[name] for name in kept)
+    assert any(after[name] != before[name] for name in before if name.startswith("model"))
+    labels = out / "rounds/round_2/labels"
+    corrected = read_mask(labels / f"{ids[2]}.png")
+    assert hard_dice(corrected, SQUARE) > 0.9  # it was resized to a canvas of 32 pixels and back
+    accepted = read_mask(labels / f"{ids[0]}.png")
+    original = read_mask(out / f"rounds/round_1/labels/{ids[0]}.png")
+    assert hard_dice(accepted, original) > 0.9 or not original.any()
 
 
 def test_a_reviewed_run_says_so_everywhere(steered):
     out, result = steered
     (past,) = Run(out).provenance["reviews"]
-    assert (past["round"], past["accepted"], past["rejected"], past["corrected"]) == (2, 1, 1, 1) and Run(
-        out
-    ).finished
-    assert "not annotation-free" in (out / "report.html").read_text() and "not annotation-free" in result.out
+    assert (past["round"], past["accepted"], past["rejected"], past["corrected"]) == (2, 1, 1, 1)
+    assert Run(out).finished
+    assert "not annotation-free" in (out / "report.html").read_text()
+    assert "not annotation-free" in result.out
     assert "1 accepted, 1 rejected, 1 corrected" in Cases(out).reviewed
 
 
@@ -140,11 +134,11 @@ def test_an_interrupted_round_goes_on_with_the_same_decisions(
 ):
     out = shutil.copytree(decided, tmp_path / "run")
 
-    def stop(self):
+    def stop(*_):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as m:
-        m.setattr(_Fit, "predict", stop)
+        m.setattr(app_fit, "apply_model", stop)
         with pytest.raises(KeyboardInterrupt):
             fit(phantoms, out, resume=True, reviews=out / "reviews.csv", **OPTIONS)
     assert not Run(out).finished
@@ -154,64 +148,49 @@ def test_an_interrupted_round_goes_on_with_the_same_decisions(
     fit(phantoms, out, resume=True, **OPTIONS)
     same(out, steered[0])
     fit(phantoms, out, resume=True, reviews=out / "reviews.csv", **OPTIONS)  # and then with the new ones
-    assert [r["round"] for r in Run(out).provenance["reviews"]] == [2, 3] and (
-        out / "rounds/round_3/quality.csv"
-    ).exists()
+    assert [r["round"] for r in Run(out).provenance["reviews"]] == [2, 3]
     assert pd.read_csv(out / "rounds/round_3/quality.csv")["kept"].tolist()[1] is False
 
 
 def test_decided_labels_have_full_weight_at_every_pixel(steered, phantoms):
-    out, images = steered[0], load_images(phantoms, 32).split("train")
-    decided = ReviewDecisions(out / "rounds/round_2", images)
     import torch
 
-    doubt = torch.full((len(images), 1, *images.canvas), 128, dtype=torch.uint8)
-    labels = decided.labels(doubt)
-    kept, weights = decided.choose(torch.ones(len(images), dtype=torch.bool), torch.full((len(images),), 0.5))
-    held = torch.zeros(len(images), dtype=torch.bool)
-    held[[0, 2]] = True
-    stage = SegmentationTraining(
-        make_config("smoke", segmentation_batch=8),
-        images,
-        labels,
-        weights,
-        held,
-        make_fabric(MachineOptions(accelerator="cpu")),
-    )
-    inside = stage.batch(0)[2][:, 0, 12:20, 12:20]
-    assert (
-        kept.tolist() == [True, False, True, True]
-        and weights.tolist() == [1, 0.5, 1, 0.5]
-        and (inside > 0.999).all()
-    )
+    images = load_images(phantoms, 32).split("train")
+    decisions = ReviewDecisions(steered[0] / "rounds/round_2", images)
+    uncertain = torch.full((len(images), 1, *images.canvas), 128, dtype=torch.uint8)
+    labels = decisions.labels(uncertain)
+    kept = torch.ones(len(images), dtype=torch.bool)
+    kept, weights = decisions.choose(kept, torch.full((len(images),), 0.5))
+    assert kept.tolist() == [True, False, True, True]
+    assert weights.tolist() == [1, 0.5, 1, 0.5]
+    used = torch.zeros(len(images), dtype=torch.bool)
+    used[[0, 2]] = True
+    options = make_config("smoke", segmentation_batch=8).segmentation
+    fabric = make_fabric(MachineOptions(accelerator="cpu"))
+    stage = SegmentationTraining(options, images, labels, weights, used, fabric)
+    assert (stage.load_batch(0)[2][:, 0, 12:20, 12:20] > 0.999).all()
 
 
-def test_what_cannot_be_steered(decided, finished, phantoms, tmp_path):
-    def sentence(out=decided, reviews=None, **more):
+def test_reviews_that_cannot_be_used(decided, finished, phantoms, tmp_path):
+    def message(out=decided, reviews=None, resume=True):
         with pytest.raises(InputError) as e:
-            fit(
-                phantoms,
-                out,
-                **{**OPTIONS, "resume": True, "reviews": reviews or decided / "reviews.csv", **more},
-            )
+            fit(phantoms, out, resume=resume, reviews=reviews or decided / "reviews.csv", **OPTIONS)
         return str(e.value)
 
-    assert (
-        "give --resume" in sentence(resume=False)
-        and "give --resume" in sentence(tmp_path / "new")
-        and not (tmp_path / "new").exists()
-    )
-    assert "does not exist" in sentence(reviews=tmp_path / "no.csv")
+    assert "give --resume" in message(resume=False)
+    assert "give --resume" in message(tmp_path / "new")
+    assert not (tmp_path / "new").exists()
+    assert "does not exist" in message(reviews=tmp_path / "no.csv")
     text = (decided / "reviews.csv").read_text()
-    bad = tmp_path / "reviews.csv"
-    bad.write_text(text[:-5])
-    assert "line 4" in sentence(reviews=bad)
-    bad.write_text(text.splitlines()[0] + "\n")
-    assert "no decision" in sentence(reviews=bad)
-    bad.write_text(text.replace("fetal_head_0001", "somebody"))
-    assert "'somebody'" in sentence(reviews=bad)
-    bad.write_text(text)
-    assert "corrected" in sentence(reviews=bad)  # the corrected masks are not beside it
+    path = tmp_path / "reviews.csv"
+    for content, words in (
+        (text[:-5], "line 4"),
+        (text.splitlines()[0] + "\n", "no decision"),
+        (text.replace("fetal_head_0001", "unknown"), "'unknown'"),
+        (text, "corrected"),  # the corrected masks are not beside it
+    ):
+        path.write_text(content)
+        assert words in message(reviews=path)
     same(decided, finished)
     assert Run(decided).finished
 
@@ -227,11 +206,9 @@ def test_a_read_only_run_can_be_looked_at(decided, tmp_path):
     os.chmod(out, 0o555)
     try:
         cases, reviews = Cases(out), Reviews(out)
-        assert (
-            len(cases) == 4
-            and reviews.counts() == dict(accepted=1, rejected=1, corrected=1)
-            and not reviews.writable
-        )
+        assert len(cases) == 4
+        assert reviews.counts() == dict(accepted=1, rejected=1, corrected=1)
+        assert not reviews.writable
         with pytest.raises(InputError, match="read-only"):
             reviews.decide(cases.ids[3], "accepted", 1)
     finally:

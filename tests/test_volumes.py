@@ -1,4 +1,6 @@
-"""Volumes and DICOM from end to end: `fit`, `predict` and `evaluate` on what a hospital's folder holds."""
+"""Volumes and DICOM from end to end: `fit`, `predict` and `evaluate` on a folder of medical files."""
+
+import sys
 
 import nibabel as nib
 import numpy as np
@@ -8,19 +10,17 @@ import pytest
 from conftest import TINY
 
 import aeseg.app.report
-from aeseg.core.errors import InputError
-from aeseg.data.images import apply_window, read_image
-from aeseg.data.datasets import image_paths
-from aeseg.data.images import read_mask
-from aeseg.data.formats import volume_header, volume_slices, write_dicom, write_series
-from aeseg.evaluation.scores import evaluate
-from aeseg.data.phantoms import phantom
 from aeseg.app.fit import fit
 from aeseg.app.predict import predict
+from aeseg.core.errors import InputError
+from aeseg.data.datasets import image_paths
+from aeseg.data.formats import volume_header, volume_slices, write_dicom, write_series
+from aeseg.data.images import apply_window, read_image, read_mask
+from aeseg.data.phantoms import phantom
+from aeseg.evaluation.scores import evaluate
 
-AFFINE = np.array(
-    [[0, 0, -1.5, 9], [0, -0.8, 0, 5], [-3.0, 0, 0, 40], [0, 0, 0, 1]]
-)  # stored head first, and left to right
+# stored head first, and left to right
+AFFINE = np.array([[0, 0, -1.5, 9], [0, -0.8, 0, 5], [-3.0, 0, 0, 40], [0, 0, 0, 1]])
 CT = dict(
     RescaleSlope="1",
     RescaleIntercept="-1000",
@@ -28,27 +28,26 @@ CT = dict(
     PatientName="A",
     SOPClassUID="1.2.840.10008.5.1.4.1.1.2",
 )
-FAST = dict(
-    preset="smoke", accelerator="cpu", quiet=True, **{**TINY, "gan_steps": 2, "segmentation_steps": 2}
-)
+STEPS = {**TINY, "gan_steps": 2, "segmentation_steps": 2}
+FAST = dict(preset="smoke", accelerator="cpu", quiet=True, **STEPS)
 
 
 @pytest.fixture(autouse=True)
 def no_report(monkeypatch):
-    "Charts take most of the time of a tiny run."
+    "No charts, which take most of the time of a tiny run."
     monkeypatch.setattr(aeseg.app.report, "write_report", lambda run, pictures: None)
 
 
 def scan(seed, slices=9):
     "Slices (from the feet) in Hounsfield units and their masks."
-    made = [phantom("fetal_head", 10 * seed + k, (40, 48)) for k in range(slices)]
-    return np.stack([m[0] for m in made]).astype(np.int16) * 2 - 200, np.stack([m[1] > 0 for m in made])
+    images, masks = zip(*[phantom("fetal_head", 10 * seed + k, (40, 48)) for k in range(slices)])
+    return np.stack(images).astype(np.int16) * 2 - 200, np.stack(masks) > 0
 
 
 def nifti(path, array):
     "Write (slices, rows, columns) in the order of `AFFINE`."
     path.parent.mkdir(parents=True, exist_ok=True)
-    nib.save(nib.Nifti1Image(array[::-1].transpose(0, 1, 2)[:, :, ::1], AFFINE), path)
+    nib.save(nib.Nifti1Image(array[::-1], AFFINE), path)
 
 
 @pytest.fixture(scope="module")
@@ -68,13 +67,13 @@ def hospital(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def run(hospital, tmp_path_factory):
-    with pytest.MonkeyPatch.context() as m:
-        m.setattr(aeseg.app.report, "write_report", lambda run, pictures: None)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(aeseg.app.report, "write_report", lambda run, pictures: None)
         return fit(hospital, tmp_path_factory.mktemp("run") / "run", window=[-150, 250], **FAST)
 
 
 def test_slices_lie_alike(hospital):
-    "Whatever the order in the file, slices and masks are those that were written."
+    "Slices and masks are those that were written, in any order of the file."
     for name, seed in (("a.nii.gz", 0), ("c", 2)):
         for k, s in enumerate(volume_slices(hospital / "images" / name)):
             assert (s.read() == scan(seed)[0][k]).all(), name
@@ -85,15 +84,10 @@ def test_slices_lie_alike(hospital):
 def test_fit_measures_slices_in_mm(run):
     frame = pd.read_csv(run.folder / "metrics.csv")
     final = frame[frame.stage == "final"]
-    assert (
-        len(final) == 27
-        and final.split.value_counts().to_dict() == {"train": 18, "val": 9}
-        and final.assd_mm.notna().all()
-    )
-    assert sorted(p.name for p in (run.folder / "predictions").iterdir())[:2] == [
-        "a_000.png",
-        "a_001.png",
-    ] and run.config.images.window == [-150, 250]
+    assert len(final) == 27 and final.assd_mm.notna().all()
+    assert final.split.value_counts().to_dict() == {"train": 18, "val": 9}
+    names = sorted(p.name for p in (run.folder / "predictions").iterdir())
+    assert names[:2] == ["a_000.png", "a_001.png"] and run.config.images.window == [-150, 250]
 
 
 def test_predict_writes_the_geometry_of_each_scan(run, hospital, tmp_path):
@@ -102,23 +96,19 @@ def test_predict_writes_the_geometry_of_each_scan(run, hospital, tmp_path):
     for k, s in enumerate(volume_slices(out / "a.nii.gz")):
         assert (read_mask(s) == read_mask(run.folder / f"predictions/a_{k:03}.png")).all()
     assert (volume_header(out / "a.nii.gz")[1] == volume_header(hospital / "images/a.nii.gz")[1]).all()
-    seg = pydicom.dcmread(out / "c.dcm")
-    assert (
-        seg.Modality == "SEG"
-        and seg.PatientID == "7"
-        and int((seg.pixel_array > 0).sum())
-        == sum(int(read_mask(run.folder / f"predictions/c_{k:03}.png").sum()) for k in range(9))
-    )
+    segmentation = pydicom.dcmread(out / "c.dcm")
+    assert (segmentation.Modality, segmentation.PatientID) == ("SEG", "7")
+    pixels = sum(int(read_mask(run.folder / f"predictions/c_{k:03}.png").sum()) for k in range(9))
+    assert int((segmentation.pixel_array > 0).sum()) == pixels
 
 
 def test_predict_as_nifti_smoothed_and_measured(run, hospital, tmp_path):
     out = predict(run.folder, hospital, tmp_path / "out", format="nifti", smooth=1, largest=True)
     frame = evaluate(out, hospital, echo=lambda s: None)
     assert frame.id.tolist() == ["a", "b", "c"] and frame.assd_mm.notna().all() and "assd_px" not in frame
-    plain = evaluate(
-        predict(run.folder, hospital, tmp_path / "png", format="png"), hospital, echo=lambda s: None
-    )
-    assert len(plain) == 27 and plain.assd_mm.notna().all()
+    pngs = predict(run.folder, hospital, tmp_path / "png", format="png")
+    frame = evaluate(pngs, hospital, echo=lambda s: None)
+    assert len(frame) == 27 and frame.assd_mm.notna().all()
 
 
 def test_a_window_is_the_same_for_every_image(hospital):
@@ -135,26 +125,22 @@ def test_coronal_slices(hospital, tmp_path):
 
 
 def test_two_dimensional_dicom(run, tmp_path):
-    "A DICOM file is an image, and its mask a DICOM SEG or, on wish, a PNG; its spacing is that of its header."
+    "A DICOM file is an image; its mask is a DICOM SEG or, on request, a PNG."
     folder = tmp_path / "xray"
     (folder / "images").mkdir(parents=True)
     image = scan(0)[0][0]
+    tags = dict(PatientName="A", PixelSpacing=[0.2, 0.4])
     for name in ("p1", "p2.dcm"):
-        write_dicom(
-            folder / "images" / name, image, PatientID=name[:2], PatientName="A", PixelSpacing=[0.2, 0.4]
-        )
-    assert sorted(p.name for p in predict(run.folder, folder, tmp_path / "seg").iterdir()) == [
-        "p1.dcm",
-        "p2.dcm",
-    ]
-    out = predict(run.folder, folder, tmp_path / "png", format="png")
-    assert (
-        read_mask(out / "p1.png") == (pydicom.dcmread(tmp_path / "seg/p1.dcm").pixel_array.squeeze() > 0)
-    ).all()
+        write_dicom(folder / "images" / name, image, PatientID=name[:2], **tags)
+    segmentations = predict(run.folder, folder, tmp_path / "seg")
+    assert sorted(p.name for p in segmentations.iterdir()) == ["p1.dcm", "p2.dcm"]
+    pngs = predict(run.folder, folder, tmp_path / "png", format="png")
+    segmentation = pydicom.dcmread(segmentations / "p1.dcm").pixel_array.squeeze()
+    assert (read_mask(pngs / "p1.png") == (segmentation > 0)).all()
 
 
-def test_what_does_not_go_is_told_before_any_work(run, hospital, tmp_path, monkeypatch):
-    monkeypatch.setitem(__import__("sys").modules, "highdicom", None)
+def test_impossible_requests_are_refused_before_any_work(run, hospital, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "highdicom", None)
     with pytest.raises(InputError, match=r"pip install 'aeseg\[dicom\]'"):
         predict(run.folder, hospital, tmp_path / "out")
     assert not (tmp_path / "out").exists()

@@ -11,74 +11,94 @@ import os
 import tempfile
 import weakref
 from pathlib import Path
+
 import numpy as np
 import torch
+
 from .errors import InputError
 from .files import atomic_write
 
 # %% ../../nbs/00_core/04_arrays.ipynb #5b1f7a21
 class RowView:
-    "Some rows of a uint8 tensor or `ArrayFile`, without a copy of them."
+    "Some rows of a uint8 tensor or an `ArrayFile`, read when they are indexed."
 
-    def __init__(self, source, rows):
-        self.source, self.rows, self.shape = (
-            source,
-            np.asarray(rows, np.int64),
-            torch.Size((len(rows), *source.shape[1:])),
-        )
+    def __init__(
+        self,
+        source,  # (N, C, H, W) uint8 tensor, or `ArrayFile`
+        rows,  # n row numbers, in any order, also repeated
+    ):
+        self.source = source
+        self.rows = np.asarray(rows, np.int64)
+        self.shape = torch.Size((len(rows), *source.shape[1:]))
 
     def __len__(self):
         return self.shape[0]
 
-    def __getitem__(self, which):
-        "Rows as a tensor; `which` is a number (then without the first axis), slice, list, tensor of numbers or mask."
-        rows = np.arange(len(self))[which.cpu().numpy() if isinstance(which, torch.Tensor) else which]
+    def __getitem__(
+        self,
+        index,  # a number, slice, list, tensor of numbers, or mask of n values
+    ) -> torch.Tensor:  # (C, H, W) for a number, otherwise (m, C, H, W); uint8
+        "Read rows, as the same index on a tensor would."
+        rows = np.arange(len(self))[index.cpu().numpy() if isinstance(index, torch.Tensor) else index]
         return self.read(rows) if rows.ndim else self.read(rows[None])[0]
 
-    def read(self, rows):
+    def read(
+        self,
+        rows: np.ndarray,  # (m,) row numbers of this view
+    ) -> torch.Tensor:  # (m, C, H, W) uint8
+        "Read the rows of these numbers."
         return self.source[torch.from_numpy(self.rows[rows])]
 
-    def split(self, batch):
+    def split(
+        self,
+        batch: int,  # rows in a batch; the last one may have fewer
+    ):  # generator of (batch, C, H, W) uint8 tensors
+        "Read all rows in batches, as `torch.Tensor.split` does."
         return (self[k : k + batch] for k in range(0, len(self), batch))
 
-
+# %% ../../nbs/00_core/04_arrays.ipynb #arr00003
 class ArrayFile(RowView):
-    "All rows of a uint8 .npy file (a path, or an open file)."
+    "All rows of a uint8 .npy file, read when they are indexed."
 
-    def __init__(self, file):
+    def __init__(
+        self,
+        file,  # a path, or an open binary file
+    ):
+        "Read the header. Raises `InputError` where the file is no uint8 array or not whole."
         self.file = file = open(file, "rb") if isinstance(file, (str, Path)) else file
         weakref.finalize(self, file.close)
         file.seek(0)
         try:
             np.lib.format.read_magic(file)
             shape, _, kind = np.lib.format.read_array_header_1_0(file)
-            self.shape, self.start, self.size = torch.Size(shape), file.tell(), math.prod(shape[1:])
+            self.shape = torch.Size(shape)
+            self.start = file.tell()  # bytes of the header
+            self.size = math.prod(shape[1:])  # bytes of a row
             if kind != np.uint8 or os.fstat(file.fileno()).st_size != self.start + math.prod(shape):
                 raise ValueError
         except ValueError:
             raise InputError(f"{file.name} is damaged; delete it, then --resume") from None
 
-    def read(self, rows):
+    def read(
+        self,
+        rows: np.ndarray,  # (m,) row numbers
+    ) -> torch.Tensor:  # (m, C, H, W) uint8
+        "Read the rows of these numbers from the file."
         out = np.empty((len(rows), *self.shape[1:]), np.uint8)
-        for row, r in zip(out, rows):
-            row[...] = np.frombuffer(
-                os.pread(self.file.fileno(), self.size, self.start + int(r) * self.size), np.uint8
-            ).reshape(row.shape)
+        for target, row in zip(out, rows):
+            content = os.pread(self.file.fileno(), self.size, self.start + int(row) * self.size)
+            target[...] = np.frombuffer(content, np.uint8).reshape(target.shape)
         return torch.from_numpy(out)
 
 # %% ../../nbs/00_core/04_arrays.ipynb #5b1f7a22
 def write_array(
-    pieces,  # uint8 tensors (n, C, H, W)
+    pieces,  # iterable of uint8 tensors (n, C, H, W)
     shape,  # (N, C, H, W) of all together; there may be fewer rows
-    where=None,  # None: in memory; a folder: in a nameless file there, which is gone with its last user; else the path of an .npy file
+    where=None,  # None: memory; a folder: a nameless file in it, gone with its last user; else an .npy file
 ):  # tensor, or `ArrayFile`
-    "Put pieces behind each other without holding them twice. Raises `InputError` where the file cannot be written."
+    "Concatenate pieces in memory or in a file. Raises `InputError` where the file cannot be written."
     if where is None:
-        out, n = torch.empty(tuple(shape), dtype=torch.uint8), 0
-        for p in pieces:
-            out[n : n + len(p)] = p
-            n += len(p)
-        return out[:n]
+        return _concatenate(pieces, shape)
     if not Path(where).is_dir():
         with atomic_write(where) as temporary, temporary.open("wb") as file:
             _write_rows(file, pieces, shape)
@@ -92,31 +112,43 @@ def write_array(
         ) from None
 
 
+def _concatenate(pieces, shape):
+    "Put pieces into one tensor."
+    array = torch.empty(tuple(shape), dtype=torch.uint8)
+    count = 0
+    for piece in pieces:
+        array[count : count + len(piece)] = piece
+        count += len(piece)
+    return array[:count]
+
+
 def _write_rows(file, pieces, shape):
-    "Write an .npy file; numpy leaves room in the header, so the number of rows can be corrected at the end."
-    header = lambda n: np.lib.format.write_array_header_1_0(
-        file, dict(shape=(n, *shape[1:]), fortran_order=False, descr="|u1")
-    )
-    header(shape[0])
-    n = 0
-    for p in pieces:
-        file.write(np.ascontiguousarray(p))
-        n += len(p)
+    "Write an .npy file; the header gets the number of rows that came."
+
+    def write_header(count):
+        header = dict(shape=(count, *shape[1:]), fortran_order=False, descr="|u1")
+        np.lib.format.write_array_header_1_0(file, header)
+
+    write_header(shape[0])
+    count = 0
+    for piece in pieces:
+        file.write(np.ascontiguousarray(piece))
+        count += len(piece)
     file.seek(0)
-    header(n)
+    write_header(count)
     file.flush()
     return file
 
 # %% ../../nbs/00_core/04_arrays.ipynb #5b1f7a25
 def to_bytes(
-    probability: torch.Tensor,  # in [0, 1]
-) -> torch.Tensor:  # uint8
-    "Probabilities as bytes."
+    probability: torch.Tensor,  # any shape, in [0, 1]
+) -> torch.Tensor:  # the same shape, uint8
+    "Store probabilities as bytes."
     return (probability.float() * 255 - 0.5).ceil().clamp(0, 255).byte()
 
 
 def as_probability(
-    labels: torch.Tensor,  # uint8, or probabilities already
-) -> torch.Tensor:  # float32 in [0, 1]
+    labels: torch.Tensor,  # any shape; uint8, or probabilities already
+) -> torch.Tensor:  # the same shape, float32 in [0, 1]
     "Labels as probabilities."
     return labels.float() / 255 if labels.dtype == torch.uint8 else labels.float()

@@ -6,26 +6,25 @@
 __all__ = ['generator_for', 'shared_draws']
 
 # %% ../../nbs/00_core/05_draws.ipynb #c6d10bb8
+import hashlib
 from contextlib import nullcontext
+
 import torch
 from torch.overrides import TorchFunctionMode
 
 # %% ../../nbs/00_core/05_draws.ipynb #8f7d4c1c
 def generator_for(
     seed: int,  # of the experiment
-    stage: str,  # such as 'gan'
-    step: int,
-) -> torch.Generator:
+    stage: str,  # name of a stage of the run, such as 'gan'
+    step: int,  # number of the step in the stage
+) -> torch.Generator:  # on the CPU
     "The random generator of one step."
-    import hashlib
-
-    return torch.Generator().manual_seed(
-        int.from_bytes(hashlib.sha256(f"{seed}/{stage}/{step}".encode()).digest()[:7], "big")
-    )
+    digest = hashlib.sha256(f"{seed}/{stage}/{step}".encode()).digest()
+    return torch.Generator().manual_seed(int.from_bytes(digest[:7], "big"))
 
 # %% ../../nbs/00_core/05_draws.ipynb #d5f07c12
 class _SharedDraws(TorchFunctionMode):
-    "Draws for the samples of all processes and keeps those of this one."
+    "Draw for the samples of all processes and keep those of this one."
 
     def __init__(self, rank, size):
         super().__init__()
@@ -35,10 +34,17 @@ class _SharedDraws(TorchFunctionMode):
         kwargs = kwargs or {}
         if function not in (torch.rand, torch.randn, torch.randint) or kwargs.get("generator") is None:
             return function(*args, **kwargs)
+        # the shape is the last argument, as a tuple or as separate numbers; `randint` has bounds before it
         *bounds, (n, *rest) = args if isinstance(args[-1], (tuple, list)) else ((*args,),)
-        return function(*bounds, (n * self.size, *rest), **kwargs)[n * self.rank : n * (self.rank + 1)]
+        everything = function(*bounds, (n * self.size, *rest), **kwargs)
+        return everything[n * self.rank : n * (self.rank + 1)]
 
 
-def shared_draws(fabric):
-    "A context in which `torch.rand`, `randn` and `randint`, given a generator, take the first dimension for samples, and this process's are a part of all processes'."
+def shared_draws(
+    fabric,  # Lightning Fabric; anything with `global_rank` and `world_size`
+):  # context manager
+    """Give each process its part of the random numbers that one process would draw for all samples.
+
+    Concerns `torch.rand`, `randn` and `randint` with a generator; their first dimension counts samples.
+    """
     return _SharedDraws(fabric.global_rank, fabric.world_size) if fabric.world_size > 1 else nullcontext()

@@ -71,8 +71,9 @@ def training_work(
         raise InputError(
             f'there are no phantoms of task={config.run.task!r} to count on; take one of {", ".join(PHANTOMS)}'
         )
-    n, side = 1, 64
-    small = config.replace(size=side,
+    n, side = 2, 64
+    small = config.replace(
+        size=side,
         shape="masks",
         vae_batch=n,
         gan_batch=n,
@@ -87,7 +88,10 @@ def training_work(
             [write_phantoms(Path(folder) / "images", config.run.task, n, 0, size=(side, side))], side
         )
         masks = make_prior(
-            small, images.canvas, [write_phantom_masks(Path(folder) / "masks", config.run.task, n)]
+            small.shapes,
+            config.run.task,
+            images.canvas,
+            [write_phantom_masks(Path(folder) / "masks", config.run.task, n)],
         )
     fabric, labels = make_fabric(small.machine), masks.sample(n, generator_for(config.run.seed, "bench", 0))
     stage = make_vae_training(small, masks, images.canvas, fabric)

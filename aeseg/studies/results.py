@@ -6,7 +6,6 @@
 __all__ = ['NOTEBOOKS', 'command_of', 'facts_of', 'write_results', 'write_index', 'run_experiment']
 
 # %% ../../nbs/60_studies/09_results.ipynb #12b854ab
-import base64
 import dataclasses
 import json
 import re
@@ -18,8 +17,7 @@ from ..core.errors import InputError
 from ..core.config import MACHINE_KEYS
 from ..core.files import atomic_write
 from ..core.runs import provenance
-from ..app.charts import html_table, text
-from ..app.report import page, section
+from ..app.charts import data_uri, render
 from .units import PACKAGE, cache_key, folder_digest
 from .plans import EXPERIMENTS, Grid, gather_facts, gather_rows, make_grid, run_plan
 
@@ -88,9 +86,9 @@ def facts_of(
 def _cells(markdown):
     "Head and rows of a Markdown table, and the text after it."
     lines = markdown.splitlines()
-    body = [l for l in lines if l.startswith("|")]
-    cells = [[c.strip() for c in l.strip("|").split("|")] for l in body]
-    return cells[0], cells[2:], " ".join(l for l in lines if l and not l.startswith("|"))
+    table = [[c.strip() for c in line.strip("|").split("|")] for line in lines if line.startswith("|")]
+    caption = " ".join(line for line in lines if line and not line.startswith("|"))
+    return table[0], table[2:], caption
 
 
 def write_results(
@@ -179,52 +177,25 @@ def write_results(
         )
 
 # %% ../../nbs/60_studies/09_results.ipynb #60e2024c
-def _section(folder):
-    "One experiment as HTML."
-    r = json.loads((folder / "results.json").read_text(encoding="utf-8"))
-    parts = []
-    for name, markdown in r["tables"].items():
+def _experiment_values(folder):
+    "What the page shows of one experiment."
+    results = json.loads((folder / "results.json").read_text(encoding="utf-8"))
+    tables = []
+    for title, markdown in results["tables"].items():
         head, rows, caption = _cells(markdown)
-        parts += [
-            f"<h3>{text(name)}</h3>",
-            html_table(head, [[text(c) for c in r] for r in rows], "numbers"),
-            f'<p class="quiet">{text(caption)}</p>',
-        ]
-    parts.append(
-        "<h3>Verdicts</h3><ul>" + "".join(f"<li>{text(v)}</li>" for v in r["verdicts"]) + "</ul>"
-        if r["verdicts"]
-        else ""
-    )
-    for name in r["figures"]:
-        data = base64.b64encode((folder / f"{name}.png").read_bytes()).decode()
-        parts.append(
-            f'<figure class="chart"><img src="data:image/png;base64,{data}"'
-            f' alt="{text(name.replace("_", " "))}"></figure>'
-        )
-    links = " · ".join(
-        f'<a href="{folder.name}/{f}">{f}</a>'
-        for f in (
-            f'{r["experiment"]}.ipynb',
-            "results.md",
-            *sorted(p.name for p in folder.glob("*.csv")),
-            "units.parquet",
-            "provenance.json",
-        )
-        if (folder / f).exists()
-    )
-    facts = html_table(
-        ["fact", "value"],
-        [[text(k), f"<code>{text(v)}</code>" if k == "command" else text(v)] for k, v in r["facts"].items()],
-    )
-    return (
-        section(
-            folder.name,
-            text(r["title"]),
-            f"<p>{links}</p>",
-            *parts,
-            f"<details><summary>how this was made</summary>{facts}</details>",
-        ),
-        f'<a href="#{folder.name}">{text(r["title"])}</a>',
+        tables.append(dict(title=title, head=head, rows=rows, caption=caption))
+    written = (f"{results['experiment']}.ipynb", "results.md", *sorted(p.name for p in folder.glob("*.csv")))
+    return dict(
+        name=folder.name,
+        title=results["title"],
+        files=[f for f in (*written, "units.parquet", "provenance.json") if (folder / f).exists()],
+        tables=tables,
+        verdicts=results["verdicts"],
+        figures=[
+            dict(alt=name.replace("_", " "), source=data_uri((folder / f"{name}.png").read_bytes(), "png"))
+            for name in results["figures"]
+        ],
+        facts=results["facts"],
     )
 
 
@@ -232,22 +203,17 @@ def write_index(
     results,  # folder of experiments
 ) -> Path:  # index.html in it
     "One page over all experiments of a folder. Raises `InputError` where there is none."
-    found = [p.parent for p in sorted(Path(results).glob("*/results.json"))]
-    if not found:
+    folders = [p.parent for p in sorted(Path(results).glob("*/results.json"))]
+    if not folders:
         raise InputError(
             f"{results} holds no finished experiment; run one with aeseg experiment run NAME --out"
             f" {results}/NAME"
         )
-    parts = [_section(f) for f in found]
+    experiments = [_experiment_values(folder) for folder in folders]
+    page = render("experiments.html", title="aeseg experiments", experiments=experiments)
     path = Path(results) / "index.html"
-    body = (
-        "<h1>aeseg experiments</h1><nav>"
-        + "".join(link for _, link in parts)
-        + "</nav>"
-        + "".join(s for s, _ in parts)
-    )
     with atomic_write(path) as temporary:
-        temporary.write_text(page("aeseg experiments", body), encoding="utf-8")
+        temporary.write_text(page, encoding="utf-8")
     return path
 
 # %% ../../nbs/60_studies/09_results.ipynb #ece288cd

@@ -1,0 +1,99 @@
+// Decisions about the open case: accept, reject, correct, undo, and a note.
+
+import {make} from './dom.js'
+
+const CORRECTIONS = [
+  ['ellipse', 'Ellipse', 'Replace the label by a fitted ellipse'],
+  ['largest_component', 'Largest part', 'Keep the largest connected part'],
+  ['fill_holes', 'Fill holes', 'Fill the holes'],
+  ['smooth', 'Smooth', 'Smooth the outline'],
+]
+
+function makeKeyButton(text, key, className, onclick) {
+  return make('button', {className, onclick}, text, make('kbd', {textContent: key}))
+}
+
+/** The buttons of one view. */
+export class Decisions {
+  constructor(app) {
+    this.app = app
+    this.state = app.state
+    this.accept = makeKeyButton('Accept', 'a', 'yes', () => this.decide('accepted'))
+    this.reject = makeKeyButton('Reject', 'r', 'no', () => this.decide('rejected'))
+    this.back = makeKeyButton('Undo', 'u', '', () => this.undo())
+    this.corrections = CORRECTIONS.map(([how, textContent, title]) =>
+      make('button', {textContent, title, onclick: () => this.propose(how)}),
+    )
+    this.note = make('input', {type: 'text', placeholder: 'Note', onchange: () => this.saveNote()})
+    this.applyButton = make('button', {
+      className: 'primary',
+      textContent: 'Apply',
+      onclick: () => this.apply(),
+    })
+    this.cancelButton = make('button', {textContent: 'Cancel', onclick: () => this.cancel()})
+    this.applyButton.hidden = this.cancelButton.hidden = true
+    this.elements = this.makeBars()
+  }
+
+  makeBars() {
+    const {accept, reject, back, corrections, note, applyButton, cancelButton} = this
+    return [
+      make('div', {className: 'ai-act'}, accept, reject, back),
+      make('div', {className: 'ai-fix'}, ...corrections, note, applyButton, cancelButton),
+    ]
+  }
+
+  get canDecide() {
+    return this.state.open !== null && this.state.start.writable
+  }
+
+  /** Decide about the open case; the same decision again takes it back. */
+  decide(decision) {
+    if (!this.canDecide) return
+    const k = this.state.open
+    const before = this.state.rows[k]?.decision
+    this.app.kernel.request('decide', {k, decision: before === decision ? '' : decision})
+  }
+
+  undo() {
+    this.app.kernel.request('undo')
+  }
+
+  saveNote() {
+    const k = this.state.open
+    if (k !== null) this.app.kernel.request('comment', {k, note: this.note.value})
+  }
+
+  /** Request what a correction would do. */
+  propose(how) {
+    if (this.canDecide) this.app.kernel.request('propose', {k: this.state.open, how})
+  }
+
+  /** Replace the label by the proposed one. */
+  apply() {
+    if (!this.state.proposal) return
+    const {k, how, ellipse = null} = this.state.proposal
+    this.app.kernel.request('correct', {k, how, ellipse})
+    this.state.proposal = null
+    this.app.panel.show()
+  }
+
+  cancel() {
+    this.state.proposal = null
+    this.app.canvas.draw()
+    this.app.panel.show()
+  }
+
+  /** Show what was decided about the open case, and what can be done. */
+  show() {
+    const {accept, reject, back, corrections, note} = this
+    const row = this.state.rows[this.state.open]
+    accept.classList.toggle('on', row?.decision === 'accepted')
+    reject.classList.toggle('on', row?.decision === 'rejected')
+    if (document.activeElement !== note) note.value = row?.note ?? ''
+    for (const control of [accept, reject, back, note, ...corrections]) control.disabled = !this.canDecide
+    const proposing = Boolean(this.state.proposal)
+    this.applyButton.hidden = this.cancelButton.hidden = !proposing
+    for (const control of [note, ...corrections]) control.hidden = proposing
+  }
+}

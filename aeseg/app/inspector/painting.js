@@ -1,0 +1,81 @@
+// Drawing on a canvas whose unit is a pixel of the image. `scale` is CSS pixels per pixel of the image.
+
+import {make} from './dom.js'
+import {handlesOf} from './ellipse.js'
+
+const PROPOSAL = {colour: '#fff', opacity: 0.8, dash: [6, 4]}
+const HANDLE = {colour: '#8250df', radius: 5.5}
+
+/** Draw the image; large pixels stay sharp. */
+export function paintImage(context, {bitmap, shape}, {contrast, brightness}, scale) {
+  if (!bitmap) return
+  const changed = contrast !== 1 || brightness !== 1
+  context.filter = changed ? `brightness(${brightness}) contrast(${contrast})` : 'none'
+  context.imageSmoothingEnabled = scale < 6
+  context.drawImage(bitmap, 0, 0, shape[1], shape[0])
+  context.filter = 'none'
+}
+
+/** A heat map as a picture of one colour, whose opacity is the value. */
+function tint({shape, values}, colour) {
+  const [height, width] = shape
+  const picture = new ImageData(width, height)
+  const rgb = Uint8ClampedArray.from([1, 3, 5], k => parseInt(colour.slice(k, k + 2), 16))
+  for (let n = 0; n < values.length; n++) {
+    picture.data.set(rgb, 4 * n)
+    picture.data[4 * n + 3] = values[n]
+  }
+  const canvas = make('canvas', {width, height})
+  canvas.getContext('2d').putImageData(picture, 0, 0)
+  return canvas
+}
+
+/** Draw a heat map over an image of a size (height, width). */
+export function paintHeatMap(context, heat, {colour, opacity}, shape) {
+  heat.canvas ??= tint(heat, colour)
+  context.globalAlpha = opacity
+  context.imageSmoothingEnabled = true
+  context.drawImage(heat.canvas, 0, 0, shape[1], shape[0])
+}
+
+/** Draw an outline with a dark rim, and fill it a little. */
+export function paintOutline(context, path, {colour, opacity, dash = []}, scale) {
+  const lineOpacity = Math.min(1, opacity * 1.7)
+  context.globalAlpha = 0.22 * opacity
+  context.fillStyle = colour
+  context.fill(path, 'evenodd')
+  context.lineJoin = 'round'
+  context.globalAlpha = 0.5 * lineOpacity
+  context.strokeStyle = '#000'
+  context.lineWidth = 3.6 / scale
+  context.stroke(path)
+  context.globalAlpha = lineOpacity
+  context.strokeStyle = colour
+  context.lineWidth = 1.8 / scale
+  context.setLineDash(dash.map(length => length / scale))
+  context.stroke(path)
+  context.setLineDash([])
+}
+
+function paintHandle(context, x, y, scale) {
+  context.globalAlpha = 1
+  context.fillStyle = '#fff'
+  context.beginPath()
+  context.arc(x, y, HANDLE.radius / scale, 0, 2 * Math.PI)
+  context.fill()
+  context.strokeStyle = HANDLE.colour
+  context.lineWidth = 2 / scale
+  context.stroke()
+}
+
+/** Draw a correction that is proposed: an outline, or an ellipse with its handles. */
+export function paintProposal(context, {ellipse, path}, scale) {
+  if (!ellipse) {
+    paintOutline(context, new Path2D(path), PROPOSAL, scale)
+    return
+  }
+  const curve = new Path2D()
+  curve.ellipse(ellipse.x, ellipse.y, ellipse.a, ellipse.b, (ellipse.angle * Math.PI) / 180, 0, 2 * Math.PI)
+  paintOutline(context, curve, PROPOSAL, scale)
+  for (const [x, y] of handlesOf(ellipse)) paintHandle(context, x, y, scale)
+}

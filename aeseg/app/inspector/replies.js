@@ -1,0 +1,147 @@
+// What happens when the kernel replies: one function for each reply, which hands its values to the parts of
+// the view.
+
+import {toBuffer} from './dom.js'
+
+/** How many characters all (sorted) names begin with, up to and with the last separator among them. */
+function commonPrefix(ids) {
+  const [first, last] = [ids[0] ?? '', ids[ids.length - 1] ?? '']
+  let same = 0
+  while (ids.length > 1 && same < first.length && first[same] === last[same]) same++
+  const separators = ['_', '-', ' ', '.'].map(c => first.slice(0, same).lastIndexOf(c))
+  return 1 + Math.max(-1, ...separators)
+}
+
+/** The columns of a table that was sent as one buffer. */
+function splitColumns(names, buffer, length) {
+  const values = new Float32Array(toBuffer(buffer))
+  return Object.fromEntries(names.map((name, n) => [name, values.subarray(n * length, (n + 1) * length)]))
+}
+
+/** The run: names, numbers and decisions of all cases. */
+function start(app, message, [columns, kept, order]) {
+  app.state.start = {
+    ...message,
+    numbers: splitColumns(message.columns, columns, message.ids.length),
+    kept: new Uint8Array(toBuffer(kept)),
+    prefix: commonPrefix(message.ids),
+  }
+  app.state.rows = Object.fromEntries(message.rows.map(row => [row.k, row]))
+  for (const part of [app.notices, app.header, app.gallery, app.controls]) part.begin(message)
+  app.openTab('gallery')
+  app.gallery.setOrder(new Int32Array(toBuffer(order)))
+  app.panel.open(app.state.order[0])
+}
+
+/** An order of cases, unless another one was requested since. */
+function order({gallery, state}, message, [buffer]) {
+  const {sort, show, worst_first: worstFirst} = message
+  if (sort !== state.sort || show !== state.filter || worstFirst !== state.worstFirst) return
+  gallery.setOrder(new Int32Array(toBuffer(buffer)))
+}
+
+/** New numbers of all cases. */
+function numbers({state, cases}, message, [buffer]) {
+  Object.assign(state.start.numbers, splitColumns(message.columns, buffer, state.start.ids.length))
+  cases.clear()
+  cases.want(state.open)
+}
+
+function thumbs(app, {items, round}, buffers) {
+  items.forEach((item, n) => app.thumbnails.add(item, round, toBuffer(buffers[n])))
+  app.gallery.update(items.map(item => item.k))
+}
+
+/** A case; its image is a PNG, or no bytes where it is missing. */
+async function receiveCase(app, {k, shape, outlines, numbers: facts}, [buffer]) {
+  const data = toBuffer(buffer)
+  const bitmap = data.byteLength ? await createImageBitmap(new Blob([data], {type: 'image/png'})) : null
+  app.cases.add(k, {shape, outlines, numbers: facts, bitmap})
+  if (k !== app.state.open) return
+  app.canvas.draw()
+  app.panel.show()
+  app.cases.wantHeatMapsSoon()
+}
+
+function heatMaps(app, {k, maps}, buffers) {
+  const received = app.cases.get(k)
+  if (!received) return
+  received.heatMaps = {}
+  for (const [n, [name, shape]] of maps.entries()) {
+    received.heatMaps[name] = {shape, values: new Uint8Array(toBuffer(buffers[n]))}
+  }
+  if (k !== app.state.open) return
+  app.canvas.draw()
+  app.layers.draw()
+}
+
+/** Load again what shows a label that was corrected, or whose correction was taken back. */
+function reload({state, cases, thumbnails}, k) {
+  cases.forget(k)
+  thumbnails.forget(k, state.start.last)
+  thumbnails.want([k], state.start.last)
+  if (k === state.open) cases.want(k)
+}
+
+/** Decisions that changed; after undo, the case that it concerns is opened. */
+function rows(app, message) {
+  const {state, root} = app
+  for (const row of message.rows) {
+    if (row.decision === undefined) delete state.rows[row.k]
+    else state.rows[row.k] = row
+  }
+  for (const row of message.rows) if (row.stale) reload(app, row.k)
+  app.header.count()
+  app.thumbnails.refresh(message.rows.map(row => row.k))
+  if (message.open !== undefined && message.open !== state.open) app.panel.open(message.open)
+  app.panel.show()
+  if (state.tab === 'overview') app.scatter.draw()
+  root.dataset.saved = String(Number(root.dataset.saved ?? 0) + 1)
+}
+
+/** What a correction would do. */
+function proposal(app, message) {
+  if (message.k !== app.state.open) return
+  app.state.proposal = message
+  app.canvas.draw()
+  app.panel.show()
+}
+
+function statistics(app, {known}, buffers) {
+  const [threshold, precision, recall] = buffers.slice(0, 3).map(buffer => new Float32Array(toBuffer(buffer)))
+  const dropped = new Int32Array(toBuffer(buffers[3]))
+  app.selection.setStatistics({known, threshold, precision, recall, dropped})
+}
+
+function latent(app, {known}, [buffer]) {
+  app.scatter.setPoints(known ? new Float32Array(toBuffer(buffer)) : null)
+}
+
+function progress(app, {text, done}) {
+  app.notices.say(`${text} ${Math.round(100 * done)} %`)
+}
+
+function error(app, {text}) {
+  app.notices.say(text)
+}
+
+const REPLIES = {
+  start,
+  order,
+  numbers,
+  thumbs,
+  case: receiveCase,
+  heat_maps: heatMaps,
+  rows,
+  proposal,
+  statistics,
+  latent,
+  progress,
+  error,
+}
+
+/** Name of a reply -> function of its values and buffers. */
+export function makeHandlers(app) {
+  const entries = Object.entries(REPLIES)
+  return Object.fromEntries(entries.map(([name, use]) => [name, (...values) => use(app, ...values)]))
+}
