@@ -27,13 +27,14 @@ from aeseg.core.processes import launch
 from aeseg.core.devices import make_fabric
 
 pytestmark = pytest.mark.skipif(os.cpu_count() < 2, reason="two processes want two cores")
-STEPS = 4
+STEPS = 3
 VARIANTS = {"full": {}, "running mean": dict(dgcc_passes=1, vae_code="sample", vae_frozen=False)}
 
 
 def config_of(devices, **choices):
     "The same samples a step, on one process or two. A small pool, so that it swaps."
-    # edge_weight: with the 1 of fetal heads the first gradients agree as well, but on the way of four steps rounding grows to 2 % of an answer
+    # edge_weight and STEPS: with the 1 of fetal heads the first gradients agree as well, but within some steps
+    # rounding grows to 2 % of an answer
     each = dict(gan_batch=4 // devices, vae_batch=8 // devices, segmentation_batch=4 // devices)
     return make_config(
         "smoke",
@@ -43,7 +44,7 @@ def config_of(devices, **choices):
         devices=devices,
         size=32,
         pool_size=6,
-        edge_weight=0.5,
+        edge_weight=0.3,
         **each,
         **choices,
     )

@@ -171,11 +171,10 @@ def generator_losses(
         T = random_affine(n, z.shape[2:], generator, rotation=30.0, scale=0.2, shift=0.05, flip=True)
     inputs = [x, perturb(x_hat, o.perturbation, generator), *([] if T is None else [warp(x + 1, T) - 1])]
     z_hat, z_cycle, *z_T = nets["E"](torch.cat(inputs), self.feedback).split(n)
-    x_cycle = nets["G"](z_hat, noise())
     losses = dict(
         E_adv=lsgan_loss(nets["D_z"](z_hat), 1),
         G_adv=lsgan_loss(nets["D_x"](x_hat), 1),
-        cycle_x=o.cycle_image_weight * (x_cycle - x).abs().mean(),
+        cycle_x=o.cycle_image_weight * (nets["G"](z_hat, noise()) - x).abs().mean(),
         cycle_z=o.cycle_mask_weight * cycle_mask_loss(z_cycle, z, o.cycle_mask_loss),
     )
     if o.edge_weight:
