@@ -30,7 +30,6 @@ import traitlets
 from fastcore.basics import patch
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
-from matplotlib.layout_engine import PlaceHolderLayoutEngine
 from PIL import Image
 
 import aeseg
@@ -52,8 +51,7 @@ def overview(
     "The worst and the best labels, and the histogram of scores."
     order = cases.order("score" if cases.table["score"].notna().any() else "id")
     width = 0.93 * count + 2.8
-    # fixed places: a layout engine takes seconds, and layout="none" is forgotten when the figure is printed
-    figure = Figure((width, 2.5), dpi=70, layout=PlaceHolderLayoutEngine(True, True))
+    figure = Figure((width, 2.5), dpi=70, layout="none")  # fixed places: a layout engine takes seconds
     tiles = figure.add_axes([0.01, 0.02, 0.93 * count / width, 0.84])
     _draw_tiles(tiles, cases, [order[:count], order[::-1][:count]], count)
     _draw_scores(figure.add_axes([1 - 2.4 / width, 0.16, 2.3 / width, 0.7]), cases.table)
