@@ -8,7 +8,7 @@ __all__ = ['TASKS', 'PRESET_NAMES', 'VARIANTS', 'SEGMENTATION_LOSSES', 'OPTIONS'
            'ShapeOptions', 'VAEOptions', 'DGCCOptions', 'GANOptions', 'QualityOptions', 'SegmentationOptions',
            'RoundOptions', 'Config', 'Option', 'list_options', 'find_option', 'read_text', 'check_value', 'check_range',
            'check_pair', 'build_config', 'make_config', 'group_values', 'gan_values', 'differing_values',
-           'config_to_yaml', 'config_from_yaml', 'parse_parameters']
+           'completed_values', 'config_to_yaml', 'config_from_yaml', 'parse_parameters']
 
 # %% ../../nbs/00_core/02_config.ipynb #d22718a5
 import dataclasses
@@ -647,6 +647,13 @@ def differing_values(
 ) -> dict:  # those that differ from their reference
     "The values that name a kept result."
     return {key: value for key, value in values.items() if value != OPTIONS[key].meta["reference"]}
+
+
+def completed_values(
+    differing: dict,  # of `differing_values`
+) -> dict:  # every flat key -> value
+    "The values of a kept result, with those that equalled their reference."
+    return {**{key: option.meta["reference"] for key, option in OPTIONS.items()}, **differing}
 
 # %% ../../nbs/00_core/02_config.ipynb #1dbfc694
 def config_to_yaml(
