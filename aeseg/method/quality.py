@@ -88,39 +88,45 @@ QUALITY_SCORES = dict(  # option `quality_score` -> components
 def score_components(
     labels,  # (N, 1, H, W) in [0, 1] or uint8; may be an `ArrayFile`
     vae,  # `MaskVAE`
-    mask_scores,  # labels -> (N,) scores of D_z, as `GAN.mask_scores`
-    others,  # label sets of other checkpoints or of the previous model, at least one, each like `labels`
+    mask_scores=None,  # labels -> (N,) scores of D_z, as `GAN.mask_scores`; None leaves them out
+    others=(),  # label sets of other checkpoints or of the previous model, each like `labels`; none: no ensemble
     pixels=None,  # (N, C, H, W) uint8, the images; None leaves edges and uniformity out
     batch: int = 16,  # labels held in memory at a time
-) -> dict:  # vae, discriminator, ensemble[, edges, uniformity], area: (N,) tensors
+) -> dict:  # vae, area[, discriminator, ensemble, edges, uniformity]: (N,) tensors
     "The components of the quality score, and the area of each label as a fraction of the canvas."
-    names = ("vae", "discriminator", "area") + (() if pixels is None else ("edges", "uniformity"))
-    found = {name: torch.empty(len(labels)) for name in names}
-    found["ensemble"] = torch.stack([label_dice(labels, other) for other in others]).mean(0)
+    optional = dict(discriminator=mask_scores, edges=pixels, uniformity=pixels)
+    names = ["vae", "area", *[name for name, needed in optional.items() if needed is not None]]
+    components = {name: torch.empty(len(labels)) for name in names}
+    if len(others):
+        components["ensemble"] = torch.stack([label_dice(labels, other) for other in others]).mean(0)
     for rows in torch.arange(len(labels)).split(batch):
         binary = (as_probability(labels[rows]) > 0.5).float()
-        found["vae"][rows] = shape_agreement(binary, vae)
-        found["discriminator"][rows] = mask_scores(binary).float()
-        found["area"][rows] = binary.mean((1, 2, 3))
+        components["vae"][rows] = shape_agreement(binary, vae)
+        components["area"][rows] = binary.mean((1, 2, 3))
+        if mask_scores is not None:
+            components["discriminator"][rows] = mask_scores(binary).float()
         if pixels is not None:
             x = normalise(pixels[rows])
-            found["edges"][rows] = edge_agreement(x, binary)
-            found["uniformity"][rows] = uniformity(x, binary)
-    return found
+            components["edges"][rows] = edge_agreement(x, binary)
+            components["uniformity"][rows] = uniformity(x, binary)
+    return components
 
 
 def score_labels(
     labels,  # and further arguments: see `score_components`
     vae,
-    mask_scores,
-    others,
+    mask_scores=None,
+    others=(),
     kind: str = "vae_ensemble",  # one of `QUALITY_SCORES`
     batch: int = 16,
     groups: int = 1,  # labels are ranked within so many groups of similar area
     pixels=None,  # needed for edges and uniformity
-) -> dict:  # vae, discriminator, ensemble[, edges, uniformity], score: (N,) tensors; score in (0, 1]
-    "Quality scores of pseudo labels."
+) -> dict:  # vae[, discriminator, ensemble, edges, uniformity], score: (N,) tensors; score in (0, 1]
+    "Quality scores of pseudo labels. Raises `ValueError` where `kind` needs what is not given."
     components = score_components(labels, vae, mask_scores, others, pixels, batch)
+    missing = set(QUALITY_SCORES[kind]) - set(components)
+    if missing:
+        raise ValueError(f"kind={kind!r} needs {', '.join(sorted(missing))}: give mask_scores, others or pixels")
     score = torch.empty(len(labels))
     for group in size_groups(components.pop("area"), groups):
         ranked = [ranks(components[name][group]) for name in QUALITY_SCORES[kind]]
