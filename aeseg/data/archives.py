@@ -45,7 +45,7 @@ class _Allowance:
             )
         if self.bytes < 0:
             raise InputError(
-                f"{self.archive} unpacks to far more than an honest archive of its size would, and may be a"
+                f"{self.archive} unpacks to far more than an archive of its size normally would, and may be a"
                 " decompression bomb; get it anew from the official page"
             )
 

@@ -56,7 +56,7 @@ def build_networks(
     dgcc: DGCCOptions,
     image_channels: int,
     vae: MaskVAE = None,  # part of the feedback for dgcc_feedback='discriminator+vae'
-    latent: int = 0,  # length of the codes that D_VAE judges; 0: no D_VAE
+    latent: int = 0,  # length of the codes that D_VAE discriminates; 0: no D_VAE
     location: torch.Tensor = None,  # (1, 1, H, W) log-odds in E's output; None: E knows no location
 ):  # {'E', 'G', 'D_x', 'D_z'[, 'D_vae']}, Feedback
     "The networks of a variant, freshly initialised."
@@ -147,7 +147,7 @@ class GAN:
             self.components[name].load_state_dict(self.fabric.to_device(component))
 
     def label_state(self):
-        "The state of what writes and judges labels."
+        "The state of the generator and the discriminators of labels."
         return {name: self.components[name].state_dict() for name in ("ema", "D_z", "vae")}
 
 # %% ../../nbs/30_method/05_cyclegan.ipynb #05c10011

@@ -470,6 +470,7 @@ def pack_units(
             temporary,
             index=False,
             compression="zstd",
+            compression_level=15,
             use_byte_stream_split=floats,
             use_dictionary=[column for column in rows if column not in floats],
         )
