@@ -33,7 +33,7 @@ SOFT_TISSUE = [-150, 250]  # Hounsfield units
 
 def evenly_spaced(
     items: list,
-    most: int,  # items to choose, at least 2; all where there are fewer
+    most: int,  # number of items to choose, at least 2; all where there are fewer
 ) -> list:
     "Some items of a list, evenly spaced, with the first and the last."
     return [items[int(k)] for k in np.linspace(0, len(items) - 1, min(most, len(items))).round()]
@@ -69,8 +69,8 @@ def inspect_images(
 ) -> ImageFacts:
     "Read some images of a folder. Raises `InputError` where one is bad or gray and colour images are mixed."
     paths = image_paths(images, axis)
-    some = evenly_spaced(list(paths.values()), READ_IMAGES)
-    arrays = [read_image(path) for path in some]
+    chosen = evenly_spaced(list(paths.values()), READ_IMAGES)
+    arrays = [read_image(path) for path in chosen]
     channels = Counter(1 if a.ndim == 2 else 3 for a in arrays)
     if len(channels) > 1:
         raise InputError(f"{images} mixes gray and colour images; convert them to one kind")
@@ -83,7 +83,7 @@ def inspect_images(
         shape=shape,
         shapes=shapes,
         window=SOFT_TISSUE if min(float(a.min()) for a in arrays) < -500 else [],
-        spacing=pixel_spacing(some[len(some) // 2]),
+        spacing=pixel_spacing(chosen[len(chosen) // 2]),
     )
 
 # %% ../../nbs/50_app/09_own_task.ipynb #own00003
@@ -115,17 +115,19 @@ def _read_clause(clause):
 def _length_unit(unit, shape, canvas, spacing):
     "One px, mm or % of the image's width as a fraction of the canvas's width."
     width_on_canvas = place(shape, canvas).inner_width / canvas[1]
-    pixels = dict(mm=1 / spacing[1] if spacing else 1, **{"%": shape[1] / 100}).get(unit, 1)
-    return width_on_canvas / shape[1] * pixels
+    pixels = {"%": shape[1] / 100}
+    if spacing:
+        pixels["mm"] = 1 / spacing[1]
+    return width_on_canvas / shape[1] * pixels.get(unit, 1)
 
-
+# %% ../../nbs/50_app/09_own_task.ipynb #own00018
 def parse_hint(
     hint: str,  # such as 'radius 40-90 px, ratio 0.7-1, x 40-60 %'; empty: no ranges
     shape,  # (height, width) of a usual image
     canvas,  # (height, width)
     spacing=None,  # (row, column) in mm per pixel, for lengths in mm
 ) -> dict:  # some fields of `EllipseRanges` -> [low, high]
-    "The ranges that a hint means. Raises `InputError` for what is no hint and for ranges that are impossible."
+    "The ranges that a hint means. Raises `InputError` for an unknown clause and for an impossible range."
     ranges = {}
     for clause in filter(str.strip, hint.lower().split(",")):
         word, values, unit = _read_clause(clause)
@@ -218,7 +220,7 @@ COMMENTS = dict(  # key of a task file -> what is written beside its value
 
 def task_text(
     name: str,  # of the task
-    facts: ImageFacts,
+    facts: ImageFacts,  # of its images
     values: dict,  # keys of `COMMENTS` -> values, in the order of the file
     canvas,  # (height, width)
 ) -> str:  # YAML
@@ -254,8 +256,8 @@ def _draw_sheet(images, masks):
 
 def contact_sheet(
     path,  # PNG
-    facts: ImageFacts,
-    config: Config,
+    facts: ImageFacts,  # of its images
+    config: Config,  # window, shapes, task and seed
     canvas,  # (height, width)
     folders=(),  # of auxiliary masks
 ):
@@ -280,7 +282,7 @@ WIDE = dict(  # ranges of an organ of which nothing is known
 
 
 def choose_ellipses(
-    facts: ImageFacts,
+    facts: ImageFacts,  # of its images
     hint: str,  # see `parse_hint`
 ) -> tuple:  # field of `EllipseRanges` -> [low, high]; long side of the canvas in pixels
     "Ranges of ellipses for an organ, and a canvas that is fine enough for them. Raises `InputError`."
@@ -298,6 +300,11 @@ def _task_values(facts, shape, size, axis, ranges):
     return {**values, **{f"ellipse_{name}": ranges[name] for name in EllipseRanges._fields if ranges}}
 
 
+def _relative(folder, task_file):
+    "The path of a folder from the folder of a task file."
+    return Path(os.path.relpath(folder, task_file.absolute().parent)).as_posix()
+
+
 def _check_request(path, shape, aux_masks, hint, overwrite):
     "Raises `InputError` where the file exists, or a hint would be ignored."
     if path.exists() and not overwrite:
@@ -307,7 +314,7 @@ def _check_request(path, shape, aux_masks, hint, overwrite):
             "a hint is about ellipses, and --aux-masks brings shapes of its own; leave one of them out"
         )
 
-
+# %% ../../nbs/50_app/09_own_task.ipynb #own00020
 def new(
     name,  # of the task; name.yaml and name.png are written
     images,  # data-set folder or folder of images
@@ -315,7 +322,7 @@ def new(
     aux_masks=(),  # one or several folders of masks of another data set
     hint: str = "",  # see `parse_hint`
     axis: str = "axial",  # of the slices of volumes
-    overwrite: bool = False,
+    overwrite: bool = False,  # replace name.yaml
 ) -> Path:  # the YAML file
     "Inspect images, and write a task file and a contact sheet. Raises `InputError`."
     path = Path(name).with_suffix(".yaml")
@@ -327,13 +334,9 @@ def new(
     ranges, size = choose_ellipses(facts, hint) if shape == "ellipse" else ({}, 128)
     canvas = choose_canvas(facts.shapes, size)
     values = _task_values(facts, shape, size, axis, ranges)
-
-    def relative(folder):
-        return Path(os.path.relpath(folder, path.absolute().parent)).as_posix()
-
-    run = dict(images=relative(images))
+    run = dict(images=_relative(images, path))
     if aux_masks:
-        run["aux_masks"] = [relative(folder) for folder in aux_masks]
+        run["aux_masks"] = [_relative(folder, path) for folder in aux_masks]
     run["out"] = f"runs/{path.stem}"
     contact_sheet(path.with_suffix(".png"), facts, make_config(**values), canvas, aux_masks)
     with atomic_write(path) as temporary:
