@@ -6,7 +6,7 @@
 __all__ = ['MISSING', 'COMMANDS', 'REQUIRED', 'METAVARS', 'NO_OPTION', 'DEMO_TASKS', 'read_signature', 'Command', 'command',
            'make_argument', 'list_arguments', 'make_parser', 'continued_by', 'main', 'join_options', 'read_folders',
            'choose_options', 'print_summary', 'print_scores', 'split_parameters', 'report_experiments',
-           'run_experiments']
+           'pack_experiments', 'run_experiments']
 
 # %% ../nbs/70_command_line.ipynb #977886a3
 import argparse
@@ -106,7 +106,7 @@ def _help_text(comments, defaults):
         text += f" (default {known[0]})"
     return text.replace("%", "%%")
 
-
+# %% ../nbs/70_command_line.ipynb #cli00002
 NO_OPTION = Option("", "", None, None, dict(help="", choices=None))
 
 
@@ -179,7 +179,7 @@ class _Parser(argparse.ArgumentParser):
     def error(self, message):
         self.exit(2, f"aeseg: {message}; see {self.prog} --help\n")
 
-
+# %% ../nbs/70_command_line.ipynb #cli00004
 def make_parser() -> argparse.ArgumentParser:
     "The parser of `aeseg`, with all commands."
     from aeseg import __version__
@@ -312,7 +312,7 @@ def print_scores(
     "aeseg fit --images DATA/hc18 --task fetal_head --shape ellipse --preset cpu --out runs/hc18",
 )
 def _fit(
-    task_file=None,  # a file of aeseg new, which names images and out as well; what is given beside it wins
+    task_file=None,  # a file of aeseg new, which names images and out as well; arguments replace its values
     *,
     images=(),  # data-set folder with images/ (masks/ there, if any, serve evaluation only), or folder of
     # images
@@ -539,9 +539,10 @@ def _bench(
     " --data-root DATA --out results/table1",
 )
 def _experiment(
-    verb: Literal["list", "plan", "run", "report"],  # list: the experiments; run NAME: one of them; plan
-    # NAME: how much of it is to be run, and about how long; report DIR: a page over all results in a folder
-    words=(),  # the experiment, or for report the folder of results
+    verb: Literal["list", "plan", "run", "report", "pack"],  # list: the experiments; run NAME: one of them;
+    # plan NAME: how much of it is to be run, and about how long; report DIR: a page over all results in a
+    # folder; pack DIR: all finished units in two files of this folder
+    words=(),  # the experiment, or for report and pack the folder of results
     *,
     parameter=(),  # tasks, seeds, phantoms, or any option of the configuration
     preset=None,  # smoke (the default), table, cpu or gpu
@@ -562,6 +563,8 @@ def _experiment(
                 print(f"{name:30}{experiment.title}")
         elif verb == "report":
             report_experiments(*words[:1])
+        elif verb == "pack":
+            pack_experiments(*words[:1])
         elif not words:
             valid = ", ".join(EXPERIMENTS)
             raise InputError(f"aeseg experiment {verb} needs the name of an experiment; valid are {valid}")
@@ -590,6 +593,19 @@ def report_experiments(
     print(f"report: {write_index(folder).resolve()}")
 
 
+def pack_experiments(
+    folder=None,  # of results; the cache is where experiments with results in this folder keep their units
+):
+    "Pack the finished units of all experiments with results in a folder. Raises `InputError`."
+    from aeseg.studies.plans import Grid
+    from aeseg.studies.units import pack_units
+
+    if not folder:
+        raise InputError("aeseg experiment pack needs the folder of results, such as results")
+    store = Grid("", (), (), out=str(Path(folder) / "NAME")).store
+    print(f"packed units: {pack_units(store)} in {Path(folder).resolve()}")
+
+# %% ../nbs/70_command_line.ipynb #cli00005
 def run_experiments(
     verb: str,  # 'plan' or 'run'
     name: str,  # of an experiment
