@@ -51,7 +51,8 @@ def use_style(
     from matplotlib_inline.backend_inline import set_matplotlib_formats
 
     if shell.has_trait("kernel"):
-        set_matplotlib_formats(picture_format, **(dict(pil_kwargs=dict(quality=75)) if picture_format == "jpeg" else {}))
+        small = dict(pil_kwargs=dict(quality=60)) if picture_format == "jpeg" else {}
+        set_matplotlib_formats(picture_format, **small)
 
 # %% ../../nbs/00_core/11_plots.ipynb #img00002
 def draw_outline(
