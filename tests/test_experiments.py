@@ -161,7 +161,7 @@ def test_variants(tmp_path, images):
     first = (out / "cyclegan_seed3/model.safetensors").stat().st_mtime_ns
     (out / "vae_seed3/stranger.txt").unlink()
     said = execute("gan_variants", tmp_path, **parameters)
-    assert "cyclegan seed 3: was there already" in said and "vae seed 3: done" in said
+    assert "cyclegan seed 3: was finished before" in said and "vae seed 3: done" in said
     assert (out / "cyclegan_seed3/model.safetensors").stat().st_mtime_ns == first
     table = pd.read_csv(out / "variants.csv").set_index("variant")
     assert table["runs"].to_dict() == dict(cyclegan=1, vae=1) and table["vae_agreement_mean"].notna().all()
@@ -245,8 +245,8 @@ def test_tasks(tmp_path):
     (out / "lung_plus_seed3/stranger.txt").unlink()
     said = execute("four_tasks", tmp_path, **parameters)
     assert (
-        "fetal_head plus seed 3: was there already" in said
-        and "lung supervised seed 3: was there already" in said
+        "fetal_head plus seed 3: was finished before" in said
+        and "lung supervised seed 3: was finished before" in said
         and "lung plus seed 3: done" in said
     )
     assert (run.folder / "model.safetensors").stat().st_mtime_ns == first
@@ -313,7 +313,7 @@ def test_own_data(tmp_path):
     assert (
         Run(out / "runs/heads").finished
         and Run(out / "runs/livers").finished
-        and Run(out / "runs/heads").config.ellipse_axis_ratio == [0.68, 0.88]
+        and Run(out / "runs/heads").config["ellipse_axis_ratio"] == [0.68, 0.88]
     )
     assert len(list((out / "masks").glob("*.png"))) == 24 and sorted(
         p.name for p in (out / "liver_masks").iterdir()
