@@ -62,15 +62,8 @@ def differing(a, b):
     return sorted(k for k in a.keys() | b.keys() if a.get(k) != b.get(k))
 
 
-def check():
-    "All broken rules as sentences."
-    broken = []
-
-    def rule(sentence, names):
-        if names:
-            broken.append(f"{sentence}: {', '.join(names)}")
-
-    before = files(ROOT / "nbs", "*.ipynb")
+def exported_and_cleaned(notebooks):
+    "(files of aeseg/ that an export changes, notebooks that cleaning changes)."
     with tempfile.TemporaryDirectory() as tmp:
         tmp = Path(tmp)
         copy_tree(tmp)
@@ -78,41 +71,47 @@ def check():
             if GENERATED in p.read_text(encoding="utf-8")[:500]:
                 p.unlink()
         nbdev("from nbdev.doclinks import nbdev_export; nbdev_export()", tmp)
-        names = [f"aeseg/{n}" for n in differing(files(ROOT / "aeseg", "*.py"), files(tmp / "aeseg", "*.py"))]
-        rule("Exporting the notebooks gives other files than those here (run `make export`)", names)
-
+        modules = differing(files(ROOT / "aeseg", "*.py"), files(tmp / "aeseg", "*.py"))
         nbdev("from nbdev.clean import nbdev_clean; nbdev_clean()", tmp)
-        rule(
-            "Cleaning would change notebooks (run `make export`)",
-            differing(before, files(tmp / "nbs", "*.ipynb")),
-        )
+        return modules, differing(notebooks, files(tmp / "nbs", "*.ipynb"))
 
-    why = make_readme.out_of_date(ROOT)
-    rule("README.md is out of date (run `make readme`)", [why] if why else [])
-    rule(
-        f"Notebooks are larger than {MAX_KB} kB",
-        [f"{n} ({len(b) // 1000} kB)" for n, b in before.items() if len(b) > MAX_KB * 1000],
-    )
-    rule(
-        "Experiment notebooks must not export",
-        [
-            n
-            for n, b in before.items()
-            if n.startswith("experiments/")
-            and any(
-                exports.search("".join(c["source"]))
-                for c in json.loads(b)["cells"]
-                if c["cell_type"] == "code"
-            )
+
+def has_export(notebook):
+    "Whether a code cell of a notebook, as bytes, has an export directive."
+    cells = json.loads(notebook)["cells"]
+    return any(exports.search("".join(c["source"])) for c in cells if c["cell_type"] == "code")
+
+
+def check(notebooks):
+    "Rule -> what breaks it."
+    modules, unclean = exported_and_cleaned(notebooks)
+    readme = make_readme.out_of_date(ROOT)
+    sizes = {name: len(content) / 1000 for name, content in notebooks.items()}
+    experiments = {name: content for name, content in notebooks.items() if name.startswith("experiments/")}
+    return {
+        "Exporting the notebooks gives other files than those of the repository (run `make export`)": [
+            f"aeseg/{name}" for name in modules
         ],
-    )
-    return broken, len(before)
+        "Cleaning would change notebooks (run `make export`)": unclean,
+        "README.md is out of date (run `make readme`)": [readme] if readme else [],
+        f"Notebooks are larger than {MAX_KB} kB": [
+            f"{name} ({size:.0f} kB)" for name, size in sizes.items() if size > MAX_KB
+        ],
+        "Experiment notebooks must not export": [
+            name for name, content in experiments.items() if has_export(content)
+        ],
+    }
+
+
+def main():
+    notebooks = files(ROOT / "nbs", "*.ipynb")
+    broken = {rule: names for rule, names in check(notebooks).items() if names}
+    for rule, names in broken.items():
+        print(f"{rule}: {', '.join(names)}")
+    if not broken:
+        print(f"clean: {len(notebooks)} notebooks, aeseg/ and README.md agree")
+    return int(bool(broken))
 
 
 if __name__ == "__main__":
-    broken, n = check()
-    for sentence in broken:
-        print(sentence)
-    if not broken:
-        print(f"clean: {n} notebooks, aeseg/ and README.md agree")
-    sys.exit(bool(broken))
+    sys.exit(main())

@@ -1,8 +1,10 @@
 """Everything that needs a GPU, in one command: `make gpu`.
 
-    python tests/gpu_check.py                 steps, fits, all tests and the benchmark; exit code 0 when all is well, 1 otherwise, 2 without a CUDA GPU
+    python tests/gpu_check.py                 steps, fits, all tests and the benchmark
     python tests/gpu_check.py --allow-cpu     the same code on the CPU where there is no GPU
     python tests/gpu_check.py --quick         steps and one short fit only
+
+The exit code is 0 when all is well, 1 when something failed, 2 without a CUDA GPU.
 
 `aeseg` must be installed, see `make install`; a PyTorch for CUDA comes by PIP_ARGS.
 """
@@ -12,16 +14,17 @@ import subprocess
 import sys
 import tempfile
 import traceback
+from functools import partial
 from pathlib import Path
 
 import torch
 from stages import make_stages
 
 from aeseg.core.config import make_config
+from aeseg.core.devices import has_bfloat16, make_fabric
+from aeseg.core.runs import Run
 from aeseg.data.datasets import load_images
 from aeseg.data.phantoms import write_phantoms
-from aeseg.core.runs import Run
-from aeseg.core.devices import has_bfloat16, make_fabric
 
 ROOT = Path(__file__).resolve().parents[1]
 SCRIPT = Path(sys.executable).with_name("aeseg")
@@ -54,71 +57,52 @@ def check_steps(images, kind, precision):
 
 def check_like_cpu(images, kind):
     "The first step has the same losses as on the CPU: the same numbers are drawn."
-    for here, there in zip(stages_on(images, kind, "32-true"), stages_on(images, "cpu", "32-true")):
-        a, b = here.step(0), there.step(0)
-        for name in a:
-            assert abs(a[name].item() - b[name].item()) < 5e-3 * (1 + abs(b[name].item())), (
-                here.name,
-                name,
-                a[name].item(),
-                b[name].item(),
-            )
+    on_device, on_cpu = stages_on(images, kind, "32-true"), stages_on(images, "cpu", "32-true")
+    for stage, reference in zip(on_device, on_cpu):
+        losses, expected = stage.step(0), reference.step(0)
+        for name in losses:
+            a, b = losses[name].item(), expected[name].item()
+            assert abs(a - b) < 5e-3 * (1 + abs(b)), (stage.name, name, a, b)
 
 
 def check_fit(data, out, kind, precision, *more):
     "A whole run from the command line, and prediction with its model."
-    subprocess.run(
-        [
-            SCRIPT,
-            "fit",
-            "--images",
-            data,
-            "--out",
-            out,
-            "--preset",
-            "smoke",
-            "--accelerator",
-            kind,
-            "--precision",
-            precision,
-            "--quiet",
-            *more,
-        ],
-        check=True,
-    )
-    subprocess.run(
-        [SCRIPT, "predict", out, "--images", data, "--out", out.with_name(out.name + "_masks")], check=True
-    )
-    assert Run(out).finished and len(list((out / "predictions").glob("*.png"))) == 8
+    options = ["--preset", "smoke", "--accelerator", kind, "--precision", precision, "--quiet", *more]
+    subprocess.run([SCRIPT, "fit", "--images", data, "--out", out, *options], check=True)
+    masks = out.with_name(out.name + "_masks")
+    subprocess.run([SCRIPT, "predict", out, "--images", data, "--out", masks], check=True)
+    assert Run(out).finished
+    assert len(list((out / "predictions").glob("*.png"))) == 8
 
 
-def command(*words):
-    return lambda: subprocess.run([str(w) for w in words], check=True, cwd=ROOT)
+def run_command(*words):
+    subprocess.run([str(w) for w in words], check=True, cwd=ROOT)
 
 
 def checks(kind, quick, folder):
-    "{name: function}"
+    "Name -> function without arguments."
     data = write_phantoms(folder / "heads", "fetal_head", count=8, val=2, size=(64, 64))
-    images, count = load_images(data, 64), torch.cuda.device_count() if kind == "cuda" else 2
-    out = {f"steps in {p}": lambda p=p: check_steps(images, kind, p) for p in PRECISIONS[kind]}
-    out["first steps like on the CPU"] = lambda: check_like_cpu(images, kind)
+    images, devices = load_images(data, 64), torch.cuda.device_count() if kind == "cuda" else 2
+
+    def fit(name, precision="32-true", *more):
+        return partial(check_fit, data, folder / name, kind, precision, *more)
+
+    out = {f"steps in {p}": partial(check_steps, images, kind, p) for p in PRECISIONS[kind]}
+    out["first steps like on the CPU"] = partial(check_like_cpu, images, kind)
     if quick:
-        return {**out, "fit in 32-true": lambda: check_fit(data, folder / "fit", kind, "32-true")}
+        return {**out, "fit in 32-true": fit("fit")}
     for p in PRECISIONS[kind]:
-        out[f"fit in {p}"] = lambda p=p: check_fit(data, folder / f"fit_{p}", kind, p)
-    out["fit, compiled"] = lambda: check_fit(data, folder / "compiled", kind, "32-true", "-p", "compile=true")
-    if count > 1:
-        out["fit on 2 devices"] = lambda: check_fit(data, folder / "two", kind, "32-true", "--devices", "2")
+        out[f"fit in {p}"] = fit(f"fit_{p}", p)
+    out["fit, compiled"] = fit("compiled", "32-true", "-p", "compile=true")
+    if devices > 1:
+        out["fit on 2 devices"] = fit("two", "32-true", "--devices", "2")
     else:
-        print("left out: fit on 2 devices (one is here)")
-    return {
-        **out,
-        "notebooks": command(
-            sys.executable, "tests/run_notebooks.py", "--flags", "cuda" if kind == "cuda" else ""
-        ),
-        "tests": command(sys.executable, "-m", "pytest", "-q"),
-        "benchmark": command(SCRIPT, "bench", "--out", "runs/bench"),
-    }
+        print("left out: fit on 2 devices (this machine has one)")
+    flags = "cuda" if kind == "cuda" else ""
+    out["notebooks"] = partial(run_command, sys.executable, "tests/run_notebooks.py", "--flags", flags)
+    out["tests"] = partial(run_command, sys.executable, "-m", "pytest", "-q")
+    out["benchmark"] = partial(run_command, SCRIPT, "bench", "--out", "runs/bench")
+    return out
 
 
 def main():
@@ -127,22 +111,17 @@ def main():
     )
     parser.add_argument("--allow-cpu", action="store_true")
     parser.add_argument("--quick", action="store_true")
-    a = parser.parse_args()
+    options = parser.parse_args()
     kind = "cuda" if torch.cuda.is_available() else "cpu"
-    if kind == "cpu" and not a.allow_cpu:
-        print(
-            "no CUDA GPU here, so nothing was checked; --allow-cpu runs the same code on the CPU",
-            file=sys.stderr,
-        )
+    if kind == "cpu" and not options.allow_cpu:
+        message = "no CUDA GPU here, so nothing was checked; --allow-cpu runs the same code on the CPU"
+        print(message, file=sys.stderr)
         return 2
-    print(
-        f"{torch.cuda.get_device_name() if kind == 'cuda' else 'the CPU, in place of a GPU'}, torch"
-        f" {torch.__version__}, native bfloat16: {has_bfloat16(kind)}",
-        flush=True,
-    )
+    device = torch.cuda.get_device_name() if kind == "cuda" else "the CPU, in place of a GPU"
+    print(f"{device}, torch {torch.__version__}, native bfloat16: {has_bfloat16(kind)}", flush=True)
     failed = 0
     with tempfile.TemporaryDirectory() as folder:
-        for name, check in checks(kind, a.quick, Path(folder)).items():
+        for name, check in checks(kind, options.quick, Path(folder)).items():
             try:
                 check()
                 print(f"ok    {name}", flush=True)

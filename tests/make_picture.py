@@ -8,10 +8,9 @@ from pathlib import Path
 
 import torch
 
-from aeseg.data.datasets import load_images
-from aeseg.data.images import read_mask
-from aeseg.data.images import to_canvas
 from aeseg.app.charts import label_sheet
+from aeseg.data.datasets import load_images
+from aeseg.data.images import read_mask, to_canvas
 
 ROOT = Path(__file__).resolve().parents[1]
 

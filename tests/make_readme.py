@@ -27,11 +27,11 @@ def text(value):
 
 def split_directives(source):
     "The `#| name: value` lines at the top as a dict, and the code below them."
-    found, lines = {}, source.splitlines()
+    directives, lines = {}, source.splitlines()
     while lines and (m := directive.match(lines[0])):
-        found[m[1]] = m[2].lower()
+        directives[m[1]] = m[2].lower()
         lines.pop(0)
-    return found, "\n".join(lines).strip("\n")
+    return directives, "\n".join(lines).strip("\n")
 
 
 def target(url):
@@ -68,7 +68,7 @@ def measured(folder):
 
 
 def markdown(source):
-    "A markdown cell with its links moved to the root and the results that it asks for; code fences stay as they are."
+    "A markdown cell with links from the root and the results it asks for; code fences stay as they are."
     source = asked.sub(lambda m: measured(m[1]), source)
     parts = fence.split(source)
     return "".join(p if i % 2 else link.sub(lambda m: m[1] + target(m[2]), p) for i, p in enumerate(parts))

@@ -2,7 +2,8 @@
 
     python tests/measure_memory.py --counts 1000 20000 --size 256
 
-Images of noise are written to a temporary folder (--folder chooses where), and every run is a process of its own with the preset `smoke`, a few steps and thin networks.
+Images of noise are written to a temporary folder (--folder chooses where). Every run is a process of its own
+with the preset `smoke`, a few steps and thin networks.
 """
 
 import argparse
@@ -11,6 +12,7 @@ import os
 import subprocess
 import sys
 import tempfile
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -36,16 +38,21 @@ HELD, STREAMED = 10**6, 0  # memory_limit, MB
 # One process imports everything; each run is a fork of it, whose peak the system counts from the fork on.
 RUNS = """
 import gc, json, os, sys
-import aeseg.app.fit, aeseg.app.predict, aeseg.app.report, lightning_fabric, monai.networks.nets, safetensors.torch
+import aeseg.app.fit, aeseg.app.predict, aeseg.app.report
+import lightning_fabric, monai.networks.nets, safetensors.torch
 gc.freeze()
 for name, arguments, parameters in json.loads(sys.argv[1]):
     pid = os.fork()
     if not pid:
-        try: getattr(aeseg, name)(*arguments, **parameters)
-        except BaseException as e: print(repr(e), file=sys.stderr, flush=True); os._exit(1)
+        try:
+            getattr(aeseg, name)(*arguments, **parameters)
+        except BaseException as e:
+            print(repr(e), file=sys.stderr, flush=True)
+            os._exit(1)
         os._exit(0)
     _, status, used = os.wait4(pid, 0)
-    if status: sys.exit(1)
+    if status:
+        sys.exit(1)
     print(used.ru_maxrss * (1 if sys.platform == "darwin" else 1024), flush=True)
 """
 
@@ -55,51 +62,55 @@ def write_images(folder, count, size, channels=1):
     (folder / "images").mkdir(parents=True)
     for k in range(count):
         noise = np.random.default_rng(k).integers(0, 256, (8, 8, channels), np.uint8)
-        Image.fromarray(noise.squeeze()).resize((size, size), Image.NEAREST).save(
-            folder / "images" / f"{k:06}.png", compress_level=1
-        )
+        image = Image.fromarray(noise.squeeze()).resize((size, size), Image.NEAREST)
+        image.save(folder / "images" / f"{k:06}.png", compress_level=1)
     return folder
 
 
 def peaks_of(jobs):
     "The peak in bytes of each (function of aeseg, arguments, parameters), one after the other."
     jobs = [(name, list(map(str, arguments)), parameters) for name, arguments, parameters in jobs]
-    with subprocess.Popen(
-        [sys.executable, "-c", RUNS, json.dumps(jobs)],
-        stdout=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-    ) as process:
-        done = 0
-        for done, line in enumerate(process.stdout, 1):
+    command = [sys.executable, "-c", RUNS, json.dumps(jobs)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = 0
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as process:
+        for line in process.stdout:
             yield int(line)
+            done += 1
     if process.returncode:
         raise RuntimeError(f"a run failed after {done} of {len(jobs)}; its message is above")
 
 
-def measure(folder, counts, size, limits=(HELD, STREAMED), channels=1, say=lambda *a: None):
-    "One (count, bytes of images, peak with each memory_limit) each count."
-    images = {n: write_images(folder / f"images_{n}", n, size, channels) for n in counts}
-    jobs = [(n, limit) for n in counts for limit in limits]
-    given = [
-        (
-            "fit",
-            (images[n], folder / f"run_{n}_{limit}"),
-            dict(FEW, size=size, memory_limit=limit, truth=None, quiet=True),
-        )
-        for n, limit in jobs
-    ]
+def measure(folder, counts, size, limits=(HELD, STREAMED), channels=1, echo=None):
+    "A row (count, bytes of images, peak with each memory_limit) for each count."
+    options = dict(FEW, size=size, truth=None, quiet=True)
+    runs, jobs = [], []
+    for count in counts:
+        images = write_images(folder / f"images_{count}", count, size, channels)
+        for limit in limits:
+            runs.append((count, limit))
+            arguments = (images, folder / f"run_{count}_{limit}")
+            jobs.append(("fit", arguments, dict(options, memory_limit=limit)))
     peaks = {}
-    for job, peak in zip(jobs, peaks_of(given), strict=True):
-        peaks[job] = peak
-        say(f"{job[0]} images, memory_limit={job[1]}: peak {peak / 1e6:.0f} MB")
+    for (count, limit), peak in zip(runs, peaks_of(jobs), strict=True):
+        peaks[count, limit] = peak
+        if echo:
+            echo(f"{count} images, memory_limit={limit}: peak {peak / 1e6:.0f} MB")
     return [(n, n * size * size * channels, *[peaks[n, limit] for limit in limits]) for n in counts]
 
 
 def growth(rows):
-    "Growth of each peak from the first to the last count, as a fraction of the growth of the images' own size."
+    "Growth of each peak from the first to the last count, as a fraction of the growth of the images' size."
     (_, size, *before), (_, larger, *after) = rows[0], rows[-1]
     return [(b - a) / (larger - size) for a, b in zip(before, after)]
+
+
+def print_table(rows, limits):
+    print(f"{'images':>8} {'their MB':>9}" + "".join(f"{f'limit {limit}':>16}" for limit in limits))
+    for count, size, *peaks in rows:
+        print(f"{count:8} {size / 1e6:9.0f}" + "".join(f"{p / 1e6:13.0f} MB" for p in peaks))
+    ratios = ", ".join(f"{g:.3f}" for g in growth(rows))
+    print(f"growth of the peak / growth of the images' size: {ratios}")
 
 
 def main():
@@ -124,19 +135,15 @@ def main():
         help="values of memory_limit in MB (default: one that holds all images, and 0, which streams them)",
     )
     parser.add_argument("--folder", help="where to put the temporary folder; some GB")
-    a = parser.parse_args()
-    if len(a.counts) < 2 or sorted(set(a.counts)) != a.counts or a.counts[0] < 2:
+    options = parser.parse_args()
+    counts, limits = options.counts, options.limits
+    if len(counts) < 2 or sorted(set(counts)) != counts or counts[0] < 2:
         parser.error("--counts needs at least two ascending numbers")
-    if a.size < 32 or a.size % 32:
+    if options.size < 32 or options.size % 32:
         parser.error("--size must be a multiple of 32")
-    with tempfile.TemporaryDirectory(dir=a.folder) as folder:
-        rows = measure(Path(folder), a.counts, a.size, a.limits, say=lambda s: print(s, flush=True))
-    print(f"{'images':>8} {'their MB':>9}" + "".join(f"{f'limit {limit}':>16}" for limit in a.limits))
-    for count, own, *peaks in rows:
-        print(f"{count:8} {own / 1e6:9.0f}" + "".join(f"{p / 1e6:13.0f} MB" for p in peaks))
-    print(
-        "growth of the peak / growth of the images' own size: " + ", ".join(f"{g:.3f}" for g in growth(rows))
-    )
+    with tempfile.TemporaryDirectory(dir=options.folder) as folder:
+        rows = measure(Path(folder), counts, options.size, limits, echo=partial(print, flush=True))
+    print_table(rows, limits)
 
 
 if __name__ == "__main__":

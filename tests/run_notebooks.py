@@ -30,17 +30,19 @@ WORKERS = 2
 def has_code(path):
     "True when the notebook has a code cell with more than comments."
     cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
-    lines = (l.strip() for c in cells if c["cell_type"] == "code" for l in "".join(c["source"]).splitlines())
-    return any(l and not l.startswith("#") for l in lines)
+    code = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
+    lines = [line.strip() for line in "\n".join(code).splitlines()]
+    return any(line and not line.startswith("#") for line in lines)
 
 
 def notebooks(words):
     "The notebooks to run, those with one of `words` in their name if any are given."
-    found = sorted([*(ROOT / "nbs").glob("[0-9]*_*/[0-9]*_*.ipynb"), *(ROOT / "nbs").glob("[0-9]*_*.ipynb")])
-    index = ROOT / "nbs/index.ipynb"
+    folder = ROOT / "nbs"
+    paths = sorted([*folder.glob("[0-9]*_*/[0-9]*_*.ipynb"), *folder.glob("[0-9]*_*.ipynb")])
+    index = folder / "index.ipynb"
     if index.exists() and has_code(index):
-        found.append(index)
-    return [p for p in found if not words or any(w in p.relative_to(ROOT).as_posix() for w in words)]
+        paths.append(index)
+    return [p for p in paths if not words or any(w in p.relative_to(ROOT).as_posix() for w in words)]
 
 
 def child(path, flags, pipe):
@@ -58,12 +60,12 @@ def child(path, flags, pipe):
 def run(ctx, path, flags, limit):
     "Run one notebook in a process of its own: (path, passed, seconds, what it wrote)."
     start = time.time()
-    here, there = ctx.Pipe(duplex=False)
-    proc = ctx.Process(target=child, args=(path, flags, there))
+    receiver, sender = ctx.Pipe(duplex=False)
+    proc = ctx.Process(target=child, args=(path, flags, sender))
     proc.start()
-    there.close()
+    sender.close()
     try:
-        ok, err = here.recv() if here.poll(limit) else (False, f"stopped after {limit} seconds\n")
+        ok, err = receiver.recv() if receiver.poll(limit) else (False, f"stopped after {limit} seconds\n")
     except EOFError:
         proc.join()
         ok, err = False, f"its process ended early (exit code {proc.exitcode})\n"

@@ -77,7 +77,8 @@ def make_stages(fabric, images, config, labels=None, weights=None):
     weights = torch.ones(len(images)) if weights is None else weights
     kept = torch.ones(len(images), dtype=torch.bool)
     setting = training_setting(config)
-    return vae, gan, SegmentationTraining(config.segmentation, images, labels, weights, kept, fabric, **setting)
+    segmentation = SegmentationTraining(config.segmentation, images, labels, weights, kept, fabric, **setting)
+    return vae, gan, segmentation
 
 
 SEGMENTATION = dict(
@@ -102,9 +103,8 @@ def segmentation_stage(fabric, **values):
     labels = (draw(8, 1, 24, 32) > 150).byte() * 255
     kind = CoTeachingTraining if config.segmentation.loss == "co_teaching" else SegmentationTraining
     kept = torch.ones(8, dtype=torch.bool)
-    return kind(
-        config.segmentation, images, labels, torch.ones(8), kept, fabric, **training_setting(config)
-    )
+    setting = training_setting(config)
+    return kind(config.segmentation, images, labels, torch.ones(8), kept, fabric, **setting)
 
 
 def weight_bytes(stage):

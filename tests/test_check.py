@@ -272,9 +272,11 @@ def expect(sentences, expected):
 
 def test_sound(folder):
     report = check_dataset(folder)
-    assert report.ok and not report.warnings
+    assert report.ok
+    assert not report.warnings
     assert str(report).endswith("\n\nok")
-    assert report.facts["splits"] == "20 train, 4 val" and report.facts["canvas"].startswith("128 x 96")
+    assert report.facts["splits"] == "20 train, 4 val"
+    assert report.facts["canvas"].startswith("128 x 96")
     assert report.facts["memory"].startswith(f"{24 * 96 * 128 / 1e6:.1f} MB")
 
 
@@ -302,8 +304,10 @@ def test_long_lists(folder):
     for k in range(15):
         image(folder, k).write_bytes(b"")
     text = str(check_dataset(folder))
-    assert "errors (15)" in text and text.endswith("15 errors")
-    assert text.count("cannot be read") == SHOWN and "... and 5 more" in text
+    assert "errors (15)" in text
+    assert text.endswith("15 errors")
+    assert text.count("cannot be read") == SHOWN
+    assert "... and 5 more" in text
 
 
 def test_nothing_readable(folder):
@@ -317,25 +321,31 @@ def test_16_bit_and_colour_sets(folder):
     for k in range(24):
         Image.fromarray(pixels(folder, k).astype(np.uint16) * 200).save(image(folder, k))
     report = check_dataset(folder)
-    assert report.ok and not report.warnings
+    assert report.ok
+    assert not report.warnings
     assert report.facts["bit depth"] == "16 bit"
     for k in range(24):
         save(image(folder, k), np.dstack([pixels(folder, k) // 200] * 3))
     report = check_dataset(folder)
-    assert report.ok and not report.warnings
+    assert report.ok
+    assert not report.warnings
     assert (report.facts["bit depth"], report.facts["channels"]) == ("8 bit", "3")
 
 
 def test_auxiliary_masks(tmp_path):
     report = check_dataset(write_phantom_masks(tmp_path / "auxiliary", "lung", 3, size=SIZE))
-    assert report.ok and not report.warnings
-    assert report.facts["masks"].startswith("3") and "images" not in report.facts
+    assert report.ok
+    assert not report.warnings
+    assert report.facts["masks"].startswith("3")
+    assert "images" not in report.facts
 
 
 def test_plain_folder_of_images(folder):
     report = check_dataset(folder / "images")
-    assert report.ok and not report.warnings
-    assert report.facts["splits"] == "24 train" and "masks" not in report.facts
+    assert report.ok
+    assert not report.warnings
+    assert report.facts["splits"] == "24 train"
+    assert "masks" not in report.facts
 
 
 def test_relative_folder(folder, monkeypatch):

@@ -1,29 +1,25 @@
 """The `aeseg` command: its help, a round trip, what it says about bad input, interruption and repetition."""
 
-import csv
 import json
 import os
 import re
 import shlex
 import shutil
 import signal
-import subprocess
 import time
 from html.parser import HTMLParser
 
 import numpy as np
 import pytest
-from commands import names, refused, unfinish, wait_for
-from conftest import FAST, ONE_CORE, SCRIPT, TINY, learned, same
+from commands import FAST, SMALL, TINY, refused, run_script, succeeded, wait_for
 from PIL import Image
+from run_folders import learned, names, read_log, read_provenance, read_rows, same, snapshot, unfinish
 
 import aeseg.app.fit as app_fit
-import aeseg.app.report as aeseg_report
+from aeseg.app.fit import fit
 from aeseg.cli import make_parser
 from aeseg.core.config import config_from_yaml
-from aeseg.data.images import read_image
-from aeseg.data.images import read_mask, write_mask
-from aeseg.app.fit import fit
+from aeseg.data.images import read_image, read_mask, write_mask
 
 COMMANDS = (
     "fit",
@@ -44,11 +40,17 @@ TRAIN, VAL = IDS[:4], IDS[4:]
 
 
 def image(data, k):
+    "The file of image number k."
     return data / "images" / f"{IDS[k]}.png"
 
 
 def mask(data, k):
+    "The file of mask number k."
     return data / "masks" / f"{IDS[k]}.png"
+
+
+def pngs(ids):
+    return [f"{i}.png" for i in ids]
 
 
 def save(path, array):
@@ -56,19 +58,13 @@ def save(path, array):
 
 
 def colour(path):
+    "Give a gray image three channels."
     save(path, np.dstack([read_image(path)] * 3))
 
 
-def cut(path):
-    path.write_bytes(path.read_bytes()[:900])
-
-
-def snapshot(folder):
-    "Every file and folder below, with content and time of change."
-    return {
-        str(p.relative_to(folder)): (p.stat().st_mtime_ns, p.is_file() and p.read_bytes())
-        for p in sorted(folder.rglob("*"))
-    }
+def cut(path, size=900):
+    "Leave the first bytes of a file."
+    path.write_bytes(path.read_bytes()[:size])
 
 
 # ---------------------------------------------------------------- help
@@ -76,83 +72,81 @@ def snapshot(folder):
 
 def test_help_is_fast():
     seconds = []
-    for _ in range(8):
+    while not seconds or min(seconds) >= 0.5 and len(seconds) < 8:  # the machine may be busy
         start = time.perf_counter()
-        text = subprocess.run(
-            [SCRIPT, "--help"], env=ONE_CORE, capture_output=True, text=True, check=True
-        ).stdout
+        done = run_script("--help", check=True)
         seconds.append(time.perf_counter() - start)
-        if seconds[-1] < 0.5:
-            break
     assert min(seconds) < 0.5, seconds
-    for name in COMMANDS:
-        assert re.search(rf"^ +{name} +\w+", text, re.M), name
-    assert set(re.findall(r"^ {4}(\w+) ", text, re.M)) == set(COMMANDS)
+    assert set(re.findall(r"^ {4}(\w+) +\w+", done.stdout, re.M)) == set(COMMANDS)
 
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_help_shows_an_example_that_can_be_given(aeseg, name):
-    result = aeseg(name, "--help")
+    result = succeeded(aeseg(name, "--help"))
     example = re.search(r"^example:\n +(aeseg .+)$", result.out, re.M)
-    assert result.code == 0 and result.err == "" and example, result
+    assert example, result
     words = shlex.split(example[1])
-    assert words[1] == name and make_parser().parse_args(words[1:])
+    assert words[1] == name
+    assert make_parser().parse_args(words[1:])
 
 
 # ---------------------------------------------------------------- round trip
 
 
-def test_run_folder(finished):
-    assert names(finished) == sorted(
-        [
-            ".lock",
-            "checkpoints",
-            "config.yaml",
-            "log.jsonl",
-            "metrics.csv",
-            "model.safetensors",
-            "predictions",
-            "provenance.json",
-            "pseudo_labels",
-            "quality.csv",
-            "report.html",
-            "rounds",
-        ]
-    )
+def test_files_of_a_run(finished):
+    assert names(finished) == [
+        ".lock",
+        "checkpoints",
+        "config.yaml",
+        "log.jsonl",
+        "metrics.csv",
+        "model.safetensors",
+        "predictions",
+        "provenance.json",
+        "pseudo_labels",
+        "quality.csv",
+        "report.html",
+        "rounds",
+    ]
+    assert {"gan.pt", "vae.pt", "round_1.pt", "labels_000045.npy"} <= set(names(finished / "checkpoints"))
+    assert names(finished / "rounds") == ["round_1"]
+    assert names(finished / "rounds/round_1/labels") == pngs(TRAIN)
+
+
+def test_record_of_a_run(finished):
     config = config_from_yaml(finished / "config.yaml")
-    assert {k: getattr(config, k) for k in TINY} == TINY and config.run.preset == "smoke"
-    facts = json.loads((finished / "provenance.json").read_text())
-    assert shlex.split(facts["command"])[:2] == ["aeseg", "fit"] and "-p gan_steps=45" in facts["command"]
-    assert {"started", "finished", "commit", "torch", "data"} <= set(facts) and (
-        facts["images"],
-        facts["training_images"],
-    ) == (6, 4)
-    rows = [json.loads(line) for line in (finished / "log.jsonl").read_text().splitlines()]
+    assert {key: config[key] for key in TINY} == TINY
+    assert config.run.preset == "smoke"
+    facts = read_provenance(finished)
+    assert {"started", "finished", "commit", "torch", "data"} <= set(facts)
+    assert shlex.split(facts["command"])[:2] == ["aeseg", "fit"]
+    assert "-p gan_steps=45" in facts["command"]
+    assert (facts["images"], facts["training_images"]) == (6, 4)
+    rows = read_log(finished)
     assert {r["stage"] for r in rows} == {"vae", "gan", "checkpoint", "round_1", "rounds"}
     assert [r["step"] for r in rows if r["stage"] == "gan"] == [10, 20, 30, 40, 45]
-    assert {"gan.pt", "vae.pt", "round_1.pt", "labels_000045.npy"} <= set(names(finished / "checkpoints"))
-    assert names(finished / "rounds") == ["round_1"] and names(finished / "rounds/round_1/labels") == [
-        f"{i}.png" for i in TRAIN
-    ]
 
 
-def test_masks_have_the_size_and_name_of_their_image(finished):
-    for folder, ids in (("pseudo_labels", TRAIN), ("predictions", IDS)):
-        assert names(finished / folder) == [f"{i}.png" for i in ids]
-        for path in (finished / folder).iterdir():
-            assert read_mask(path).shape == (40, 60)
+@pytest.mark.parametrize("folder, ids", [("pseudo_labels", TRAIN), ("predictions", IDS)])
+def test_masks_have_the_size_and_name_of_their_image(finished, folder, ids):
+    assert names(finished / folder) == pngs(ids)
+    for path in (finished / folder).iterdir():
+        assert read_mask(path).shape == (40, 60)
 
 
-def test_tables(finished):
-    with (finished / "quality.csv").open() as f:
-        rows = list(csv.DictReader(f))
-    assert [r["id"] for r in rows] == TRAIN and sum(r["kept"] == "True" for r in rows) == 3  # 0.7 of 4
-    with (finished / "metrics.csv").open() as f:
-        rows = list(csv.DictReader(f))
-    assert [(r["stage"], r["id"]) for r in rows] == [("pseudo_label", i) for i in TRAIN] + [
-        ("final", i) for i in IDS
-    ]
-    assert all((r["split"] == "train") == (r["id"] in TRAIN) and 0 <= float(r["dice"]) <= 1 for r in rows)
+def test_table_of_quality(finished):
+    rows = read_rows(finished / "quality.csv")
+    assert [r["id"] for r in rows] == TRAIN
+    assert sum(r["kept"] == "True" for r in rows) == 3  # 0.7 of 4
+
+
+def test_table_of_metrics(finished):
+    rows = read_rows(finished / "metrics.csv")
+    expected = [("pseudo_label", i) for i in TRAIN] + [("final", i) for i in IDS]
+    assert [(r["stage"], r["id"]) for r in rows] == expected
+    for row in rows:
+        assert row["split"] == ("train" if row["id"] in TRAIN else "val")
+        assert 0 <= float(row["dice"]) <= 1
 
 
 class Links(HTMLParser):
@@ -175,127 +169,116 @@ class Links(HTMLParser):
 def test_report_is_self_contained(finished):
     text = (finished / "report.html").read_text()
     page = Links(text)
-    assert (
-        not page.tags & {"script", "link", "iframe", "object", "embed"}
-        and "@import" not in text
-        and "url(" not in text
-    )
-    assert len(page.loaded) > 5 and all(re.match("data:image/|#", value) for value in page.loaded)
+    assert not page.tags & {"script", "link", "iframe", "object", "embed"}
+    assert "@import" not in text
+    assert "url(" not in text
+    assert len(page.loaded) > 5
+    assert all(re.match("data:image/|#", value) for value in page.loaded)
     assert all(value.startswith("#") or (finished / value).exists() for value in page.links), page.links
     for i in (TRAIN[0], VAL[0]):
         assert i in text
 
 
 def test_export(aeseg, finished, phantoms, tmp_path):
-    "One file, alone, gives the masks of the run. In single precision: a processor with bfloat16 rounds more coarsely."
+    "One file, alone, gives the masks of the run."
     import torch
 
+    # in single precision: a processor with bfloat16 rounds more coarsely
     run, masks = shutil.copytree(finished, tmp_path / "run"), tmp_path / "masks"
     config = (run / "config.yaml").read_text()
+    assert "precision: auto" in config
     (run / "config.yaml").write_text(config.replace("precision: auto", "precision: 32-true"))
-    assert (
-        "precision: auto" in config
-        and aeseg("predict", run, "--images", phantoms / "images", "--out", masks).code == 0
-    )
-    result = aeseg("export", run, "--out", tmp_path / "model.pt")
-    assert (result.code, result.err) == (0, "") and str(tmp_path / "model.pt") in result.out
+    succeeded(aeseg("predict", run, "--images", phantoms / "images", "--out", masks))
+    result = succeeded(aeseg("export", run, "--out", tmp_path / "model.pt"))
+    assert str(tmp_path / "model.pt") in result.out
     model = torch.jit.load(str(tmp_path / "model.pt"))
     for i in IDS:
         p = model(torch.tensor(read_image(phantoms / f"images/{i}.png"))).numpy()
         clear = abs(p - 0.5) > 1e-4
-        assert p.shape == (40, 60) and clear.mean() > 0.9
+        assert p.shape == (40, 60)
+        assert clear.mean() > 0.9
         assert ((p > 0.5) == read_mask(masks / f"{i}.png"))[clear].all()
 
 
-def test_predict_evaluate_check(aeseg, finished, phantoms, tmp_path):
-    "The model gives the same masks as the run did, and the same numbers."
-    result = aeseg("predict", finished, "--images", phantoms / "images", "--out", tmp_path / "masks")
-    assert result.code == 0 and result.err == "" and str(tmp_path / "masks") in result.out
-    assert names(tmp_path / "masks") == [f"{i}.png" for i in IDS]
-    for i in IDS:
-        assert (tmp_path / f"masks/{i}.png").read_bytes() == (finished / f"predictions/{i}.png").read_bytes()
+def test_predict_gives_the_masks_of_the_run(aeseg, finished, phantoms, tmp_path):
+    out = tmp_path / "masks"
+    result = succeeded(aeseg("predict", finished, "--images", phantoms / "images", "--out", out))
+    assert str(out) in result.out
+    assert names(out) == pngs(IDS)
+    for name in pngs(IDS):
+        assert (out / name).read_bytes() == (finished / "predictions" / name).read_bytes()
 
+
+def test_evaluate_gives_the_numbers_of_the_run(aeseg, finished, phantoms, tmp_path):
     (tmp_path / "spacing.csv").write_text("id,spacing\n" + "".join(f"{i},0.5\n" for i in IDS))
-    result = aeseg(
-        "evaluate",
-        "--pred",
-        "masks",
-        "--truth",
-        phantoms,
-        "--spacing",
-        "spacing.csv",
-        "--out",
-        "scores.csv",
-        cwd=tmp_path,
-    )
-    assert result.code == 0 and result.err == "" and re.search(r"^dice +6 ", result.out, re.M)
-    with (tmp_path / "scores.csv").open() as f:
-        scores = {r["id"]: r for r in csv.DictReader(f)}
-    with (finished / "metrics.csv").open() as f:
-        ours = {r["id"]: r for r in csv.DictReader(f) if r["stage"] == "final"}
-    assert list(scores) == IDS and all(scores[i]["dice"] == ours[i]["dice"] for i in IDS)
-    assert all(
-        float(r["assd_mm"]) == pytest.approx(float(r["assd_px"]) / 2, rel=1e-5) for r in scores.values()
-    )
-
-    result = aeseg("check", phantoms)
-    assert result.code == 0 and result.err == "" and result.out.endswith("\nok\n")
+    masks = ["--pred", finished / "predictions", "--truth", phantoms]
+    command = ["evaluate", *masks, "--spacing", "spacing.csv", "--out", "scores.csv"]
+    result = succeeded(aeseg(*command, cwd=tmp_path))
+    assert re.search(r"^dice +6 ", result.out, re.M)
+    rows = read_rows(tmp_path / "scores.csv")
+    assert [r["id"] for r in rows] == IDS
+    of_run = {r["id"]: r for r in read_rows(finished / "metrics.csv") if r["stage"] == "final"}
+    for row in rows:
+        assert row["dice"] == of_run[row["id"]]["dice"]
+        assert float(row["assd_mm"]) == pytest.approx(float(row["assd_px"]) / 2, rel=1e-5)
 
 
-def test_bench(aeseg, phantoms, tmp_path):
-    "Speeds on phantoms that it draws itself; on images with true masks time to quality as well."
-    options = [
-        "bench",
-        "--quick",
-        "--accelerator",
-        "cpu",
-        "-p",
-        "size=32",
-        "-p",
-        "vae_steps=2",
-        "-p",
-        "gan_steps=4",
-    ]
-    for name, more in (
-        ("drawn", ["--repeats", "1"]),
-        ("given", ["--images", phantoms, "--minutes", "0.005", "--precision", "32-true"]),
-    ):
-        result = aeseg(*options, "--out", name, *more, cwd=tmp_path)
-        assert (
-            result.code == 0
-            and result.err == ""
-            and names(tmp_path / name) == ["bench.csv", "bench.json", "bench.png"]
-        ), result
-        facts = json.loads((tmp_path / name / "bench.json").read_text())
-        assert facts["repeats"] == (1 if name == "drawn" else 3) and all(
-            len(s) == facts["repeats"] for s in facts["seconds"].values()
-        )
-        assert shlex.split(facts["command"])[:3] == ["aeseg", "bench", "--quick"] and {
-            "commit",
-            "torch",
-            "threads",
-            "processor",
-            "load_average",
-            "flops",
-        } <= set(facts)
-        with (tmp_path / name / "bench.csv").open() as f:
-            rows = {r["name"]: r for r in csv.DictReader(f)}
-        assert (
-            float(rows["textbook"]["median"]) > 0
-            and rows["GAN step, `cyclegan` against the textbook"]["target"] == ">= 2"
-        )
-        for row in rows:
-            assert row in result.out
-        curves = facts["time_to_quality"] and facts["time_to_quality"]["curves"]
-        assert ("Dice" in result.out) == (name == "given") and (curves is None) == (name == "drawn")
-    assert (facts["precision"], facts["training_images"], facts["config"]["size"]) == (
-        "32-true",
-        4,
-        32,
-    ) and str(phantoms.parent) not in json.dumps(facts["data"])
-    assert [p["step"] for p in curves["full"]] == [1, 2, 3, 4] and all(
-        0 <= p["dice"] <= 1 for c in curves.values() for p in c
+def test_check_of_a_sound_data_set(aeseg, phantoms):
+    assert succeeded(aeseg("check", phantoms)).out.endswith("\nok\n")
+
+
+BENCH = [
+    "bench",
+    "--quick",
+    "--accelerator",
+    "cpu",
+    "-p",
+    "size=32",
+    "-p",
+    "vae_steps=2",
+    "-p",
+    "gan_steps=4",
+]
+
+
+def bench(aeseg, folder, *options):
+    "Run the benchmark: (its result, facts, rows by name)."
+    result = succeeded(aeseg(*BENCH, "--out", "numbers", *options, cwd=folder))
+    out = folder / "numbers"
+    assert names(out) == ["bench.csv", "bench.json", "bench.png"]
+    facts = json.loads((out / "bench.json").read_text())
+    assert shlex.split(facts["command"])[:3] == ["aeseg", "bench", "--quick"]
+    expected = {"commit", "torch", "threads", "processor", "load_average", "flops"}
+    assert expected <= set(facts)
+    assert {len(seconds) for seconds in facts["seconds"].values()} == {facts["repeats"]}
+    rows = {r["name"]: r for r in read_rows(out / "bench.csv")}
+    assert float(rows["textbook"]["median"]) > 0
+    assert rows["GAN step, `cyclegan` against the textbook"]["target"] == ">= 2"
+    for name in rows:
+        assert name in result.out
+    return result, facts
+
+
+def test_bench_on_phantoms(aeseg, tmp_path):
+    result, facts = bench(aeseg, tmp_path, "--repeats", "1")
+    assert facts["repeats"] == 1
+    assert facts["time_to_quality"] is None
+    assert "Dice" not in result.out
+
+
+def test_bench_on_images_with_true_masks(aeseg, phantoms, tmp_path):
+    "Time to quality as well."
+    result, facts = bench(
+        aeseg, tmp_path, "--images", phantoms, "--minutes", "0.005", "--precision", "32-true"
     )
+    assert facts["repeats"] == 3
+    assert (facts["precision"], facts["training_images"], facts["config"]["size"]) == ("32-true", 4, 32)
+    assert str(phantoms.parent) not in json.dumps(facts["data"])
+    assert "Dice" in result.out
+    curves = facts["time_to_quality"]["curves"]
+    assert [p["step"] for p in curves["full"]] == [1, 2, 3, 4]
+    for curve in curves.values():
+        assert all(0 <= p["dice"] <= 1 for p in curve)
 
 
 # ---------------------------------------------------------------- bad input
@@ -303,112 +286,125 @@ def test_bench(aeseg, phantoms, tmp_path):
 
 @pytest.fixture
 def place(phantoms, tmp_path):
-    "A folder with a copy of the phantoms; commands run here."
+    "A folder with a copy of the phantoms; commands run in it."
     shutil.copytree(phantoms, tmp_path / "data")
     return tmp_path
 
 
-def auxiliary(here):
-    "Two auxiliary masks, one of them gray."
+# Each damage is a function of this folder.
+
+
+def nothing(place):
+    "No damage."
+
+
+def cut_image(place):
+    cut(image(place / "data", 1))
+
+
+def colour_image(place):
+    colour(image(place / "data", 1))
+
+
+def two_bad_images(place):
+    cut(image(place / "data", 1))
+    colour(image(place / "data", 3))
+
+
+def auxiliary_masks(place):
     for k in range(2):
-        write_mask(here / f"aux/masks/a{k}.png", read_mask(mask(here / "data", k)))
-    save(here / "aux/masks/a1.png", read_image(image(here / "data", 1)))
+        write_mask(place / f"aux/masks/a{k}.png", read_mask(mask(place / "data", k)))
 
 
-def read_only(here):
-    (here / "locked").mkdir()
-    (here / "locked").chmod(0o555)
+def gray_auxiliary_mask(place):
+    auxiliary_masks(place)
+    save(place / "aux/masks/a1.png", read_image(image(place / "data", 1)))
 
 
-def folder_of(name, **files):
-    def damage(here):
-        (here / name).mkdir()
-        for file, text in files.items():
-            (here / name / file.replace("_", ".")).write_text(text)
-
-    return damage
+def read_only(place):
+    (place / "locked").mkdir()
+    (place / "locked").chmod(0o555)
 
 
-def one_training_image(here):
-    (here / "data/splits.csv").write_text(
-        "id,split\n" + "".join(f"{i},{'train' if i == IDS[0] else 'val'}\n" for i in IDS)
-    )
+def empty_folder(place):
+    (place / "empty").mkdir()
 
 
-NOTHING = lambda here: None
-NOTES = folder_of("out", notes_txt="mine")
-PROJECT = folder_of("out", config_yaml="learning_rate: 3\n", thesis_tex="years of work")
+def one_training_image(place):
+    rows = [f"{i},{'train' if i == IDS[0] else 'val'}" for i in IDS]
+    (place / "data/splits.csv").write_text("\n".join(["id,split", *rows, ""]))
+
+
+def other_columns(place):
+    (place / "s.csv").write_text("a,b\n1,2\n")
+
+
+def out_is_a_file(place):
+    (place / "out").write_text("mine")
+
+
+def notes_in_out(place):
+    (place / "out").mkdir()
+    (place / "out/notes.txt").write_text("mine")
+
+
+def project_in_out(place):
+    "A folder of another program that happens to hold a config.yaml."
+    (place / "out").mkdir()
+    (place / "out/config.yaml").write_text("learning_rate: 3\n")
+    (place / "out/thesis.tex").write_text("years of work")
+
 
 # name: (damage, options besides --images data --out out, words of the sentence)
 BAD_FIT = {
-    "empty folder": (
-        folder_of("empty"),
-        ["--images", "empty"],
-        ["empty holds no image", "put files ending in .png"],
-    ),
-    "no such folder": (NOTHING, ["--images", "dta"], ["dta: no such folder"]),
-    "cut PNG": (
-        lambda h: cut(image(h / "data", 1)),
-        [],
-        ["data/images/fetal_head_0001.png cannot be read", "replace the file", "--skip-bad"],
-    ),
-    "two bad files": (
-        lambda h: (cut(image(h / "data", 1)), colour(image(h / "data", 3))),
-        [],
-        ["fetal_head_0001.png", "(1 more bad file"],
-    ),
+    "empty folder": (empty_folder, ["--images", "empty"], ["empty", ".png"]),
+    "no such folder": (nothing, ["--images", "dta"], ["dta", "no such folder"]),
+    "cut PNG": (cut_image, [], ["data/images/fetal_head_0001.png", "--skip-bad"]),
+    "two bad files": (two_bad_images, [], ["fetal_head_0001.png", "1 more"]),
     "colour among gray": (
-        lambda h: colour(image(h / "data", 1)),
+        colour_image,
         [],
-        ["data/images/fetal_head_0001.png has 3 channel", "1 is expected", "convert it"],
+        ["data/images/fetal_head_0001.png", "3 channel", "1 is expected"],
     ),
     "gray auxiliary mask": (
-        auxiliary,
+        gray_auxiliary_mask,
         ["--aux-masks", "aux"],
-        ["aux/masks/a1.png is not a binary mask", "threshold it to 0 and 255"],
+        ["aux/masks/a1.png", "0 and 255"],
     ),
-    "masks without --aux-masks": (NOTHING, ["--shape", "masks"], ["shape=masks", "--aux-masks"]),
+    "masks without --aux-masks": (nothing, ["--shape", "masks"], ["shape=masks", "--aux-masks"]),
     "statistical without --aux-masks": (
-        NOTHING,
+        nothing,
         ["--shape", "statistical"],
         ["shape=statistical", "--aux-masks"],
     ),
     "no ellipse prior": (
-        NOTHING,
+        nothing,
         ["--task", "lung"],
-        ["no ellipse prior for task 'lung'", "fetal_head and optic_disc", "--aux-masks"],
+        ["'lung'", "fetal_head", "optic_disc", "--aux-masks"],
     ),
-    "unknown key": (NOTHING, ["-p", "gan_stepps=3"], ["'gan_stepps'", "did you mean 'gan_steps'?"]),
+    "unknown key": (nothing, ["-p", "gan_stepps=3"], ["'gan_stepps'", "'gan_steps'"]),
     "wrong type": (
-        NOTHING,
+        nothing,
         ["-p", "gan_steps=many"],
-        ["gan_steps='many'", "takes int", "training steps of the GAN"],
+        ["gan_steps='many'", "int", "training steps of the GAN"],
     ),
-    "fraction": (NOTHING, ["-p", "rounds=1.5"], ["rounds='1.5'", "takes int"]),
-    "out of range": (NOTHING, ["-p", "keep_fraction=2"], ["keep_fraction=2.0 must be at most 1"]),
-    "unknown word": (NOTHING, ["-p", "vae_code=means"], ["vae_code='means'", "did you mean 'mean'?"]),
-    "no value": (NOTHING, ["-p", "gan_steps"], ["'gan_steps'", "key=value"]),
-    "given twice": (NOTHING, ["--seed", "1", "-p", "seed=2"], ["seed is given twice"]),
-    "no configuration": (NOTHING, ["--config", "none.yaml"], ["none.yaml: no such configuration file"]),
-    "one training image": (one_training_image, [], ["data has 1 training image", "at least 2", "splits.csv"]),
-    "no true masks": (NOTHING, ["--truth", "none_here"], ["none_here: no such folder"]),
-    "spacing": (
-        lambda h: (h / "s.csv").write_text("a,b\n1,2\n"),
-        ["--spacing", "s.csv"],
-        ["s.csv needs a column", "spacing", "it has a, b"],
-    ),
-    "read-only out": (read_only, ["--out", "locked"], ["locked is read-only", "choose an --out"]),
-    "out below read-only": (read_only, ["--out", "locked/a/b"], ["locked is read-only", "choose an --out"]),
-    "out is a file": (lambda h: (h / "out").write_text("mine"), [], ["out is a file", "--out"]),
-    "foreign files": (NOTES, [], ["out is not empty and is not a run folder", "another --out"]),
-    "foreign files, --overwrite": (NOTES, ["--overwrite"], ["out", "another --out"]),
-    "foreign files, --resume": (
-        NOTES,
-        ["--resume"],
-        ["out is not empty and is not a run folder", "another --out"],
-    ),
-    "another program's config.yaml": (PROJECT, ["--overwrite"], ["out", "another --out"]),
-    "own masks as auxiliary ones": (NOTHING, ["--aux-masks", "data"], ["data", "--aux-masks"]),
+    "fraction": (nothing, ["-p", "rounds=1.5"], ["rounds='1.5'", "int"]),
+    "out of range": (nothing, ["-p", "keep_fraction=2"], ["keep_fraction=2.0", "at most 1"]),
+    "unknown word": (nothing, ["-p", "vae_code=means"], ["vae_code='means'", "'mean'"]),
+    "no value": (nothing, ["-p", "gan_steps"], ["'gan_steps'", "key=value"]),
+    "given twice": (nothing, ["--seed", "1", "-p", "seed=2"], ["seed", "twice"]),
+    "no configuration": (nothing, ["--config", "none.yaml"], ["none.yaml"]),
+    "one training image": (one_training_image, [], ["data", "1 training image", "at least 2", "splits.csv"]),
+    "no true masks": (nothing, ["--truth", "none_here"], ["none_here", "no such folder"]),
+    "spacing": (other_columns, ["--spacing", "s.csv"], ["s.csv", "spacing", "a, b"]),
+    "read-only out": (read_only, ["--out", "locked"], ["locked is read-only", "--out"]),
+    "out below read-only": (read_only, ["--out", "locked/a/b"], ["locked is read-only", "--out"]),
+    "out is a file": (out_is_a_file, [], ["out is a file", "--out"]),
+    "foreign files": (notes_in_out, [], ["out is not empty", "--out"]),
+    "foreign files, --overwrite": (notes_in_out, ["--overwrite"], ["out", "--out"]),
+    "foreign files, --resume": (notes_in_out, ["--resume"], ["out is not empty", "--out"]),
+    "another program's config.yaml": (project_in_out, ["--overwrite"], ["out", "--out"]),
+    "own masks as auxiliary ones": (nothing, ["--aux-masks", "data"], ["data", "--aux-masks"]),
 }
 
 
@@ -417,85 +413,75 @@ def test_fit_refuses(aeseg, place, name):
     damage, options, words = BAD_FIT[name]
     damage(place)
     before = snapshot(place)
-    given = [w for o, v in (("--images", "data"), ("--out", "out")) if o not in options for w in (o, v)]
+    defaults = {"--images": "data", "--out": "out"}
+    given = [word for key, value in defaults.items() if key not in options for word in (key, value)]
     refused(aeseg("fit", *given, *FAST, *options, cwd=place), *words)
     assert snapshot(place) == before  # nothing written, nothing lost
 
 
 def test_the_script_itself_refuses(place):
     "The same by a process of its own, without the server of the fixture."
-    done = subprocess.run(
-        [SCRIPT, "fit", "--images", "data", "--out", "out", "-p", "gan_stepps=3"],
-        cwd=place,
-        env=ONE_CORE,
-        capture_output=True,
-        text=True,
-    )
-    assert (
-        (done.returncode, done.stdout) == (2, "")
-        and re.fullmatch("aeseg: .*gan_steps.*\n", done.stderr)
-        and names(place) == ["data"]
-    )
+    done = run_script("fit", "--images", "data", "--out", "out", "-p", "gan_stepps=3", cwd=place)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert re.fullmatch("aeseg: .*gan_steps.*\n", done.stderr)
+    assert names(place) == ["data"]
 
 
-def test_skip_bad(aeseg, finished, place):
-    "Bad files are left out and named, by fit and by predict."
-    cut(image(place / "data", 1)), colour(image(place / "data", 4))
-    result = aeseg("fit", "--images", "data", "--out", "out", *FAST, "--skip-bad", cwd=place)
-    assert result.code == 0 and result.err == ""
-    assert re.search("skipped: .*fetal_head_0001.png cannot be read", result.out) and re.search(
-        "skipped: .*fetal_head_0004.png has 3 channel", result.out
-    )
-    assert names(place / "out/predictions") == [f"{IDS[k]}.png" for k in (0, 2, 3, 5)]
-    assert len(json.loads((place / "out/provenance.json").read_text())["skipped"]) == 2
-
-
-def test_predict_skip_bad(aeseg, finished, place):
+def test_fit_leaves_bad_files_out_and_names_them(aeseg, place):
     cut(image(place / "data", 1))
+    colour(image(place / "data", 4))
+    result = succeeded(aeseg("fit", "--images", "data", "--out", "out", *FAST, "--skip-bad", cwd=place))
+    for name in ("fetal_head_0001.png", "fetal_head_0004.png"):
+        assert re.search(f"skipped: .*{name}", result.out)
+    assert names(place / "out/predictions") == pngs(IDS[k] for k in (0, 2, 3, 5))
+    assert len(read_provenance(place / "out")["skipped"]) == 2
+
+
+def test_predict_leaves_bad_files_out_and_names_them(aeseg, finished, place):
+    cut_image(place)
     result = aeseg("predict", finished, "--images", "data", "--out", "m", "--skip-bad", cwd=place)
-    assert result.code == 0 and names(place / "m") == [f"{IDS[k]}.png" for k in (0, 2, 3, 4, 5)]
+    assert result.code == 0
+    assert names(place / "m") == pngs(IDS[k] for k in (0, 2, 3, 4, 5))
     assert "fetal_head_0001.png" in result.out + result.err
 
 
-def change_image(here):
-    save(image(here / "data", 2), 255 - read_image(image(here / "data", 2)))
+def change_image(place):
+    save(image(place / "data", 2), 255 - read_image(image(place / "data", 2)))
+
+
+def unfinish_out(place):
+    unfinish(place / "out")
+
+
+def unfinish_and_change(place):
+    unfinish_out(place)
+    change_image(place)
+
+
+def unfinish_and_remove(place):
+    unfinish_out(place)
+    image(place / "data", 5).unlink()
+
+
+def notes_in_run(place):
+    (place / "out/notes.txt").write_text("mine")
 
 
 # name: (damage, options, words); `out` holds a finished run
 BAD_RERUN = {
-    "finished": (NOTHING, [], ["out already holds a finished run", "--resume", "--overwrite"]),
-    "unfinished": (
-        lambda h: unfinish(h / "out"),
-        [],
-        ["out already holds an unfinished run", "--resume", "--overwrite"],
-    ),
+    "finished": (nothing, [], ["out", "a finished run", "--resume", "--overwrite"]),
+    "unfinished": (unfinish_out, [], ["out", "an unfinished run", "--resume", "--overwrite"]),
     "other choices": (
-        NOTHING,
+        nothing,
         ["--resume", "-p", "gan_steps=5"],
-        ["out was run with gan_steps=45, not 5", "--overwrite"],
+        ["out", "gan_steps=45", "not 5", "--overwrite"],
     ),
-    "other images": (
-        lambda h: (unfinish(h / "out"), change_image(h)),
-        ["--resume"],
-        ["out was started with other images", "--overwrite"],
-    ),
-    "fewer images": (
-        lambda h: (unfinish(h / "out"), image(h / "data", 5).unlink()),
-        ["--resume"],
-        ["out was started with other images"],
-    ),
-    "other images, finished": (change_image, ["--resume"], ["out was started with other images"]),
-    "bad images, --overwrite": (
-        lambda h: cut(image(h / "data", 1)),
-        ["--overwrite"],
-        ["fetal_head_0001.png cannot be read"],
-    ),
-    "no masks, --overwrite": (NOTHING, ["--overwrite", "--shape", "masks"], ["--aux-masks"]),
-    "notes inside, --overwrite": (
-        lambda h: (h / "out/notes.txt").write_text("mine"),
-        ["--overwrite"],
-        ["out", "notes.txt"],
-    ),
+    "other images": (unfinish_and_change, ["--resume"], ["out", "other images", "--overwrite"]),
+    "fewer images": (unfinish_and_remove, ["--resume"], ["out", "other images"]),
+    "other images, finished": (change_image, ["--resume"], ["out", "other images"]),
+    "bad images, --overwrite": (cut_image, ["--overwrite"], ["fetal_head_0001.png"]),
+    "no masks, --overwrite": (nothing, ["--overwrite", "--shape", "masks"], ["--aux-masks"]),
+    "notes inside, --overwrite": (notes_in_run, ["--overwrite"], ["out", "notes.txt"]),
 }
 
 
@@ -510,91 +496,69 @@ def test_a_run_is_not_lost(aeseg, finished, place, name):
 
 
 def test_other_auxiliary_masks_are_refused(aeseg, place):
-    for k in range(2):
-        write_mask(place / f"aux/masks/a{k}.png", read_mask(mask(place / "data", k)))
+    auxiliary_masks(place)
     run = ["fit", "--images", "data", "--out", "out", "--aux-masks", "aux", *FAST]
     assert aeseg(*run, cwd=place).code == 0
-    unfinish(place / "out")
+    unfinish_out(place)
     write_mask(place / "aux/masks/a0.png", read_mask(mask(place / "data", 2)))
     before = snapshot(place)
-    refused(aeseg(*run, "--resume", cwd=place), "out was started with other", "aux", "--overwrite")
+    refused(aeseg(*run, "--resume", cwd=place), "out", "aux", "--overwrite")
     assert snapshot(place) == before
 
 
-def test_a_missing_accelerator_loses_nothing(aeseg, finished, place):
+@pytest.mark.parametrize("out", ["out", "new"])
+def test_a_missing_accelerator_loses_nothing(aeseg, finished, place, out):
     import torch
 
     if torch.cuda.is_available():
         pytest.skip("this machine has CUDA")
     shutil.copytree(finished, place / "out")
     before = snapshot(place)
-    for out in ("out", "new"):
-        refused(
-            aeseg(
-                "fit",
-                "--images",
-                "data",
-                "--out",
-                out,
-                *FAST,
-                "--accelerator",
-                "cuda",
-                "--overwrite",
-                cwd=place,
-            ),
-            "accelerator='cuda'",
-            "--accelerator auto",
-        )
-        assert snapshot(place) == before
+    command = ["fit", "--images", "data", "--out", out, *FAST, "--accelerator", "cuda", "--overwrite"]
+    refused(aeseg(*command, cwd=place), "accelerator='cuda'", "--accelerator auto")
+    assert snapshot(place) == before
 
 
-def wrong_model(here):
-    (here / "run/model.safetensors").write_bytes(b"no model")
+def colour_all_images(place):
+    for k in range(6):
+        colour(image(place / "data", k))
 
 
-# name: (damage, run, images, out, words)
+def unfinish_run(place):
+    unfinish(place / "run")
+
+
+def wrong_model(place):
+    (place / "run/model.safetensors").write_bytes(b"no model")
+
+
+# name: (damage, [run, images, out], words)
 BAD_PREDICT = {
     "channels": (
-        lambda h: [colour(image(h / "data", k)) for k in range(6)],
-        "run",
-        "data",
-        "m",
-        ["fetal_head_0000.png has 3 channel", "1 is expected", "convert it"],
+        colour_all_images,
+        ["run", "data", "m"],
+        ["fetal_head_0000.png", "3 channel", "1 is expected"],
     ),
     "one of other channels": (
-        lambda h: colour(image(h / "data", 3)),
-        "run",
-        "data",
-        "m",
-        ["fetal_head_0003.png has 3 channel", "1 is expected", "convert it"],
+        colour_image,
+        ["run", "data", "m"],
+        ["fetal_head_0001.png", "3 channel", "1 is expected"],
     ),
-    "no run": (NOTHING, "data", "data", "m", ["data is not a run folder", "aeseg fit"]),
-    "nothing": (NOTHING, "rn", "data", "m", ["rn is not a run folder"]),
-    "unfinished": (
-        lambda h: unfinish(h / "run"),
-        "run",
-        "data",
-        "m",
-        ["run/model.safetensors does not exist", "--resume"],
-    ),
-    "broken model": (wrong_model, "run", "data", "m", ["run/model.safetensors is not a model"]),
-    "empty folder": (folder_of("empty"), "run", "empty", "m", ["empty holds no image"]),
-    "cut PNG": (
-        lambda h: cut(image(h / "data", 1)),
-        "run",
-        "data",
-        "m",
-        ["fetal_head_0001.png cannot be read", "--skip-bad"],
-    ),
-    "masks over images": (NOTHING, "run", "data/images", "data/images", ["data/images", "--out"]),
-    "masks over images of a data set": (NOTHING, "run", "data", "data/images", ["data/images", "--out"]),
-    "masks over true masks": (NOTHING, "run", "data", "data/masks", ["data/masks", "--out"]),
+    "no run": (nothing, ["data", "data", "m"], ["data is not a run folder", "aeseg fit"]),
+    "nothing": (nothing, ["rn", "data", "m"], ["rn is not a run folder"]),
+    "unfinished": (unfinish_run, ["run", "data", "m"], ["run/model.safetensors", "--resume"]),
+    "broken model": (wrong_model, ["run", "data", "m"], ["run/model.safetensors", "not a model"]),
+    "empty folder": (empty_folder, ["run", "empty", "m"], ["empty holds no image"]),
+    "cut PNG": (cut_image, ["run", "data", "m"], ["fetal_head_0001.png", "--skip-bad"]),
+    "masks over images": (nothing, ["run", "data/images", "data/images"], ["data/images", "--out"]),
+    "masks over images of a data set": (nothing, ["run", "data", "data/images"], ["data/images", "--out"]),
+    "masks over true masks": (nothing, ["run", "data", "data/masks"], ["data/masks", "--out"]),
 }
 
 
 @pytest.mark.parametrize("name", BAD_PREDICT)
 def test_predict_refuses(aeseg, finished, place, name):
-    damage, run, images, out, words = BAD_PREDICT[name]
+    damage, (run, images, out), words = BAD_PREDICT[name]
     shutil.copytree(finished, place / "run")
     damage(place)
     before = snapshot(place)
@@ -602,45 +566,49 @@ def test_predict_refuses(aeseg, finished, place, name):
     assert snapshot(place) == before
 
 
+def gray_true_mask(place):
+    shutil.copy(image(place / "data", 1), mask(place / "data", 1))
+
+
+def gray_prediction(place):
+    shutil.copy(image(place / "data", 1), place / "pred" / f"{IDS[1]}.png")
+
+
+def narrow_true_mask(place):
+    write_mask(mask(place / "data", 1), np.eye(40, 59))
+
+
+def no_true_mask(place):
+    mask(place / "data", 1).unlink()
+
+
+def cut_true_mask(place):
+    cut(mask(place / "data", 1), 60)
+
+
+def no_true_masks(place):
+    shutil.rmtree(place / "data/masks")
+
+
+def one_spacing(place):
+    (place / "s.csv").write_text(f"id,spacing\n{IDS[0]},0.5\n")
+
+
 # name: (damage, options besides --pred, --truth and --out, words)
 BAD_EVALUATE = {
-    "gray true mask": (
-        lambda h: shutil.copy(image(h / "data", 1), mask(h / "data", 1)),
-        [],
-        ["data/masks/fetal_head_0001.png is not a binary mask", "threshold it to 0 and 255"],
-    ),
-    "gray prediction": (
-        lambda h: shutil.copy(image(h / "data", 1), h / "pred" / f"{IDS[1]}.png"),
-        [],
-        ["pred/fetal_head_0001.png is not a binary mask", "threshold it"],
-    ),
+    "gray true mask": (gray_true_mask, [], ["data/masks/fetal_head_0001.png", "0 and 255"]),
+    "gray prediction": (gray_prediction, [], ["pred/fetal_head_0001.png", "binary"]),
     "sizes": (
-        lambda h: write_mask(mask(h / "data", 1), np.eye(40, 59)),
+        narrow_true_mask,
         [],
-        [
-            "pred/fetal_head_0001.png is (40, 60)",
-            "data/masks/fetal_head_0001.png is (40, 59)",
-            "at the size of the image",
-        ],
+        ["pred/fetal_head_0001.png", "(40, 60)", "data/masks/fetal_head_0001.png", "(40, 59)"],
     ),
-    "no true mask": (
-        lambda h: mask(h / "data", 1).unlink(),
-        [],
-        ["pred/fetal_head_0001.png has no true mask of the id 'fetal_head_0001'", "remove it"],
-    ),
-    "cut true mask": (
-        lambda h: mask(h / "data", 1).write_bytes(mask(h / "data", 1).read_bytes()[:60]),
-        [],
-        ["data/masks/fetal_head_0001.png cannot be read"],
-    ),
-    "no masks": (lambda h: shutil.rmtree(h / "data/masks"), [], ["data has images/ but no masks/"]),
-    "no folder": (NOTHING, ["--truth", "dta"], ["dta: no such folder"]),
-    "one spacing missing": (
-        lambda h: (h / "s.csv").write_text(f"id,spacing\n{IDS[0]},0.5\n"),
-        ["--spacing", "s.csv"],
-        ["no spacing is given for 'fetal_head_0001'", "add a row"],
-    ),
-    "no spacing": (NOTHING, ["--spacing", "s.csv"], ["s.csv cannot be read"]),
+    "no true mask": (no_true_mask, [], ["pred/fetal_head_0001.png", "'fetal_head_0001'"]),
+    "cut true mask": (cut_true_mask, [], ["data/masks/fetal_head_0001.png cannot be read"]),
+    "no masks": (no_true_masks, [], ["data", "images/", "masks/"]),
+    "no folder": (nothing, ["--truth", "dta"], ["dta", "no such folder"]),
+    "one spacing missing": (one_spacing, ["--spacing", "s.csv"], ["spacing", "'fetal_head_0001'"]),
+    "no spacing": (nothing, ["--spacing", "s.csv"], ["s.csv cannot be read"]),
 }
 
 
@@ -650,54 +618,46 @@ def test_evaluate_refuses(aeseg, finished, place, name):
     shutil.copytree(finished / "predictions", place / "pred")
     damage(place)
     before = snapshot(place)
-    refused(
-        aeseg("evaluate", "--pred", "pred", "--truth", "data", "--out", "scores.csv", *options, cwd=place),
-        *words,
-    )
+    command = ["evaluate", "--pred", "pred", "--truth", "data", "--out", "scores.csv", *options]
+    refused(aeseg(*command, cwd=place), *words)
     assert snapshot(place) == before
 
 
-@pytest.mark.parametrize(
-    "damage, words",
-    [
-        (
-            lambda h: write_mask(mask(h / "data", 1), np.eye(40, 59)),
-            "masks/fetal_head_0001.png is 59 x 40 and its image is 60 x 40",
-        ),
-        (lambda h: cut(image(h / "data", 1)), "images/fetal_head_0001.png cannot be read"),
-        (
-            lambda h: shutil.copy(image(h / "data", 1), mask(h / "data", 1)),
-            "masks/fetal_head_0001.png is not a binary mask",
-        ),
-    ],
-    ids=["sizes", "cut PNG", "gray mask"],
-)
-def test_check_finds(aeseg, place, damage, words):
+# name: (damage, words)
+BAD_CHECK = {
+    "sizes": (narrow_true_mask, ["masks/fetal_head_0001.png", "59 x 40", "60 x 40"]),
+    "cut PNG": (cut_image, ["images/fetal_head_0001.png cannot be read"]),
+    "gray mask": (gray_true_mask, ["masks/fetal_head_0001.png is not a binary mask"]),
+}
+
+
+@pytest.mark.parametrize("name", BAD_CHECK)
+def test_check_finds(aeseg, place, name):
+    damage, words = BAD_CHECK[name]
     damage(place)
     before = snapshot(place)
     result = aeseg("check", "data", cwd=place)
-    assert result.code == 1 and result.err == "" and words in result.out and result.out.endswith("1 error\n")
+    assert (result.code, result.err) == (1, "")
+    assert all(word in result.out for word in words), result.out
+    assert result.out.endswith("1 error\n")
     assert snapshot(place) == before
 
 
 # name: (options, words)
 BAD_BENCH = {
-    "unknown key": (["-p", "gan_stepps=3"], ["'gan_stepps'", "did you mean 'gan_steps'?"]),
+    "unknown key": (["-p", "gan_stepps=3"], ["'gan_stepps'", "'gan_steps'"]),
     "given twice": (
         ["--precision", "32-true", "-p", "precision=auto"],
-        ["precision is given twice, by --precision and by -p"],
+        ["precision", "twice", "--precision", "-p"],
     ),
-    "preset twice": (["-p", "preset=cpu"], ["preset is given twice, by --quick and by -p"]),
-    "no repeats": (["--repeats", "0"], ["repeats=0 must be at least 1"]),
-    "no time": (["--minutes", "-1"], ["minutes=-1.0 must be above 0"]),
-    "no number": (["--repeats", "few"], ["invalid int value: 'few'"]),
-    "no such folder": (["--images", "dta"], ["dta: no such folder"]),
-    "own masks as auxiliary ones": (
-        ["--images", "data", "--aux-masks", "data"],
-        ["data", "--aux-masks", "must not enter training"],
-    ),
-    "no ellipse prior": (["--images", "data", "-p", "task=lung"], ["no ellipse prior for task 'lung'"]),
-    "out is a file": (["--out", "data/splits.csv"], ["cannot write to data/splits.csv", "--out"]),
+    "preset twice": (["-p", "preset=cpu"], ["preset", "twice", "--quick", "-p"]),
+    "no repeats": (["--repeats", "0"], ["repeats=0", "at least 1"]),
+    "no time": (["--minutes", "-1"], ["minutes=-1.0", "above 0"]),
+    "no number": (["--repeats", "few"], ["int", "'few'"]),
+    "no such folder": (["--images", "dta"], ["dta", "no such folder"]),
+    "own masks as auxiliary ones": (["--images", "data", "--aux-masks", "data"], ["data", "--aux-masks"]),
+    "no ellipse prior": (["--images", "data", "-p", "task=lung"], ["'lung'", "ellipse"]),
+    "out is a file": (["--out", "data/splits.csv"], ["data/splits.csv", "--out"]),
 }
 
 
@@ -706,13 +666,14 @@ def test_bench_refuses(aeseg, place, name):
     options, words = BAD_BENCH[name]
     before = set(snapshot(place))
     refused(aeseg("bench", "--quick", "--out", "numbers", *options, cwd=place), *words)
-    assert set(snapshot(place)) - {"numbers"} == before and not (place / "numbers/bench.json").exists()
+    assert set(snapshot(place)) - {"numbers"} == before
+    assert not (place / "numbers/bench.json").exists()
 
 
 def test_check_refuses(aeseg, place):
-    folder_of("empty")(place)
-    refused(aeseg("check", "empty", cwd=place), "empty holds neither images nor masks", "put them into")
-    refused(aeseg("check", "dta", cwd=place), "dta: no such folder")
+    empty_folder(place)
+    refused(aeseg("check", "empty", cwd=place), "empty", "neither images nor masks")
+    refused(aeseg("check", "dta", cwd=place), "dta", "no such folder")
 
 
 # ---------------------------------------------------------------- resume, overwrite, seeds
@@ -721,8 +682,8 @@ def test_check_refuses(aeseg, place):
 def test_resume_of_a_finished_run_changes_nothing(aeseg, finished, phantoms, tmp_path):
     shutil.copytree(finished, tmp_path / "run")
     before = snapshot(tmp_path)
-    result = aeseg("fit", "--images", phantoms, "--out", tmp_path / "run", *FAST, "--resume")
-    assert result.code == 0 and result.err == "" and str(tmp_path / "run/report.html") in result.out
+    command = ["fit", "--images", phantoms, "--out", tmp_path / "run", *FAST, "--resume"]
+    assert str(tmp_path / "run/report.html") in succeeded(aeseg(*command)).out
     assert snapshot(tmp_path) == before
 
 
@@ -730,40 +691,49 @@ def test_resume_writes_a_report_that_was_interrupted(aeseg, finished, phantoms, 
     shutil.copytree(finished, tmp_path / "run")
     (tmp_path / "run/report.html").unlink()
     result = aeseg("fit", "--images", phantoms, "--out", tmp_path / "run", *FAST, "--resume")
-    assert result.code == 0 and (tmp_path / "run/report.html").exists()
+    assert result.code == 0
+    assert (tmp_path / "run/report.html").exists()
     same(tmp_path / "run", finished)
+
+
+def pseudo_labels(run):
+    "Name -> content of each pseudo label."
+    labels = {name: content for name, content in learned(run).items() if name.startswith("pseudo_labels/")}
+    assert len(labels) == len(TRAIN)
+    return labels
 
 
 def test_labels_of_another_run(aeseg, finished, phantoms, tmp_path):
-    "The VAE and the GAN of a run are taken instead of trained; a run that could not have the same ones is refused."
-    given = ["fit", "--images", phantoms, "--out", tmp_path / "run", *FAST, "--labels-of", finished]
-    refused(aeseg(*given, "--seed", "3"), "seed=0, not 3", "--labels-of")
+    "The VAE and the GAN of a run are taken instead of trained."
+    run = tmp_path / "run"
+    command = ["fit", "--images", phantoms, "--out", run, *FAST, "--labels-of", finished]
+    assert aeseg(*command).code == 0
+    same(run, finished)
+    assert not {row["stage"] for row in read_log(run)} & {"vae", "gan"}
+    assert aeseg(*command, "--overwrite", "-p", "segmentation_loss=dice").code == 0
+    assert pseudo_labels(run) == pseudo_labels(finished)
+    assert learned(run)["model.safetensors"] != learned(finished)["model.safetensors"]
+    assert read_provenance(run)["labels_of"] == str(finished)
+
+
+def test_labels_of_a_run_with_another_seed_are_refused(aeseg, finished, phantoms, tmp_path):
+    command = ["fit", "--images", phantoms, "--out", tmp_path / "run", *FAST, "--labels-of", finished]
+    refused(aeseg(*command, "--seed", "3"), "seed=0", "not 3", "--labels-of")
     assert names(tmp_path) == []
-    assert aeseg(*given).code == 0
-    same(tmp_path / "run", finished)
-    assert {
-        json.loads(line)["stage"] for line in (tmp_path / "run/log.jsonl").read_text().splitlines()
-    }.isdisjoint({"vae", "gan"})
-    assert aeseg(*given, "--overwrite", "-p", "segmentation_loss=dice").code == 0
-    plain = learned(tmp_path / "run")
-    assert all(
-        plain[f"pseudo_labels/{i}.png"] == (finished / f"pseudo_labels/{i}.png").read_bytes() for i in TRAIN
-    )
-    assert json.loads((tmp_path / "run/provenance.json").read_text())["labels_of"] == str(finished)
 
 
 def test_seeds(aeseg, finished, phantoms, tmp_path):
     "The same command gives the same masks; another seed gives others. --overwrite starts again."
-    run = ["fit", "--images", phantoms, "--out", tmp_path / "run", *FAST]
-    assert aeseg(*run, "--seed", "1").code == 0
-    other = learned(tmp_path / "run")
-    assert all(
-        other[f"pseudo_labels/{i}.png"] != (finished / f"pseudo_labels/{i}.png").read_bytes() for i in TRAIN
-    )
-    result = aeseg(*run, "--overwrite")
-    assert result.code == 0 and result.err == "" and config_from_yaml(tmp_path / "run/config.yaml").seed == 0
-    same(tmp_path / "run", finished)
-    assert names(tmp_path / "run") == names(finished)
+    run = tmp_path / "run"
+    command = ["fit", "--images", phantoms, "--out", run, *FAST]
+    assert aeseg(*command, "--seed", "1").code == 0
+    labels, others = pseudo_labels(finished), pseudo_labels(run)
+    assert labels.keys() == others.keys()
+    assert all(labels[name] != others[name] for name in labels)
+    succeeded(aeseg(*command, "--overwrite"))
+    assert config_from_yaml(run / "config.yaml").run.seed == 0
+    same(run, finished)
+    assert names(run) == names(finished)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL], ids=["Ctrl-C", "killed"])
@@ -778,40 +748,39 @@ def test_interruption(aeseg, finished, phantoms, tmp_path, number):
         result = aeseg.finish()
         if not (run / "pseudo_labels").exists():
             break
-    assert "finished" not in json.loads((run / "provenance.json").read_text())
-    assert not (run / "pseudo_labels").exists() and not (run / "model.safetensors").exists()
+    assert "finished" not in read_provenance(run)
+    assert not (run / "pseudo_labels").exists()
+    assert not (run / "model.safetensors").exists()
     if number == signal.SIGINT:
-        refused(result, "interrupted", "continue with the same command and --resume", str(run))
+        refused(result, "interrupted", "--resume", str(run))
     else:
         assert result.code == -signal.SIGKILL
-    interrupted = len((run / "log.jsonl").read_text().splitlines())
+    interrupted = len(read_log(run))
 
-    result = aeseg(*command, "--resume")
-    assert result.code == 0 and result.err == ""
+    succeeded(aeseg(*command, "--resume"))
     same(run, finished)
-    assert names(run) == names(finished) and names(run / "checkpoints") == names(finished / "checkpoints")
-    rows = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
-    assert (
-        sum(r["stage"] == "vae" for r in rows) == 1 and len(rows) > interrupted
-    )  # the VAE was not trained again
+    assert names(run) == names(finished)
+    assert names(run / "checkpoints") == names(finished / "checkpoints")
+    rows = read_log(run)
+    assert len(rows) > interrupted
+    assert sum(r["stage"] == "vae" for r in rows) == 1  # the VAE was not trained again
 
 
-def test_killed_between_a_checkpoint_and_its_labels(finished, phantoms, tmp_path, monkeypatch):
+class Killed(BaseException):
+    "Ends a run as nothing else does."
+
+
+def test_killed_between_a_checkpoint_and_its_labels(finished, phantoms, tmp_path, monkeypatch, no_report):
     "What follows a checkpoint is made up for by the continued run."
-
-    class Killed(BaseException):
-        pass
 
     def record(setting, gan, step, then=app_fit.record_checkpoint):
         if step == 32:
             raise Killed
         then(setting, gan, step)
 
-    monkeypatch.setattr(aeseg_report, "write_report", lambda run, pictures: None)
-    given = dict(preset="smoke", accelerator="cpu", quiet=True, **TINY)
-    with monkeypatch.context() as m, pytest.raises(Killed):
-        m.setattr(app_fit, "record_checkpoint", record)
-        fit(phantoms, tmp_path / "run", **given)
-    fit(phantoms, tmp_path / "run", resume=True, **given)
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(app_fit, "record_checkpoint", record)
+        fit(phantoms, tmp_path / "run", **SMALL)
+    fit(phantoms, tmp_path / "run", resume=True, **SMALL)
     assert names(tmp_path / "run/checkpoints") == names(finished / "checkpoints")
     same(tmp_path / "run", finished)

@@ -6,7 +6,7 @@ The same images give the same pixels in every format, and masks have the size of
 import numpy as np
 import pytest
 import tifffile
-from conftest import TINY
+from commands import SMALL
 from PIL import Image
 
 import aeseg.app.report
@@ -20,6 +20,7 @@ from aeseg.data.phantoms import phantom
 # odd, mixed, upright, larger than the canvas
 SIZES = {"a": (40, 60), "b": (41, 63), "c": (37, 61), "d": (64, 45), "e": (80, 121)}
 CANVAS = (32, 32)
+pytestmark = pytest.mark.usefixtures("no_report")
 
 
 def deep(array):
@@ -124,12 +125,6 @@ def gap(a, b):
     return (a.pixels.int() - b.pixels.int()).abs()
 
 
-@pytest.fixture(autouse=True)
-def no_report(monkeypatch):
-    "No charts, which take most of the time of a tiny run."
-    monkeypatch.setattr(aeseg.app.report, "write_report", lambda run, pictures: None)
-
-
 def store(images, folder, name):
     "Write images into a folder."
     ending, _, _, write = FORMATS[name]
@@ -140,8 +135,7 @@ def store(images, folder, name):
 
 
 def learn(folder, out):
-    options = {**TINY, "gan_steps": 2, "segmentation_steps": 1}
-    return fit(folder, out, preset="smoke", accelerator="cpu", quiet=True, **options)
+    return fit(folder, out, **{**SMALL, "gan_steps": 2, "segmentation_steps": 1})
 
 
 def sizes(folder):
@@ -152,18 +146,23 @@ def sizes(folder):
 def test_pixels(images, references, tmp_path, name):
     _, channels, tolerance, _ = FORMATS[name]
     loaded = load_images(store(images, tmp_path / "in", name), canvas=CANVAS)
-    assert loaded.ids == tuple(SIZES) and not loaded.skipped
+    assert loaded.ids == tuple(SIZES)
+    assert not loaded.skipped
     assert loaded.pixels.shape == (len(SIZES), channels, *CANVAS)
     assert [(p.height, p.width) for p in loaded.placements] == list(SIZES.values())
     difference = gap(loaded, references[channels])
-    assert int(difference.max()) <= tolerance and float(difference.float().mean()) <= min(tolerance, 3)
+    assert int(difference.max()) <= tolerance
+    assert float(difference.float().mean()) <= min(tolerance, 3)
 
 
 def test_the_references_are_images(references):
     reference = references[1]
-    assert references[3].pixels.shape[1] == 3 and int(gap(references[3], reference).max()) <= 1
+    assert references[3].pixels.shape[1] == 3
+    assert int(gap(references[3], reference).max()) <= 1
     for pixels in reference.pixels:
-        assert int(pixels.min()) == 0 and int(pixels.max()) > 150 and float(pixels.float().std()) > 20
+        assert int(pixels.min()) == 0
+        assert int(pixels.max()) > 150
+        assert float(pixels.float().std()) > 20
 
 
 @pytest.fixture(scope="module")
@@ -181,7 +180,8 @@ def test_predict(images, runs, tmp_path, name):
     "Masks are PNG files of the size of the image, and equal pixels give equal masks."
     _, channels, tolerance, _ = FORMATS[name]
     out = predict(runs[channels].folder, store(images, tmp_path / "in", name), tmp_path / "out")
-    assert sorted(p.name for p in out.iterdir()) == [f"{i}.png" for i in SIZES] and sizes(out) == SIZES
+    assert sorted(p.name for p in out.iterdir()) == [f"{i}.png" for i in SIZES]
+    assert sizes(out) == SIZES
     if tolerance:
         return
     for p in out.iterdir():
@@ -192,7 +192,8 @@ def test_predict(images, runs, tmp_path, name):
 def test_fit(images, tmp_path, name):
     "A plain folder without images/; every image is for training then."
     run = learn(store(images, tmp_path / "in", name), tmp_path / "run")
-    assert run.finished and sizes(run.folder / "predictions") == sizes(run.folder / "pseudo_labels") == SIZES
+    assert run.finished
+    assert sizes(run.folder / "predictions") == sizes(run.folder / "pseudo_labels") == SIZES
     assert run.provenance["training_images"] == len(SIZES)
     assert tuple(run.provenance["canvas"]) == choose_canvas(SIZES.values(), 32)
 
@@ -206,7 +207,8 @@ def test_images_folder_and_plain_folder_are_the_same(images, reference, tmp_path
     store(images, tmp_path / "images", "8-bit PNG")
     (tmp_path / "notes.txt").write_text("not an image")
     loaded = load_images(tmp_path, canvas=CANVAS)
-    assert loaded.ids == reference.ids and bool((loaded.pixels == reference.pixels).all())
+    assert loaded.ids == reference.ids
+    assert bool((loaded.pixels == reference.pixels).all())
 
 
 def test_mixed_formats_and_several_folders(images, reference, tmp_path):
@@ -215,7 +217,8 @@ def test_mixed_formats_and_several_folders(images, reference, tmp_path):
     for (i, array), name in zip(images.items(), names):
         store({i: array}, tmp_path / ("one" if i < "c" else "two"), name)
     loaded = load_images([tmp_path / "one", tmp_path / "two"], canvas=CANVAS)
-    assert loaded.ids == reference.ids and int(gap(loaded, reference).max()) <= 1
+    assert loaded.ids == reference.ids
+    assert int(gap(loaded, reference).max()) <= 1
     store({"a": images["a"]}, tmp_path / "two", "8-bit PNG")
     with pytest.raises(InputError, match="both hold the id 'a'"):
         load_images([tmp_path / "one", tmp_path / "two"])

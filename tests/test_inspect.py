@@ -46,7 +46,8 @@ def first_case(it):
 
 def check_orders(it, cases):
     "Sort and filter."
-    assert it.data("order") == "score/all/300" and it.data("page") == "0"
+    assert it.data("order") == "score/all/300"
+    assert it.data("page") == "0"
     assert first_case(it) == cases.order()[0]
     it.root.get_by_label("Order").select_option("change")
     it.until("order", "^change/all/300$")
@@ -251,4 +252,5 @@ def test_an_exported_page_shows_the_static_picture(tmp_path):
             ".jp-RenderedImage img"
         )
         output.scroll_into_view_if_needed()
-        assert output.is_visible() and output.evaluate("e => e.naturalWidth") > 400
+        assert output.is_visible()
+        assert output.evaluate("e => e.naturalWidth") > 400

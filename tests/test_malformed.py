@@ -3,7 +3,7 @@
 `pytest --malformed 500` tries 500 of them (default 60).
 """
 
-from conftest import FAST
+from commands import FAST
 from malformed import KINDS, make
 
 

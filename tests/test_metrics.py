@@ -51,7 +51,8 @@ def test_known_numbers(arguments, masks, expected):
     scores = mask_metrics(*masks, **arguments)
     assert list(scores) == NAMES[: len(expected)]
     for score, known in zip(scores.values(), expected):
-        assert type(score) is float and math.isfinite(score)
+        assert type(score) is float
+        assert math.isfinite(score)
         assert math.isnan(known) or score == pytest.approx(known, abs=1e-5)
 
 
@@ -159,7 +160,8 @@ def test_evaluate(folders):
     assert list(frame.dice) == pytest.approx([1, 0.95, 0])
     assert list(frame.hd95_mm) == pytest.approx([0, 0.2, math.hypot(6, 16)])
     assert frame.attrs["without_prediction"] == 1
-    assert len(sentences) == 1 and sentences[0].endswith(": 1")
+    assert len(sentences) == 1
+    assert sentences[0].endswith(": 1")
     assert [path.name for path in out.parent.iterdir()] == ["scores.csv"]
     pd.testing.assert_frame_equal(pd.read_csv(out), frame, check_exact=False, rtol=1e-5, check_dtype=False)
 
@@ -247,9 +249,12 @@ def test_errors_in_options(folders, options, message):
 
 def test_true_masks(folders):
     masks = TrueMasks(folders / "set")
-    assert masks.ids == tuple("abcd") and list(masks) == list("abcd")
-    assert "a" in masks and "x" not in masks
-    assert masks["a"].dtype == bool and (masks["a"] == SQUARE).all()
+    assert masks.ids == tuple("abcd")
+    assert list(masks) == list("abcd")
+    assert "a" in masks
+    assert "x" not in masks
+    assert masks["a"].dtype == bool
+    assert (masks["a"] == SQUARE).all()
     write_gray(folders / "set" / "masks" / "d.png")
     assert len(TrueMasks(folders / "set")) == 4  # listed, not opened
     with pytest.raises(InputError, match="'x'"):

@@ -253,11 +253,13 @@ def test_miniature(name, tmp_path):
     assert contents(out) == contents(from_folder)
 
     report = check_dataset(out)
-    assert report.ok and not [w for w in report.warnings if "leak" in w]
+    assert report.ok
+    assert not [w for w in report.warnings if "leak" in w]
     assert len(list((out / "images").iterdir())) == images
     assert len(list((out / "masks").iterdir())) == masks
     record = yaml.safe_load((out / "source.yaml").read_text())
-    assert record["images"] == images and len(record["sha256"]["official.zip"]) == 64
+    assert record["images"] == images
+    assert len(record["sha256"]["official.zip"]) == 64
     assert record["page"] in (out / "LICENCE.txt").read_text()
     assert not [p for p in tmp_path.iterdir() if p.name.startswith(".")]
 
@@ -317,7 +319,8 @@ def test_crops_are_around_the_discs(tmp_path):
     out = prepared("drishti_gs", tmp_path, crop=True)
     for p in (out / "masks").iterdir():
         mask = read_mask(p)
-        assert mask.any() and mask.shape == read_image(out / "images" / p.name).shape[:2]
+        assert mask.any()
+        assert mask.shape == read_image(out / "images" / p.name).shape[:2]
     assert yaml.safe_load((out / "source.yaml").read_text())["crop"] is True
 
 
@@ -387,8 +390,12 @@ def test_links_in_a_folder_are_not_followed(tmp_path):
 def test_command(aeseg, tmp_path):
     (tmp_path / "official.zip").write_bytes(bundle(hc18(tmp_path)))
     done = aeseg("prepare", "hc18", "--src", tmp_path / "official.zip", "--out", tmp_path / "out")
-    assert done.code == 0 and "7 images, 6 with a mask" in done.out
+    assert done.code == 0
+    assert "7 images, 6 with a mask" in done.out
     again = aeseg("prepare", "hc18", "--src", tmp_path / "official.zip", "--out", tmp_path / "out")
-    assert again.code == 2 and "is there already" in again.err and again.err.count("\n") == 1
+    assert again.code == 2
+    assert "is there already" in again.err
+    assert again.err.count("\n") == 1
     done = aeseg("split", tmp_path / "out", "--patient", "^([0-9]+)_", "--val", "0.5", "--overwrite")
-    assert done.code == 0 and "train" in done.out
+    assert done.code == 0
+    assert "train" in done.out

@@ -1,6 +1,6 @@
 """Two processes with a batch each are one process with the doubled batch; and they write one run folder."""
 
-import json
+import copy
 import os
 import signal
 import subprocess
@@ -11,30 +11,30 @@ import nbformat
 import papermill
 import pytest
 import torch
-from commands import names, refused, wait_for
-from conftest import FAST, ONE_CORE, TINY, same
+from commands import FAST, ONE_CORE, TINY, refused, succeeded, wait_for
+from run_folders import names, read_log, read_provenance, same
 from stages import make_stages
 
 import aeseg.core.optimisation as optimisation
 import aeseg.method.cyclegan as cyclegan
 import aeseg.method.segmentation as segmentation
-from aeseg.shapes.priors import make_prior
 from aeseg.core.config import make_config
-from aeseg.data.datasets import load_images
-from aeseg.data.augmentation import normalise
-from aeseg.core.runs import Run
-from aeseg.core.processes import launch
 from aeseg.core.devices import make_fabric
+from aeseg.core.processes import launch
+from aeseg.core.runs import Run
+from aeseg.data.augmentation import normalise
+from aeseg.data.datasets import load_images
+from aeseg.shapes.priors import make_prior
 
-pytestmark = pytest.mark.skipif(os.cpu_count() < 2, reason="two processes want two cores")
+pytestmark = pytest.mark.skipif(os.cpu_count() < 2, reason="two processes need two cores")
 STEPS = 3
 VARIANTS = {"full": {}, "running mean": dict(dgcc_passes=1, vae_code="sample", vae_frozen=False)}
 
 
 def config_of(devices, **choices):
     "The same samples a step, on one process or two. A small pool, so that it swaps."
-    # edge_weight and STEPS: with the 1 of fetal heads the first gradients agree as well, but within some steps
-    # rounding grows to 2 % of an answer
+    # edge_weight and STEPS: with the weight 1 of fetal heads the first gradients agree as well, but within
+    # some steps rounding grows to 2 % of an answer
     each = dict(gan_batch=4 // devices, vae_batch=8 // devices, segmentation_batch=4 // devices)
     return make_config(
         "smoke",
@@ -84,13 +84,10 @@ def learn(fabric, choices, data, path):
     for stage in (vae, game, c):
         for k in range(STEPS):
             stage.step(k)
-            if not k:
-                first.update(
-                    {n: g for n, net in networks.items() if n not in first and (g := gradients(net))}
-                )  # a later stage finds those of the last step
-    result["weights"] = {
-        n: {k: v.clone() for k, v in net.state_dict().items()} for n, net in networks.items()
-    }
+            if k == 0:  # a later stage would see those of the last step
+                computed = {n: gradients(network) for n, network in networks.items() if n not in first}
+                first.update({n: values for n, values in computed.items() if values})
+    result["weights"] = {n: copy.deepcopy(network.state_dict()) for n, network in networks.items()}
     result["answers"] = answers(vae.vae, game, c.network, normalise(images.pixels), labels)
     result["pools"] = {k: torch.stack(p.samples) for k, p in game.pools.items()}
     torch.save(result, path / f"{fabric.world_size}_{fabric.global_rank}.pt")
@@ -121,14 +118,18 @@ def results(phantoms, tmp_path_factory):
         (path / name).mkdir()
     launch(learn_all, config_of(2).machine, phantoms, path)
     learn_all(make_fabric(config_of(1).machine), phantoms, path)
-    load = lambda *names: [torch.load(path / n, weights_only=True) for n in names]
-    of = {**{v: v for v in VARIANTS}, "no averages": "full", "no totals": "running mean"}
-    return {name: load(f"{v}/1_0.pt", f"{name}/2_0.pt", f"{name}/2_1.pt") for name, v in of.items()}
+    alone = {**{v: v for v in VARIANTS}, "no averages": "full", "no totals": "running mean"}
+    results = {}
+    for name, variant in alone.items():
+        files = (f"{variant}/1_0.pt", f"{name}/2_0.pt", f"{name}/2_1.pt")
+        results[name] = [torch.load(path / file, weights_only=True) for file in files]
+    return results
 
 
 def difference(a, b):
     "The largest difference of two sets of tensors, relative to the largest entry."
-    assert a.keys() == b.keys() and a
+    assert a.keys() == b.keys()
+    assert a
     return max((a[k] - b[k]).abs().max().item() for k in a) / max(v.abs().max().item() for v in a.values())
 
 
@@ -140,8 +141,10 @@ def answer_differences(a, b):
     return {n: difference({n: a["answers"][n]}, {n: b["answers"][n]}) for n in a["answers"]}
 
 
-# Weights are compared by what the networks answer: Adam moves a weight whose gradient is zero but for rounding (the bias before an instance normalisation) as far as any other,
-# in a direction that rounding decides, and the answer does not depend on such a weight. Measured: gradients differ by up to 4e-6, answers after four steps by up to 1.3e-5.
+# Weights are compared by what the networks answer: Adam moves a weight whose gradient is zero but for
+# rounding (the bias before an instance normalisation) as far as any other, in a direction that rounding
+# decides, and the answer does not depend on such a weight. Measured: gradients differ by up to 4e-6, answers
+# after four steps by up to 1.3e-5.
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_two_processes_are_one_with_the_doubled_batch(results, variant):
     one, first, second = results[variant]
@@ -157,26 +160,21 @@ def test_two_processes_are_one_with_the_doubled_batch(results, variant):
 
 def test_without_averages_they_would_not_be(results):
     one, first, second = results["no averages"]
-    assert (
-        min(gradient_differences(one, first).values()) > 2e-4
-        and max(gradient_differences(one, first).values()) > 0.1
-    )
+    gradients_apart = gradient_differences(one, first).values()
+    assert min(gradients_apart) > 2e-4
+    assert max(gradients_apart) > 0.1
     assert min(gradient_differences(first, second).values()) > 2e-4
-    assert (
-        answer_differences(one, first)["E"] > 0.01
-        and difference(first["weights"]["E"], second["weights"]["E"]) > 0
-    )
+    assert answer_differences(one, first)["E"] > 0.01
+    assert difference(first["weights"]["E"], second["weights"]["E"]) > 0
 
 
 def test_without_totals_and_shared_memories_they_would_not_be(results):
     one, first, second = results["no totals"]
-    assert (
-        gradient_differences(one, first)["C"] > 2e-4 and answer_differences(one, first)["C"] > 1e-3
-    )  # the Dice of the halves is not the Dice of the whole
-    assert (
-        len(first["pools"]["x"]) == len(one["pools"]["x"])
-        and difference(first["pools"], second["pools"]) > 0.01
-    )
+    # the Dice of the halves is not the Dice of the whole
+    assert gradient_differences(one, first)["C"] > 2e-4
+    assert answer_differences(one, first)["C"] > 1e-3
+    assert len(first["pools"]["x"]) == len(one["pools"]["x"])
+    assert difference(first["pools"], second["pools"]) > 0.01
     assert difference({0: one["weights"]["E"]["running"]}, {0: first["weights"]["E"]["running"]}) > 1e-3
 
 
@@ -190,30 +188,33 @@ TWO = [*FAST, "-p", "precision=32-true", "--devices", "2"]
 def together(aeseg, phantoms, tmp_path_factory):
     "A run by two processes."
     out = tmp_path_factory.mktemp("together") / "run"
-    result = aeseg("fit", "--images", phantoms, "--out", out, *TWO)
-    assert result.code == 0 and result.err == "" and result.out.count("report: ") == 1, result
+    result = succeeded(aeseg("fit", "--images", phantoms, "--out", out, *TWO))
+    assert result.out.count("report: ") == 1
     return out
+
+
+def logged_steps(run):
+    return [(row["stage"], row["step"]) for row in read_log(run)]
 
 
 def test_one_run_folder(together, finished):
     "Complete, and written once: the same files as by one process, each logged step once."
     for folder in (".", "checkpoints", "predictions", "pseudo_labels", "rounds/round_1/labels"):
         assert names(together / folder) == names(finished / folder)
-    rows, alone = [
-        [(r["stage"], r["step"]) for r in map(json.loads, (run / "log.jsonl").read_text().splitlines())]
-        for run in (together, finished)
-    ]
-    assert rows == alone and len(rows) == len(set(rows))
-    facts = json.loads((together / "provenance.json").read_text())
-    assert (
-        "--devices 2" in facts["command"]
-        and Run(together).config.machine.devices == 2
-        and len({e["text"] for e in facts["events"]}) == len(facts["events"])
-    )
+    steps = logged_steps(together)
+    assert steps == logged_steps(finished)
+    assert len(steps) == len(set(steps))
+    facts = read_provenance(together)
+    assert "--devices 2" in facts["command"]
+    assert Run(together).config.machine.devices == 2
+    assert len({e["text"] for e in facts["events"]}) == len(facts["events"])
 
 
-def children(pid):
-    return [int(p) for p in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+def last_worker(pid):
+    "The process that a command started last for its training."
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    workers = [int(p) for p in children if b"spawn_main" in Path(f"/proc/{p}/cmdline").read_bytes()]
+    return workers[-1]
 
 
 @pytest.mark.parametrize("how", ["Ctrl-C", "one is killed"])
@@ -229,13 +230,7 @@ def test_interruption(aeseg, together, phantoms, tmp_path, how):
         if how == "Ctrl-C":
             os.kill(pid, signal.SIGINT)
         else:
-            workers = children(pid)
-            os.kill(
-                next(
-                    w for w in reversed(workers) if b"spawn_main" in Path(f"/proc/{w}/cmdline").read_bytes()
-                ),
-                signal.SIGKILL,
-            )
+            os.kill(last_worker(pid), signal.SIGKILL)
         result = aeseg.finish()
         if not (run / "pseudo_labels").exists():
             break
@@ -243,17 +238,17 @@ def test_interruption(aeseg, together, phantoms, tmp_path, how):
     if how == "Ctrl-C":
         refused(result, "interrupted", "--resume", str(run))
     else:
-        assert result.code not in (0, 2) and "SIGKILL" in result.err, result
-    result = aeseg(*command, "--resume")
-    assert result.code == 0 and result.err == "", result
+        assert result.code not in (0, 2), result
+        assert "SIGKILL" in result.err, result
+    succeeded(aeseg(*command, "--resume"))
     same(run, together)
 
 
 def test_a_mistake_is_one_sentence(aeseg, together, phantoms, tmp_path):
     "Also where only the first process finds it, while the other waits."
     run = ["fit", "--images", phantoms, "--out", together, *TWO]
-    refused(aeseg(*run), "already holds a finished run", "--resume")
-    refused(aeseg(*run, "--resume", "--devices", "1"), "devices=2, not 1")
+    refused(aeseg(*run), str(together), "a finished run", "--resume")
+    refused(aeseg(*run, "--resume", "--devices", "1"), "devices=2", "not 1")
     refused(aeseg(*run, "--devices", "999"), "devices=999", f"use --devices {os.cpu_count()}")
     assert aeseg(*run, "--resume").code == 0
 
@@ -266,7 +261,9 @@ def test_from_a_script(phantoms, tmp_path):
         " accelerator='cpu', devices=2)\n"
     )
     done = subprocess.run([sys.executable, script], env=ONE_CORE, capture_output=True, text=True, timeout=300)
-    assert done.returncode and "if __name__ == '__main__':" in done.stderr and not (tmp_path / "run").exists()
+    assert done.returncode != 0
+    assert "if __name__ == '__main__':" in done.stderr
+    assert not (tmp_path / "run").exists()
 
 
 def test_from_a_notebook(phantoms, tmp_path):

@@ -1,6 +1,5 @@
 """Human decisions: two programs that decide at once, a killed one, and the round of training that follows."""
 
-import json
 import multiprocessing
 import os
 import shutil
@@ -10,7 +9,8 @@ import time
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import FAST, TINY, learned, same
+from commands import FAST, SMALL
+from run_folders import learned, read_provenance, same
 
 import aeseg.app.fit as app_fit
 from aeseg.app.cases import Cases
@@ -27,7 +27,6 @@ from aeseg.data.masks import fill_holes, hard_dice
 from aeseg.method.segmentation import SegmentationTraining
 
 fork = multiprocessing.get_context("fork")
-OPTIONS = dict(preset="smoke", accelerator="cpu", quiet=True, **TINY)
 SQUARE = np.zeros((40, 60), bool)  # a corrected label
 SQUARE[8:30, 10:40] = True
 
@@ -101,7 +100,8 @@ def test_a_further_round_learns_from_decisions(steered, finished):
     assert list(last["weight"][ids[:3]]) == [1, 0, 1]
     before, after = learned(finished), learned(out)
     kept = [name for name in before if name.startswith(("pseudo_labels", "rounds"))]
-    assert kept and all(after[name] == before[name] for name in kept)
+    assert kept
+    assert all(after[name] == before[name] for name in kept)
     assert any(after[name] != before[name] for name in before if name.startswith("model"))
     labels = out / "rounds/round_2/labels"
     corrected = read_mask(labels / f"{ids[2]}.png")
@@ -140,14 +140,14 @@ def test_an_interrupted_round_goes_on_with_the_same_decisions(
     with monkeypatch.context() as m:
         m.setattr(app_fit, "apply_model", stop)
         with pytest.raises(KeyboardInterrupt):
-            fit(phantoms, out, resume=True, reviews=out / "reviews.csv", **OPTIONS)
+            fit(phantoms, out, resume=True, reviews=out / "reviews.csv", **SMALL)
     assert not Run(out).finished
     Reviews(out).decide(Cases(out).ids[3], "rejected", 1)
     with pytest.raises(InputError, match="round 2 began with other decisions"):
-        fit(phantoms, out, resume=True, reviews=out / "reviews.csv", **OPTIONS)
-    fit(phantoms, out, resume=True, **OPTIONS)
+        fit(phantoms, out, resume=True, reviews=out / "reviews.csv", **SMALL)
+    fit(phantoms, out, resume=True, **SMALL)
     same(out, steered[0])
-    fit(phantoms, out, resume=True, reviews=out / "reviews.csv", **OPTIONS)  # and then with the new ones
+    fit(phantoms, out, resume=True, reviews=out / "reviews.csv", **SMALL)  # and then with the new ones
     assert [r["round"] for r in Run(out).provenance["reviews"]] == [2, 3]
     assert pd.read_csv(out / "rounds/round_3/quality.csv")["kept"].tolist()[1] is False
 
@@ -174,7 +174,7 @@ def test_decided_labels_have_full_weight_at_every_pixel(steered, phantoms):
 def test_reviews_that_cannot_be_used(decided, finished, phantoms, tmp_path):
     def message(out=decided, reviews=None, resume=True):
         with pytest.raises(InputError) as e:
-            fit(phantoms, out, resume=resume, reviews=reviews or decided / "reviews.csv", **OPTIONS)
+            fit(phantoms, out, resume=resume, reviews=reviews or decided / "reviews.csv", **SMALL)
         return str(e.value)
 
     assert "give --resume" in message(resume=False)
@@ -197,7 +197,7 @@ def test_reviews_that_cannot_be_used(decided, finished, phantoms, tmp_path):
 
 def test_overwriting_does_not_delete_decisions(decided, phantoms):
     with pytest.raises(InputError, match="corrected|reviews.csv"):
-        fit(phantoms, decided, overwrite=True, **OPTIONS)
+        fit(phantoms, decided, overwrite=True, **SMALL)
     assert (decided / "reviews.csv").exists()
 
 
@@ -217,4 +217,4 @@ def test_a_read_only_run_can_be_looked_at(decided, tmp_path):
 
 
 def test_reviews_of_provenance_survive_json(steered):
-    assert json.loads((steered[0] / "provenance.json").read_text())["reviews"][0]["digest"]
+    assert read_provenance(steered[0])["reviews"][0]["digest"]

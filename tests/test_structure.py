@@ -32,7 +32,8 @@ def test_imported_finds_every_form():
 
 
 def test_one_notebook_owns_one_module():
-    assert len(ORDER) == len(NOTEBOOKS) and set(ORDER) == set(MODULES)
+    assert len(ORDER) == len(NOTEBOOKS)
+    assert set(ORDER) == set(MODULES)
     for path in NOTEBOOKS:
         module = exported_module(path)
         name = re.sub(r"^\d\d_", "", path.stem)

@@ -1,4 +1,4 @@
-"""Units of work and experiments: nothing is run twice, a killed process costs one retry, a failed unit leaves a gap, mistakes are one sentence."""
+"""Units of work and experiments: nothing runs twice, a kill costs a retry, a failed unit leaves a gap."""
 
 import os
 import shutil
@@ -11,18 +11,21 @@ from pathlib import Path
 import cloudpickle
 import pandas as pd
 import pytest
+from commands import parameters
+from run_folders import names
 
 from aeseg.cli import main
 from aeseg.core.config import make_config
+from aeseg.data.phantoms import write_phantoms
 from aeseg.studies.plans import gather_rows, make_grid, run_plan, table1
 from aeseg.studies.results import write_results
-from aeseg.data.phantoms import write_phantoms
-from aeseg.studies.workers import run_jobs
 from aeseg.studies.units import Source, Store, Unit, cache_key, jobs_of, run_units
+from aeseg.studies.workers import run_jobs
 
 TINY = dict(
     preset="smoke", size=32, vae_steps=2, gan_steps=2, checkpoint_every=1, segmentation_steps=2, phantoms=6
 )
+OPTIONS = parameters({key: value for key, value in TINY.items() if key != "preset"})  # of a command
 cloudpickle.register_pickle_by_value(sys.modules[__name__])  # other processes do not find the tests
 
 
@@ -47,17 +50,16 @@ def die():
 def test_killed_worker(tmp_path):
     (tmp_path / "b").write_text("")
     answers = run_jobs(die_once, {name: (str(tmp_path / name),) for name in "ab"}, 2)
-    assert answers == dict(a="", b="") and (tmp_path / "a").exists()  # one retry
+    assert answers == dict(a="", b="")
+    assert (tmp_path / "a").exists()  # one retry
 
 
 def test_worker_that_always_dies(tmp_path):
     (tmp_path / "good").write_text("")
-    answers = run_jobs(
-        lambda *marker: die_once(*marker) if marker else die(),
-        {"bad": (), "good": (str(tmp_path / "good"),)},
-        1,
-    )
-    assert answers["bad"].startswith("its process died") and answers["good"] == ""
+    jobs = {"bad": (), "good": (str(tmp_path / "good"),)}
+    answers = run_jobs(lambda *marker: die_once(*marker) if marker else die(), jobs, 1)
+    assert answers["bad"].startswith("its process died")
+    assert answers["good"] == ""
 
 
 def test_existing_cluster(tmp_path):
@@ -65,9 +67,8 @@ def test_existing_cluster(tmp_path):
 
     with LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=None, host="127.0.0.1") as cluster:
         (tmp_path / "a").write_text("")
-        assert run_jobs(
-            die_once, {"a": (str(tmp_path / "a"),)}, 1, scheduler=cluster.scheduler_address
-        ) == dict(a="")
+        jobs = {"a": (str(tmp_path / "a"),)}
+        assert run_jobs(die_once, jobs, 1, scheduler=cluster.scheduler_address) == dict(a="")
 
 
 def test_failed_unit(tmp_path):
@@ -83,8 +84,10 @@ def test_failed_unit(tmp_path):
         for name, folder in (("good", good), ("bad", bad))
     }
     store = Store(tmp_path / "runs/units", tmp_path / "results")
-    wrong = run_units(units, store, workers=1, quiet=True)
-    assert wrong["good"] == "" and broken.name in wrong["bad"] and "Traceback" not in wrong["bad"]
+    messages = run_units(units, store, workers=1, quiet=True)
+    assert messages["good"] == ""
+    assert broken.name in messages["bad"]
+    assert "Traceback" not in messages["bad"]
     assert "InputError" in (store.folder / f"{cache_key(units['bad'])}.log").read_text()
     assert list(jobs_of(units, store)[0]) == [cache_key(units["bad"])]  # the finished one is not run again
 
@@ -92,68 +95,60 @@ def test_failed_unit(tmp_path):
         "table3_annotation_efficiency", tasks="fetal_head", out=str(tmp_path / "results/t"), phantoms=6
     )
     plan = {("fetal_head", name, 0): unit for name, unit in units.items()}
-    write_results(grid, plan, {("fetal_head", name, 0): w for name, w in wrong.items()}, {}, [], {})
+    write_results(grid, plan, {("fetal_head", name, 0): text for name, text in messages.items()}, {}, [], {})
     text = (tmp_path / "results/t/results.md").read_text()
-    assert "units: 2, of which finished: 1" in text and broken.name in text
+    assert "units: 2, of which finished: 1" in text
+    assert broken.name in text
     assert set(gather_rows(grid, plan)["method"]) == {"good"}
 
 
-@pytest.mark.parametrize(
-    "words, says",
-    [
-        (["run", "table1_pseudo_label"], "did you mean 'table1_pseudo_labels'?"),
-        (["run"], "run needs the name of an experiment"),
-        (["plan"], "plan needs the name of an experiment"),
-        (["plan", "table1_pseudo_labels", "--data-root", "nowhere"], "nowhere/hc18: no such folder"),
-        (["report"], "needs the folder of results"),
-        (["report", "nowhere"], "holds no finished experiment"),
-        (
-            ["run", "table1_pseudo_labels", "-p", "gan_stpes=3"],
-            "unknown parameter 'gan_stpes'; did you mean 'gan_steps'?",
-        ),
-        (["run", "table1_pseudo_labels", "-p", "gan_steps=many"], "gan_steps='many' is str"),
-        (["run", "table1_pseudo_labels", "-p", "seeds"], "not of the form key=value"),
-        (["run", "table1_pseudo_labels", "-p", "tasks=[lung"], "is not a list"),
-        (
-            ["run", "table2_noise_robust", "-p", "selection=false"],
-            "selection is what the rows of table2_noise_robust differ in",
-        ),
-        (["run", "table1_pseudo_labels", "--data-root", "nowhere"], "nowhere/hc18: no such folder"),
-        (["run", "table1_pseudo_labels", "-p", "preset=cpu", "--preset", "cpu"], "preset is given twice"),
-    ],
-)
-def test_mistakes(tmp_path, monkeypatch, capsys, words, says):
+# name: (words after `aeseg experiment`, words of the message)
+MISTAKES = {
+    "unknown experiment": (["run", "table1_pseudo_label"], ["'table1_pseudo_labels'"]),
+    "run without a name": (["run"], ["run needs the name"]),
+    "plan without a name": (["plan"], ["plan needs the name"]),
+    "plan without data": (["plan", "table1_pseudo_labels", "--data-root", "nowhere"], ["nowhere/hc18"]),
+    "run without data": (["run", "table1_pseudo_labels", "--data-root", "nowhere"], ["nowhere/hc18"]),
+    "report without a folder": (["report"], ["folder of results"]),
+    "report of no results": (["report", "nowhere"], ["nowhere", "no finished experiment"]),
+    "unknown key": (
+        ["run", "table1_pseudo_labels", "-p", "gan_stpes=3"],
+        ["'gan_stpes'", "did you mean 'gan_steps'?"],
+    ),
+    "not a number": (["run", "table1_pseudo_labels", "-p", "gan_steps=many"], ["gan_steps='many'", "str"]),
+    "no value": (["run", "table1_pseudo_labels", "-p", "seeds"], ["seeds", "key=value"]),
+    "not a list": (["run", "table1_pseudo_labels", "-p", "tasks=[lung"], ["[lung", "is not a list"]),
+    "key of the rows": (
+        ["run", "table2_noise_robust", "-p", "selection=false"],
+        ["selection", "rows of table2_noise_robust"],
+    ),
+    "given twice": (
+        ["run", "table1_pseudo_labels", "-p", "preset=cpu", "--preset", "cpu"],
+        ["preset", "twice"],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", MISTAKES)
+def test_mistakes(tmp_path, monkeypatch, capsys, name):
+    command, words = MISTAKES[name]
     monkeypatch.chdir(tmp_path)
-    assert main(["experiment", *words]) == 2
-    said = capsys.readouterr().err
-    assert says in said and "Traceback" not in said and not list(tmp_path.iterdir())
+    assert main(["experiment", *command]) == 2
+    message = capsys.readouterr().err
+    assert all(word in message for word in words), message
+    assert "Traceback" not in message
+    assert names(tmp_path) == []
 
 
 def test_plan_only_tells(tmp_path, monkeypatch, capsys):
     "What a run would do, without doing it."
     monkeypatch.chdir(tmp_path)
-    words = [w for k, v in TINY.items() if k != "preset" for w in ("-p", f"{k}={v}")]
-    assert (
-        main(
-            [
-                "experiment",
-                "plan",
-                "table2_noise_robust",
-                "-p",
-                "tasks=fetal_head",
-                *words,
-                "--out",
-                "results/table2",
-            ]
-        )
-        == 0
-    )
-    said = capsys.readouterr().out
-    assert (
-        "table2_noise_robust: 9 trainings, 0 of them finished" in said
-        and "labels: 1 to run" in said
-        and "their time is unknown" in said
-    )
+    command = ["experiment", "plan", "table2_noise_robust", "-p", "tasks=fetal_head", *OPTIONS]
+    assert main([*command, "--out", "results/table2"]) == 0
+    message = capsys.readouterr().out
+    assert "table2_noise_robust: 9 trainings, 0 of them finished" in message
+    assert "labels: 1 to run" in message
+    assert "their time is unknown" in message
     assert [str(p.relative_to(tmp_path)) for p in tmp_path.glob("*/*")] == ["runs/phantoms"]
 
 
@@ -164,26 +159,17 @@ def test_missing_auxiliary_set(tmp_path, monkeypatch, capsys):
     assert "data/montgomery_masks: no such folder" in capsys.readouterr().err
 
 
+PROGRAM = "import sys; from aeseg.cli import main; sys.exit(main(sys.argv[1:]))"
+GRID = dict(TINY, tasks="fetal_head")
+
+
 def start(folder, workers=1):
-    words = [w for k, v in TINY.items() if k != "preset" for w in ("-p", f"{k}={v}")]
-    command = [
-        sys.executable,
-        "-c",
-        "import sys; from aeseg.cli import main; sys.exit(main(sys.argv[1:]))",
-        "experiment",
-        "run",
-        "table1_pseudo_labels",
-        "-p",
-        "tasks=fetal_head",
-        *words,
-        "--workers",
-        str(workers),
-        "--out",
-        "results/table1",
-    ]
+    "An experiment in a process group of its own."
+    experiment = ["experiment", "run", "table1_pseudo_labels", "-p", "tasks=fetal_head", *OPTIONS]
+    options = ["--workers", str(workers), "--out", "results/table1"]
     folder.mkdir(exist_ok=True)
     return subprocess.Popen(
-        command,
+        [sys.executable, "-c", PROGRAM, *experiment, *options],
         cwd=folder,
         start_new_session=True,
         stdout=subprocess.PIPE,
@@ -192,38 +178,49 @@ def start(folder, workers=1):
     )
 
 
-def test_killed_and_started_again(tmp_path):
-    "Killed in the middle and started again: the same numbers as without, and what was finished is not run again."
-    parts = start(tmp_path / "parts")
-    store, results = tmp_path / "parts/runs/units", tmp_path / "parts/results"
+def times_of_change(store):
+    "The finished units of a store."
+    return {path: path.stat().st_mtime_ns for path in store.glob("*.json")}
+
+
+def start_and_kill(folder):
+    "Kill an experiment when its first unit is finished."
+    process = start(folder)
     deadline = time.time() + 500
-    while not list(store.glob("*.json")) and time.time() < deadline and parts.poll() is None:
+    while not times_of_change(folder / "runs/units") and time.time() < deadline and process.poll() is None:
         time.sleep(0.2)
-    os.killpg(parts.pid, signal.SIGKILL)
-    parts.wait()
-    finished = {p: p.stat().st_mtime_ns for p in store.glob("*.json")}
-    assert 1 <= len(finished) < 4 and not (results / "table1/results.json").exists()
-    again = start(tmp_path / "parts", workers=2)
-    said = again.communicate(timeout=600)[0]
-    assert again.returncode == 0 and "report: " in said, said
-    for path, stamp in finished.items():
-        assert path.stat().st_mtime_ns == stamp
-    names = {p.name for p in (results / "table1").iterdir()}
-    assert {
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+
+
+@pytest.mark.slow
+def test_killed_and_started_again(tmp_path):
+    "The same numbers as without the kill, and what was finished is not run again."
+    folder = tmp_path / "parts"
+    store, results = folder / "runs/units", folder / "results"
+    start_and_kill(folder)
+    finished = times_of_change(store)
+    assert 1 <= len(finished) < 4
+    assert not (results / "table1/results.json").exists()
+    again = start(folder, workers=2)
+    output = again.communicate(timeout=600)[0]
+    assert again.returncode == 0, output
+    assert "report: " in output
+    assert finished.items() <= times_of_change(store).items()
+    assert len(times_of_change(store)) == 4
+    assert set(names(results / "table1")) >= {
         "table1_pseudo_labels.ipynb",
         "results.md",
         "results.json",
         "provenance.json",
         "dice_over_training.png",
         "dice_over_training.svg",
-    } <= names
-    assert len(list(store.glob("*.json"))) == 4 and "Pseudo labels" in (results / "index.html").read_text()
+    }
+    assert "Pseudo labels" in (results / "index.html").read_text()
     assert str(tmp_path) not in (results / "table1/results.md").read_text()
 
-    grid = make_grid(
-        "table1_pseudo_labels", tasks="fetal_head", out=str(tmp_path / "whole/results/table1"), **TINY
-    )
+    grid = make_grid("table1_pseudo_labels", out=str(tmp_path / "whole/results/table1"), **GRID)
     plan = table1(grid)
     assert not any(run_plan(grid, plan, quiet=True).values())
-    parts = make_grid("table1_pseudo_labels", tasks="fetal_head", out=str(results / "table1"), **TINY)
+    parts = make_grid("table1_pseudo_labels", out=str(results / "table1"), **GRID)
     pd.testing.assert_frame_equal(gather_rows(grid, plan), gather_rows(parts, table1(parts)))

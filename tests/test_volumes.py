@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pydicom
 import pytest
-from conftest import TINY
+from commands import SMALL
 
 import aeseg.app.report
 from aeseg.app.fit import fit
@@ -28,14 +28,8 @@ CT = dict(
     PatientName="A",
     SOPClassUID="1.2.840.10008.5.1.4.1.1.2",
 )
-STEPS = {**TINY, "gan_steps": 2, "segmentation_steps": 2}
-FAST = dict(preset="smoke", accelerator="cpu", quiet=True, **STEPS)
-
-
-@pytest.fixture(autouse=True)
-def no_report(monkeypatch):
-    "No charts, which take most of the time of a tiny run."
-    monkeypatch.setattr(aeseg.app.report, "write_report", lambda run, pictures: None)
+FAST = {**SMALL, "gan_steps": 2, "segmentation_steps": 2}
+pytestmark = pytest.mark.usefixtures("no_report")
 
 
 def scan(seed, slices=9):
@@ -84,10 +78,12 @@ def test_slices_lie_alike(hospital):
 def test_fit_measures_slices_in_mm(run):
     frame = pd.read_csv(run.folder / "metrics.csv")
     final = frame[frame.stage == "final"]
-    assert len(final) == 27 and final.assd_mm.notna().all()
+    assert len(final) == 27
+    assert final.assd_mm.notna().all()
     assert final.split.value_counts().to_dict() == {"train": 18, "val": 9}
     names = sorted(p.name for p in (run.folder / "predictions").iterdir())
-    assert names[:2] == ["a_000.png", "a_001.png"] and run.config.images.window == [-150, 250]
+    assert names[:2] == ["a_000.png", "a_001.png"]
+    assert run.config.images.window == [-150, 250]
 
 
 def test_predict_writes_the_geometry_of_each_scan(run, hospital, tmp_path):
@@ -105,10 +101,13 @@ def test_predict_writes_the_geometry_of_each_scan(run, hospital, tmp_path):
 def test_predict_as_nifti_smoothed_and_measured(run, hospital, tmp_path):
     out = predict(run.folder, hospital, tmp_path / "out", format="nifti", smooth=1, largest=True)
     frame = evaluate(out, hospital, echo=lambda s: None)
-    assert frame.id.tolist() == ["a", "b", "c"] and frame.assd_mm.notna().all() and "assd_px" not in frame
+    assert frame.id.tolist() == ["a", "b", "c"]
+    assert frame.assd_mm.notna().all()
+    assert "assd_px" not in frame
     pngs = predict(run.folder, hospital, tmp_path / "png", format="png")
     frame = evaluate(pngs, hospital, echo=lambda s: None)
-    assert len(frame) == 27 and frame.assd_mm.notna().all()
+    assert len(frame) == 27
+    assert frame.assd_mm.notna().all()
 
 
 def test_a_window_is_the_same_for_every_image(hospital):
@@ -118,7 +117,8 @@ def test_a_window_is_the_same_for_every_image(hospital):
 
 def test_coronal_slices(hospital, tmp_path):
     run = fit(hospital, tmp_path / "run", axis="coronal", **FAST)
-    assert len(run.provenance["skipped"]) == 0 and run.provenance["images"] == 3 * 40
+    assert len(run.provenance["skipped"]) == 0
+    assert run.provenance["images"] == 3 * 40
     out = predict(run.folder, hospital, tmp_path / "out", format="nifti")
     for k, s in enumerate(volume_slices(out / "b.nii.gz", "coronal")):
         assert (read_mask(s) == read_mask(run.folder / f"predictions/b_{k:03}.png")).all()
