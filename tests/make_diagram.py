@@ -1,7 +1,9 @@
-"""Draw the method as SVG: nbs/images/method.svg, and one copy a notebook of 30_method with its part in colour.
+"""Draw the method as SVG: nbs/images/method.svg, and a copy for each notebook of 30_method.
 
-python tests/make_diagram.py          write them
-python tests/make_diagram.py --check  exit 1 when one is out of date
+In a copy only the part of its notebook is in colour.
+
+    python tests/make_diagram.py          write them
+    python tests/make_diagram.py --check  exit 1 when one is out of date
 """
 
 import argparse
@@ -11,9 +13,11 @@ from pathlib import Path
 
 FOLDER = Path(__file__).resolve().parents[1] / "nbs/images"
 WIDTH, HEIGHT = 1120, 440
-COLOURS = dict(input="#56606e", gan="#0072b2", label="#a3560a", network="#00704f")  # safe for the colour-blind
+# safe for colour-blind readers
+COLOURS = dict(input="#56606e", gan="#0072b2", label="#a3560a", network="#00704f")
 PALE = "#b9bec6"
 
+REGULARISERS = ("Regularisers", "edges, equivariance,", "location, perturbation")
 # name -> (left, top, width, height, colour, lines); the first line is bold
 BOXES = dict(
     images=(20, 60, 140, 64, "input", ("Images x", "without annotations")),
@@ -23,7 +27,7 @@ BOXES = dict(
     D_z=(534, 62, 92, 60, "gan", ("D_z", "mask patches")),
     vae=(376, 158, 104, 60, "gan", ("Mask VAE", "latent code of ẑ")),
     D_vae=(534, 158, 92, 60, "gan", ("D_VAE", "real codes?")),
-    regularisers=(200, 178, 142, 66, "gan", ("Regularisers", "edges, equivariance,", "location, perturbation")),
+    regularisers=(200, 178, 142, 66, "gan", REGULARISERS),
     G=(236, 308, 92, 60, "gan", ("G", "mask to image")),
     generated=(376, 312, 104, 52, "gan", ("Image", "x̂ = G(z, n)")),
     D_x=(534, 308, 92, 60, "gan", ("D_x", "image patches")),
@@ -66,8 +70,10 @@ PARTS = {  # notebook -> what is in colour
     "vae": ("vae", "D_vae", "encode", "code", "pseudo", "priors"),
     "dgcc": ("dgcc", "E", "D_z", "pseudo", "draw", "judge"),
     "regularisers": ("regularisers",),
-    "cyclegan": ("cyclegan", "images", "priors", "x", "z", "draw", "judge", "encode", "code", "paint", "critic")
-    + ("cycle_x", "cycle_z", "dgcc", "E", "G", "D_x", "D_z", "vae", "D_vae", "pseudo", "generated", "regularisers"),
+    "cyclegan": tuple(
+        "cyclegan images priors x z draw judge encode code paint critic cycle_x cycle_z dgcc E G D_x D_z vae"
+        " D_vae pseudo generated regularisers".split()
+    ),
     "diagnostics": ("diagnostics", "labels", "pseudo"),
     "quality": ("quality", "fourth", "select"),
     "relabelling": ("relabelling", "second", "third"),
@@ -83,9 +89,14 @@ def text(x, y, words, colour, size=12, weight="normal"):
     return f'<text x="{x}" y="{y}" {style}>{escape(words)}</text>'
 
 
+def rectangle(left, top, width, height, style):
+    "A tag that is still open."
+    return f'<rect x="{left}" y="{top}" width="{width}" height="{height}" {style}'
+
+
 def draw_box(left, top, width, height, colour, lines):
     middle, first = left + width / 2, top + height / 2 - 8 * (len(lines) - 1) + 4
-    shape = f'<rect x="{left}" y="{top}" width="{width}" height="{height}" rx="8" fill="#fff" stroke="{colour}"'
+    shape = rectangle(left, top, width, height, f'rx="8" fill="#fff" stroke="{colour}"')
     words = [
         text(middle, first + 16 * k, line, colour, 13 if k == 0 else 11, "bold" if k == 0 else "normal")
         for k, line in enumerate(lines)
@@ -94,13 +105,14 @@ def draw_box(left, top, width, height, colour, lines):
 
 
 def draw_frame(left, top, width, height, colour, title):
-    shape = f'<rect x="{left}" y="{top}" width="{width}" height="{height}" rx="12" fill="none" stroke="{colour}"'
+    shape = rectangle(left, top, width, height, f'rx="12" fill="none" stroke="{colour}"')
     title = text(left + width / 2, top + height + 22, title, colour, 13, "bold")
     return [f'{shape} stroke-dasharray="5 4"/>', title]
 
 
 def draw_arrow(path, colour, label, place):
-    line = f'<path d="{path}" fill="none" stroke="{colour}" stroke-width="1.6" marker-end="url(#{colour[1:]})"/>'
+    style = f'fill="none" stroke="{colour}" stroke-width="1.6" marker-end="url(#{colour[1:]})"'
+    line = f'<path d="{path}" {style}/>'
     return [line, text(*place, label, colour, 11)] if label else [line]
 
 
