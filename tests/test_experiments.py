@@ -13,10 +13,10 @@ from papermill.iorw import load_notebook_node
 from papermill.parameterize import parameterize_notebook
 
 from aeseg.core.errors import InputError
+from aeseg.core.runs import Run
+from aeseg.data.phantoms import write_phantoms
 from aeseg.studies.plans import EXPERIMENTS, gather_rows, make_grid
 from aeseg.studies.results import write_index
-from aeseg.data.phantoms import write_phantoms
-from aeseg.core.runs import Run
 from aeseg.studies.units import run_units
 
 FOLDER = Path(__file__).resolve().parents[1] / "nbs/experiments"
@@ -47,7 +47,27 @@ def execute(name, tmp_path, **parameters):
         progress_bar=False,
         start_timeout=120,
     )
-    return "\n".join(json.dumps(o) for c in nb.cells if c.cell_type == "code" for o in c.outputs)
+    outputs = [output for cell in nb.cells if cell.cell_type == "code" for output in cell.outputs]
+    return "\n".join(json.dumps(output) for output in outputs)
+
+
+def assert_contains(text, parts):
+    "All parts are in a text; the first missing one is named."
+    for part in parts:
+        assert part in text, part
+
+
+def assert_written_by(facts, notebook, option="-p gan_steps 4"):
+    "The command of a run or a result repeats the notebook with its options."
+    assert facts["command"].startswith(f"papermill nbs/experiments/{notebook}.ipynb")
+    assert option in facts["command"]
+
+
+def modified(folder, pattern="*"):
+    "When each file was written; there is at least one."
+    times = {path: path.stat().st_mtime_ns for path in folder.glob(pattern)}
+    assert times, f"no {pattern} in {folder}"
+    return times
 
 
 class Shell(InteractiveShell):
@@ -56,36 +76,31 @@ class Shell(InteractiveShell):
 
 
 def first_error(name, **parameters):
-    "What the cells raise, one after the other in this process, with parameters as papermill writes them; a kernel would take seconds to start."
-    shell = Shell()
-    for cell in parameterize_notebook(load_notebook_node(str(FOLDER / f"{name}.ipynb")), parameters).cells:
-        if cell.cell_type == "code" and (
-            error := shell.run_cell(cell.source, store_history=True).error_in_exec
-        ):
-            return error
+    """What the cells raise, with parameters as papermill writes them.
+
+    They run one after the other in this process, because a kernel would take seconds to start."""
+    shell, notebook = Shell(), load_notebook_node(str(FOLDER / f"{name}.ipynb"))
+    for cell in parameterize_notebook(notebook, parameters).cells:
+        if cell.cell_type == "code":
+            error = shell.run_cell(cell.source, store_history=True).error_in_exec
+            if error:
+                return error
 
 
 def test_fit(tmp_path):
     said = execute("one_data_set", tmp_path, phantoms=8, mask_generator_dilations="[2, 1]", **TINY)
     run = Run(tmp_path / "runs/experiments/fit")
     assert run.finished
-    assert (run.config.run.preset, run.config.gan.steps, run.config.gan.mask_generator_dilations) == (
-        "smoke",
-        4,
-        [2, 1],
-    )
+    given = dict(preset="smoke", gan_steps=4, mask_generator_dilations=[2, 1])
+    assert {key: run.config[key] for key in given} == given
     for name in ("report.html", "metrics.csv", "quality.csv", "model.safetensors"):
         assert (run.folder / name).stat().st_size
-    assert (
-        len(list((run.folder / "pseudo_labels").glob("*.png"))) == 6
-        and len(list((run.folder / "predictions").glob("*.png"))) == 8
-    )
+    assert len(list((run.folder / "pseudo_labels").glob("*.png"))) == 6
+    assert len(list((run.folder / "predictions").glob("*.png"))) == 8
     assert (tmp_path / "runs/experiments/phantoms/fetal_head_8/splits.csv").exists()
-    assert said.count("image/jpeg") == 8 and "6 of them for training" in said
-    assert (
-        run.provenance["command"].startswith("papermill nbs/experiments/one_data_set.ipynb")
-        and "-p gan_steps 4" in run.provenance["command"]
-    )
+    assert said.count("image/jpeg") == 8
+    assert "6 of them for training" in said
+    assert_written_by(run.provenance, "one_data_set")
     assert str(tmp_path) not in said
 
 
@@ -93,6 +108,7 @@ def test_fit(tmp_path):
     "name, parameter, hint",
     [
         ("one_data_set", dict(imagse="x"), "did you mean 'images'?"),
+        ("one_data_set", dict(keep_area=True), "did you mean 'calibrate_area'?"),
         ("gan_variants", dict(seed=1), "unknown parameter 'seed'; did you mean 'seeds'?"),
         (
             "gan_variants",
@@ -100,9 +116,12 @@ def test_fit(tmp_path):
             "variant='cylcegan' is unknown; did you mean 'cyclegan'?",
         ),
         ("gan_variants", dict(gan_steps="many"), "gan_steps='many' is str"),
+        ("gan_variants", dict(average_decay=0.9), "did you mean 'ema_decay'?"),
+        ("speed", dict(disturbance=0.1), "did you mean 'perturbation'?"),
         ("speed", dict(repeat=1), "unknown parameter 'repeat'; did you mean 'repeats'?"),
         ("speed", dict(phantoms="many"), "phantoms='many' must be a number"),
         ("speed", dict(task="liver"), "there are no phantoms with an ellipse prior of task='liver'"),
+        ("four_tasks", dict(second_look=0.1), "did you mean 'relabel_fraction'?"),
         ("four_tasks", dict(task="lung"), "unknown parameter 'task'; did you mean 'tasks'?"),
         ("four_tasks", dict(tasks="lung,livre"), "'livre' is unknown; did you mean 'liver'?"),
         ("four_tasks", dict(supervised="no"), "supervised='no' must be True or False"),
@@ -115,16 +134,15 @@ def test_fit(tmp_path):
 def test_wrong_parameter(tmp_path, monkeypatch, name, parameter, hint):
     monkeypatch.chdir(tmp_path)
     error = first_error(name, **parameter)
-    assert isinstance(error, InputError) and hint in str(error)
+    assert isinstance(error, InputError)
+    assert hint in str(error)
     assert not (tmp_path / "runs").exists()
 
 
 def test_wrong_parameter_in_papermill(tmp_path):
     with pytest.raises(papermill.PapermillExecutionError) as e:
         execute("one_data_set", tmp_path, gan_stpes=3)
-    assert "InputError" in str(e.value) and "unknown parameter 'gan_stpes'; did you mean 'gan_steps'?" in str(
-        e.value
-    )
+    assert_contains(str(e.value), ["InputError", "unknown parameter 'gan_stpes'; did you mean 'gan_steps'?"])
     assert not (tmp_path / "runs").exists()
 
 
@@ -135,36 +153,30 @@ def test_variants(tmp_path, images):
     parameters = dict(images=str(images), variants="cyclegan,vae", seeds=3, workers=1, out="grid", **TINY)
 
     said = execute("gan_variants", tmp_path, **parameters)
-    assert "vae seed 3: failed" in said and "is not a run folder" in said
+    assert_contains(said, ["vae seed 3: failed", "is not a run folder"])
     table = pd.read_csv(out / "variants.csv").set_index("variant")
-    assert table["runs"].to_dict() == dict(cyclegan=1, vae=0) and table["failed"].to_dict() == dict(
-        cyclegan=0, vae=1
+    assert table["runs"].to_dict() == dict(cyclegan=1, vae=0)
+    assert table["failed"].to_dict() == dict(cyclegan=0, vae=1)
+    dice = table["pseudo_label_dice_mean"]
+    assert 0 <= dice["cyclegan"] <= 1
+    assert pd.isna(dice["vae"])
+    given, config = (
+        dict(variant="cyclegan", seed=3, rounds=0, gan_steps=4),
+        Run(out / "cyclegan_seed3").config,
     )
-    assert 0 <= table.loc["cyclegan", "pseudo_label_dice_mean"] <= 1 and pd.isna(
-        table.loc["vae", "pseudo_label_dice_mean"]
-    )
-    config = Run(out / "cyclegan_seed3").config
-    assert (config.gan.variant, config.run.seed, config.rounds.count, config.gan.steps) == ("cyclegan", 3, 0, 4)
-    text = (out / "variants.md").read_text()
-    for part in (
-        "| cyclegan | 1 | 0 |",
-        "| vae | 0 | 1 |",
-        "commit: ",
-        "data set: heads (6 train, 2 val)",
-        "seeds: 3",
-        "CPU cores",
-        "-p images DATA/heads",
-        "vae seed 3 failed",
-    ):
-        assert part in text, part
+    assert {key: config[key] for key in given} == given
+    parts = ["| cyclegan | 1 | 0 |", "| vae | 0 | 1 |", "commit: ", "data set: heads (6 train, 2 val)"]
+    parts += ["seeds: 3", "CPU cores", "-p images DATA/heads", "vae seed 3 failed"]
+    assert_contains((out / "variants.md").read_text(), parts)
 
-    first = (out / "cyclegan_seed3/model.safetensors").stat().st_mtime_ns
+    first = modified(out, "cyclegan_seed3/model.safetensors")
     (out / "vae_seed3/stranger.txt").unlink()
     said = execute("gan_variants", tmp_path, **parameters)
-    assert "cyclegan seed 3: was finished before" in said and "vae seed 3: done" in said
-    assert (out / "cyclegan_seed3/model.safetensors").stat().st_mtime_ns == first
+    assert_contains(said, ["cyclegan seed 3: was finished before", "vae seed 3: done"])
+    assert modified(out, "cyclegan_seed3/model.safetensors") == first
     table = pd.read_csv(out / "variants.csv").set_index("variant")
-    assert table["runs"].to_dict() == dict(cyclegan=1, vae=1) and table["vae_agreement_mean"].notna().all()
+    assert table["runs"].to_dict() == dict(cyclegan=1, vae=1)
+    assert table["vae_agreement_mean"].notna().all()
     assert (out / "variants.png").stat().st_size
 
 
@@ -173,22 +185,13 @@ def test_bench(tmp_path):
     out = tmp_path / "runs/experiments/bench"
     assert sorted(p.name for p in out.iterdir()) == ["bench.csv", "bench.json", "bench.png"]
     facts = json.loads((out / "bench.json").read_text())
-    assert (
-        facts["repeats"],
-        facts["training_images"],
-        facts["config"]["size"],
-        facts["config"]["gan_steps"],
-    ) == (1, 6, 32, 4)
-    assert (
-        facts["command"].startswith("papermill nbs/experiments/speed.ipynb")
-        and "-p gan_steps 4" in facts["command"]
-    )
-    assert (
-        set(facts["time_to_quality"]["curves"]) == {"full", "textbook"}
-        and "GAN step, `full` against the textbook" in said
-        and "full: " in said
-    )
-    assert said.count("image/jpeg") == 1 and str(tmp_path) not in said
+    assert (facts["repeats"], facts["training_images"]) == (1, 6)
+    assert (facts["config"]["size"], facts["config"]["gan_steps"]) == (32, 4)
+    assert_written_by(facts, "speed")
+    assert set(facts["time_to_quality"]["curves"]) == {"full", "textbook"}
+    assert_contains(said, ["GAN step, `full` against the textbook", "full: "])
+    assert said.count("image/jpeg") == 1
+    assert str(tmp_path) not in said
 
 
 def test_tasks(tmp_path):
@@ -198,111 +201,80 @@ def test_tasks(tmp_path):
     parameters = dict(tasks="fetal_head,lung", seeds=3, phantoms=8, out="grid", size=32, **TINY)
 
     said = execute("four_tasks", tmp_path, **parameters)
-    assert (
-        "lung plus seed 3: failed" in said
-        and "is not a run folder" in said
-        and "lung supervised seed 3: done" in said
-    )
+    assert_contains(said, ["lung plus seed 3: failed", "is not a run folder", "lung supervised seed 3: done"])
     table = pd.read_csv(out / "tasks.csv").set_index("task")
-    assert table["runs"].to_dict() == {"fetal head": 1, "lung": 0} and table["failed"].to_dict() == {
-        "fetal head": 0,
-        "lung": 1,
-    }
-    head = table.loc["fetal head"]
+    assert table["runs"].to_dict() == {"fetal head": 1, "lung": 0}
+    assert table["failed"].to_dict() == {"fetal head": 0, "lung": 1}
+    head, lung = table.loc["fetal head"], table.loc["lung"]
     for name in ("gan_label", "pseudo_label", "final", "supervised"):
-        assert 0 < head[f"{name}_dice_mean"] < 1 and head[f"{name}_dice_spread"] == 0, name
-    assert head["difference_points"] == pytest.approx(
-        100 * (head["final_dice_mean"] - head["supervised_dice_mean"]), abs=0.01
-    )
-    assert table.loc["lung", "supervised_dice_mean"] > 0 and pd.isna(table.loc["lung", "difference_points"])
-    text = (out / "tasks.md").read_text()
-    for part in (
-        "| fetal head | plus | 1 | 0 |",
-        "| lung | plus | 0 | 1 |",
-        "-p out runs/grid",
-        "commit: ",
-        "seeds: 3",
-        "fetal_head_8: 6 train, 2 val; auxiliary masks: ellipses",
-        "lung_auxiliary",
-        "lung plus seed 3 failed",
-    ):
-        assert part in text, part
+        assert 0 < head[f"{name}_dice_mean"] < 1, name
+        assert head[f"{name}_dice_spread"] == 0, name
+    difference = 100 * (head["final_dice_mean"] - head["supervised_dice_mean"])
+    assert head["difference_points"] == pytest.approx(difference, abs=0.01)
+    assert lung["supervised_dice_mean"] > 0
+    assert pd.isna(lung["difference_points"])
+    parts = ["| fetal head | plus | 1 | 0 |", "| lung | plus | 0 | 1 |", "-p out runs/grid", "commit: "]
+    parts += ["seeds: 3", "fetal_head_8: 6 train, 2 val; auxiliary masks: ellipses", "lung_auxiliary"]
+    assert_contains((out / "tasks.md").read_text(), [*parts, "lung plus seed 3 failed"])
 
     run = Run(out / "lung_supervised_seed3")  # the usual loss, on every human mask of the training split
-    assert (
-        run.config.segmentation.steps,
-        run.read_log("supervised")[-1]["step"],
-        run.provenance["training_images"],
-    ) == (2, 2, 6)
-    assert run.read_log("supervised")[-1]["loss"] > 1  # Dice loss alone is below 1
+    last = run.read_log("supervised")[-1]
+    assert (run.config["segmentation_steps"], last["step"], run.provenance["training_images"]) == (2, 2, 6)
+    assert last["loss"] > 1  # Dice loss alone is below 1
     metrics = pd.read_csv(run.folder / "metrics.csv")
     assert metrics["split"].value_counts().to_dict() == dict(train=6, val=2)
-    assert metrics[metrics["split"] == "val"]["dice"].mean() == pytest.approx(
-        table.loc["lung", "supervised_dice_mean"], abs=1e-4
-    )
+    dice = metrics[metrics["split"] == "val"]["dice"].mean()
+    assert dice == pytest.approx(lung["supervised_dice_mean"], abs=1e-4)
 
-    first = (run.folder / "model.safetensors").stat().st_mtime_ns
+    first = modified(run.folder, "model.safetensors")
     (out / "lung_plus_seed3/stranger.txt").unlink()
     said = execute("four_tasks", tmp_path, **parameters)
-    assert (
-        "fetal_head plus seed 3: was finished before" in said
-        and "lung supervised seed 3: was finished before" in said
-        and "lung plus seed 3: done" in said
-    )
-    assert (run.folder / "model.safetensors").stat().st_mtime_ns == first
-    assert (
-        pd.read_csv(out / "tasks.csv")["difference_points"].notna().all()
-        and (out / "tasks.png").stat().st_size
-    )
+    for name in ("fetal_head plus", "lung supervised"):
+        assert f"{name} seed 3: was finished before" in said
+    assert "lung plus seed 3: done" in said
+    assert modified(run.folder, "model.safetensors") == first
+    assert pd.read_csv(out / "tasks.csv")["difference_points"].notna().all()
+    assert (out / "tasks.png").stat().st_size
 
 
-def test_tasks_data(tmp_path):
-    "Folders named as the public data sets: only eyes without pathology are learned from, the others are asked about."
+def write_eyes(folder):
+    "Folders named as the public data sets of optic discs, with phantoms of two kinds of eyes in the second."
     for name, prefix, count, val in (
         ("drishti_gs_roi", "drishti", 3, 1),
         ("ichallenge_pm_roi", "N", 3, 1),
         ("ichallenge_pm_roi", "P", 4, 2),
     ):
-        made = write_phantoms(tmp_path / "made" / prefix, "optic_disc", count, val, size=(48, 48))
-        splits = tmp_path / "sets" / name / "splits.csv"
+        made = write_phantoms(folder / "made" / prefix, "optic_disc", count, val, size=(48, 48))
+        splits = folder / "sets" / name / "splits.csv"
         for part in ("images", "masks"):
             (splits.parent / part).mkdir(parents=True, exist_ok=True)
             for path in (made / part).iterdir():
                 path.rename(splits.parent / part / path.name.replace("optic_disc_", prefix))
         rows = (made / "splits.csv").read_text().replace("optic_disc_", prefix).split("\n", 1)
         splits.write_text(splits.read_text() + rows[1] if splits.exists() else "\n".join(rows))
+    return folder / "sets"
 
-    said = execute(
-        "four_tasks",
-        tmp_path,
-        data=str(tmp_path / "sets"),
-        tasks="optic_disc",
-        variants="cyclegan",
-        out="eyes",
-        rounds=0,
-        size=32,
-        **TINY,
-    )
+
+def test_tasks_data(tmp_path):
+    "Training sees only eyes without pathology; the networks segment the others, too."
+    data = str(write_eyes(tmp_path))
+    values = dict(tasks="optic_disc", variants="cyclegan", out="eyes", rounds=0, size=32)
+    said = execute("four_tasks", tmp_path, data=data, **values, **TINY)
     out = tmp_path / "eyes"
     for kind in ("cyclegan", "supervised"):
         names = {p.stem for p in (out / f"optic_disc_{kind}_seed0/predictions").iterdir()}
-        assert names == {f"{p}{k:04}" for p in ("drishti", "N") for k in range(3)}
+        assert names == {f"{prefix}{k:04}" for prefix in ("drishti", "N") for k in range(3)}
         assert {p.stem for p in (out / f"other/optic_disc_{kind}_seed0").iterdir()} == {"P0002", "P0003"}
     runs = pd.read_csv(out / "runs.csv").set_index("variant")
-    assert (runs["other_images"] == 2).all() and runs[
-        ["other_dice", "other_shift_x", "other_shift_y"]
-    ].notna().all(axis=None)
-    assert runs.loc["cyclegan", "supervised_other_dice"] == runs.loc["supervised", "other_dice"] and pd.isna(
-        runs.loc["cyclegan", "gan_label_dice"]
-    )
+    assert (runs["other_images"] == 2).all()
+    assert runs[["other_dice", "other_shift_x", "other_shift_y"]].notna().all(axis=None)
+    ours = runs.loc["cyclegan"]
+    assert ours["supervised_other_dice"] == runs.loc["supervised", "other_dice"]
+    assert pd.isna(ours["gan_label_dice"])
     text = (out / "tasks.md").read_text()
-    for part in (
-        "| optic disc, pathological eyes | cyclegan | 1 |",
-        "-p data DATA -p tasks",
-        "drishti_gs_roi, ichallenge_pm_roi (N*, drishti*): 4 train, 2 val",
-        "| pathological eyes (2) | supervised | 0 |",
-    ):
-        assert part in text, part
+    parts = ["| optic disc, pathological eyes | cyclegan | 1 |", "-p data DATA -p tasks"]
+    parts += ["drishti_gs_roi, ichallenge_pm_roi (N*, drishti*): 4 train, 2 val"]
+    assert_contains(text, [*parts, "| pathological eyes (2) | supervised | 0 |"])
     assert str(tmp_path) not in said + text
 
 
@@ -310,15 +282,15 @@ def test_own_data(tmp_path):
     "DICOM files and NIfTI volumes from the folder to the masks."
     said = execute("own_data", tmp_path, steps=2)
     out = tmp_path / "runs/experiments/own"
-    assert (
-        Run(out / "runs/heads").finished
-        and Run(out / "runs/livers").finished
-        and Run(out / "runs/heads").config["ellipse_axis_ratio"] == [0.68, 0.88]
-    )
-    assert len(list((out / "masks").glob("*.png"))) == 24 and sorted(
-        p.name for p in (out / "liver_masks").iterdir()
-    ) == ["liver_0.nii.gz", "liver_1.nii.gz", "liver_2.nii.gz"]
-    assert "same affine: True" in said and "12" in said and "assd_mm" in said and str(tmp_path) not in said
+    heads, livers = Run(out / "runs/heads"), Run(out / "runs/livers")
+    assert heads.finished
+    assert livers.finished
+    assert heads.config["ellipse_axis_ratio"] == [0.68, 0.88]
+    assert len(list((out / "masks").glob("*.png"))) == 24
+    volumes = sorted(path.name for path in (out / "liver_masks").iterdir())
+    assert volumes == [f"liver_{number}.nii.gz" for number in range(3)]
+    assert_contains(said, ["same affine: True", "12", "assd_mm"])
+    assert str(tmp_path) not in said
 
 
 def test_review(tmp_path):
@@ -326,14 +298,13 @@ def test_review(tmp_path):
     said = execute("review_labels", tmp_path, phantoms=12, segmentation_steps=2)
     run = Run(tmp_path / "runs/experiments/review/noisy")
     rows = pd.read_csv(run.folder / "quality.csv").query("round == 2")
-    assert (
-        run.provenance["reviews"][0]["rejected"] == 2 == (~rows["kept"]).sum()
-        and said.count("image/png") == 3
-        and str(tmp_path) not in said
-    )
+    assert run.provenance["reviews"][0]["rejected"] == 2
+    assert (~rows["kept"]).sum() == 2
+    assert said.count("image/png") == 3
+    assert str(tmp_path) not in said
 
 
-TABLES = dict(  # notebook -> name of its results, a figure, and the lists that it comes with
+TABLES = dict(  # notebook -> name of its results, a figure, and its own lists
     table1_pseudo_labels=("table1", "dice_over_training", {}),
     table2_noise_robust=("table2", "quality_and_dice", {}),
     table3_annotation_efficiency=("table3", "annotation_efficiency", {}),
@@ -342,55 +313,48 @@ TABLES = dict(  # notebook -> name of its results, a figure, and the lists that 
 )
 
 
+def check_results(folder, name, figure, root):
+    "The files of a table or figure; its provenance."
+    results = json.loads((folder / "results.json").read_text())
+    assert results["facts"]["failures"] == "none", name
+    assert results["verdicts"] and results["tables"], name
+    assert figure in results["figures"], name
+    assert not any(v.startswith("supported") for v in results["verdicts"])  # one seed supports nothing
+    assert (folder / f"{figure}.svg").stat().st_size
+    assert str(root) not in (folder / "results.md").read_text()
+    made = json.loads((folder / "provenance.json").read_text())
+    assert made["command"].startswith(f"aeseg experiment run {name} ")
+    assert made["grid"]["out"] == f"results/{folder.name}"
+    assert str(root) not in json.dumps(made)
+    return made
+
+
 def test_tables_and_figures(tmp_path, monkeypatch):
-    "With the parameters that they come with. All units are run first, by the same processes; the notebooks find them."
+    "With their own parameters. All units are run first, by the same processes; the notebooks read them."
     monkeypatch.chdir(tmp_path)
     folder, units, plans, keys = tmp_path / "runs/experiments", {}, {}, {}
     for name, (out, _, lists) in TABLES.items():
         grid = make_grid(name, tasks=["fetal_head"], preset="smoke", out=f"runs/experiments/{out}", **lists)
         plans[name] = EXPERIMENTS[name].plan(grid)
         units |= {f"{name} {key}": unit for key, unit in plans[name].items()}
-    wrong = run_units(units, grid.store, quiet=True)
-    assert not any(wrong.values()), wrong
-    finished = {p: p.stat().st_mtime_ns for p in grid.store.folder.glob("*.json")}
+    failures = run_units(units, grid.store, quiet=True)
+    assert not any(failures.values()), failures
+    finished = modified(grid.store.folder, "*.json")
     assert len(finished) < len(units)  # tables share some
     for name, (out, figure, _) in TABLES.items():
         said = execute(name, tmp_path)
-        results = json.loads((folder / out / "results.json").read_text())
-        assert (
-            "failed:" not in said
-            and results["facts"]["failures"] == "none"
-            and results["verdicts"]
-            and results["tables"]
-            and figure in results["figures"]
-        ), name
-        assert (folder / out / f"{figure}.svg").stat().st_size and str(tmp_path) not in (
-            folder / out / "results.md"
-        ).read_text()
-        assert not any(v.startswith("supported") for v in results["verdicts"])  # one seed supports nothing
+        assert "failed:" not in said, name
+        made = check_results(folder / out, name, figure, tmp_path)
         rows = gather_rows(grid, plans[name])
-        assert rows["dice"].between(0, 1).all() and rows["seed"].eq(0).all()
-        made = json.loads((folder / out / "provenance.json").read_text())
-        assert (
-            made["command"].startswith(f"aeseg experiment run {name} ")
-            and made["grid"]["out"] == f"results/{out}"
-            and str(tmp_path) not in json.dumps(made)
-        )
+        assert rows["dice"].between(0, 1).all()
+        assert rows["seed"].eq(0).all()
         keys[out] = {unit["unit"] for unit in made["units"]}
     assert keys["table2"] & keys["table3"]
     assert keys["table1"] & keys["shape_prior"]
-    assert {
-        p: p.stat().st_mtime_ns for p in grid.store.folder.glob("*.json")
-    } == finished  # nothing was run again, nothing more was needed
-    index = write_index(folder).read_text()
-    for title in (
-        "Pseudo labels: what",
-        "Learning from noisy",
-        "How many annotations",
-        "Known noise",
-        "How wrong may",
-    ):
-        assert title in index
+    # nothing was run again, nothing more was needed
+    assert modified(grid.store.folder, "*.json") == finished
+    titles = ["Pseudo labels: what", "Learning from noisy", "How many annotations", "Known noise"]
+    assert_contains(write_index(folder).read_text(), [*titles, "How wrong may"])
 
 
 def test_index_escapes_what_results_say(tmp_path):
