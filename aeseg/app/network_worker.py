@@ -134,7 +134,9 @@ def weights(
         return None
     from aeseg.method.losses import pixel_weights
 
-    weights = pixel_weights((p > 0.5).float(), p, self.config.segmentation.noise_power) * self._image_weight(id, r)
+    weights = pixel_weights((p > 0.5).float(), p, self.config.segmentation.noise_power) * self._image_weight(
+        id, r
+    )
     return _crop_bytes(weights, place(mask.shape, self.canvas))
 
 

@@ -89,7 +89,7 @@ def score_components(
     labels,  # (N, 1, H, W) in [0, 1] or uint8; may be an `ArrayFile`
     vae,  # `MaskVAE`
     mask_scores=None,  # labels -> (N,) scores of D_z, as `GAN.mask_scores`; None leaves them out
-    others=(),  # label sets of other checkpoints or of the previous model, each like `labels`; none: no ensemble
+    others=(),  # labels of other checkpoints or of the previous model, each like `labels`; none: no ensemble
     pixels=None,  # (N, C, H, W) uint8, the images; None leaves edges and uniformity out
     batch: int = 16,  # labels held in memory at a time
 ) -> dict:  # vae, area[, discriminator, ensemble, edges, uniformity]: (N,) tensors
@@ -126,7 +126,9 @@ def score_labels(
     components = score_components(labels, vae, mask_scores, others, pixels, batch)
     missing = set(QUALITY_SCORES[kind]) - set(components)
     if missing:
-        raise ValueError(f"kind={kind!r} needs {', '.join(sorted(missing))}: give mask_scores, others or pixels")
+        raise ValueError(
+            f"kind={kind!r} needs {', '.join(sorted(missing))}: give mask_scores, others or pixels"
+        )
     score = torch.empty(len(labels))
     for group in size_groups(components.pop("area"), groups):
         ranked = [ranks(components[name][group]) for name in QUALITY_SCORES[kind]]
