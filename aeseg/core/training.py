@@ -139,7 +139,7 @@ def training_steps(
     quiet: bool = False,  # no progress bar
     fabric=None,  # of the stage
 ):  # yields the number of steps done after each checkpoint, and at the start of a resumed stage
-    "Train a stage to `steps`, from its checkpoint if it has one. Raises `InputError` if losses keep exploding."
+    "Train a stage to `steps`, from its checkpoint if any. Raises `InputError` if losses keep exploding."
     state = TrainingState(stage, run, fabric)
     reads_all = not state.several and (not fabric or fabric.device.type == "cpu")
     step = state.load()
