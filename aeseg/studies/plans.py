@@ -26,7 +26,7 @@ import pandas as pd
 import torch
 import yaml
 
-from ..core.config import OPTIONS, Config, check_value, make_config
+from ..core.config import OPTIONS, RENAMED, Config, check_value, make_config
 from ..core.draws import generator_for
 from ..core.errors import InputError, nearest
 from ..core.files import atomic_write
@@ -363,7 +363,7 @@ def check_parameters(
         if key in experiment.rows:
             raise InputError(f"{key} is what the rows of {name} differ in; leave it out")
         if key not in valid:
-            raise InputError(f"unknown parameter {key!r}{nearest(key, valid)}")
+            raise InputError(f"unknown parameter {key!r}{nearest(RENAMED.get(key, key), valid)}")
 
 
 def check_tasks(given) -> tuple:
