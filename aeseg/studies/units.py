@@ -284,7 +284,7 @@ def cache_key(
     return f"{identity(unit)}-{code_digest(kind.module, kind.without)}"
 
 # %% ../../nbs/60_studies/07_units.ipynb #c660d6cd
-SCORES = ("dice", "iou", "assd_px", "hd95_px", "area_ratio")
+SCORES = ("dice", "assd_px", "hd95_px", "area_ratio")
 QUALITIES = ("vae", "discriminator", "ensemble", "edges", "uniformity", "score")
 UNIT_COLUMNS = ("stage", "id", "split", *SCORES, *QUALITIES, "kept")
 
