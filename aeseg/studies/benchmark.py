@@ -550,7 +550,8 @@ def bench(
     images=(),  # data-set folder, or a list of such; none: phantoms
     out="runs/bench",  # folder for bench.json, bench.csv and bench.png
     repeats: int = None,  # measured repeats (11, with preset smoke 3)
-    minutes: float = None,  # training of the textbook CycleGAN for time to quality (8, with preset smoke 0.05)
+    minutes: float = None,  # training of the textbook CycleGAN for time to quality (8, with preset smoke
+    # 0.05)
     aux_masks=(),  # folder or list of folders with masks of another data set
     echo=print,  # called with lines about the progress
     **parameters,  # preset, task, accelerator, precision, ...: any option of the configuration
