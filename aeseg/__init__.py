@@ -1,7 +1,7 @@
 """Annotation-free medical image segmentation from noisy pseudo labels.
 
-`fit`, `predict` and `evaluate` run the whole method; the other names are its parts, for your own PyTorch code.
-All are imported on first use.
+`fit`, `predict` and `evaluate` run the whole method; the other names are its parts, for PyTorch code of your
+own. All are imported on first use.
 """
 
 from importlib import import_module
