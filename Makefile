@@ -9,16 +9,18 @@ BIN := .venv/bin
 STAMP := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test gpu lab export readme picture screenshot clean
+.PHONY: help install demo quick test gpu lab export readme diagram picture screenshot clean
 
 help:
 	@echo 'make demo     the whole method on synthetic phantoms, with a report in runs/demo'
 	@echo 'make lab      the notebooks in JupyterLab (this machine only)'
+	@echo 'make quick    the tests that are not slow, without notebooks, in about a minute'
 	@echo 'make test     notebooks, tests/, and the check that code and notebooks agree'
 	@echo 'make gpu      checks and benchmark on a CUDA GPU (GPU_ARGS=--allow-cpu: the same code without one)'
 	@echo 'make install  .venv with the exact versions of constraints.txt'
 	@echo 'make export   clean the notebooks and write aeseg/ from them'
 	@echo 'make readme   write README.md from nbs/index.ipynb'
+	@echo 'make diagram  the figures of the method, nbs/images/method*.svg'
 	@echo 'make picture  nbs/images/overview.png from the demo'
 	@echo 'make screenshot nbs/images/inspector.png from phantoms (needs Chromium)'
 	@echo 'make clean    remove build products and caches (keeps .venv and runs)'
@@ -38,6 +40,9 @@ $(STAMP): settings.ini setup.py pyproject.toml constraints.txt
 demo: install
 	$(BIN)/aeseg demo --out runs/demo
 
+quick: install
+	$(BIN)/python -m pytest -q -n 2 --dist worksteal -m 'not slow'
+
 test: install
 	$(BIN)/python tests/run_notebooks.py
 	$(BIN)/python -m pytest -n 2 --dist worksteal --durations 15
@@ -55,6 +60,9 @@ export: install
 
 readme: install
 	$(BIN)/python tests/make_readme.py
+
+diagram: install
+	$(BIN)/python tests/make_diagram.py
 
 picture: demo
 	$(BIN)/python tests/make_picture.py runs/demo

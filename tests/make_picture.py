@@ -3,19 +3,17 @@
 python tests/make_picture.py [runs/demo]
 """
 
-import io
 import sys
 from pathlib import Path
 
 import torch
-from PIL import Image
 
 from aeseg.app.charts import label_sheet
+from aeseg.core.plots import save_small_png
 from aeseg.data.datasets import load_images
 from aeseg.data.images import read_mask, to_canvas
 
 ROOT = Path(__file__).resolve().parents[1]
-COLOURS = 96  # half the size of a file with all colours
 
 
 def main(demo):
@@ -41,9 +39,7 @@ def main(demo):
     )
     out = ROOT / "nbs/images/overview.png"
     out.parent.mkdir(exist_ok=True)
-    drawn = io.BytesIO()
-    figure.savefig(drawn, dpi=100)
-    Image.open(drawn).convert("RGB").quantize(COLOURS).save(out, optimize=True)
+    save_small_png(figure, out, colours=96)
     print(out)
 
 

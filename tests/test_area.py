@@ -117,6 +117,7 @@ def test_rounds_without_calibration_do_not():
     assert max(abs(a - 1) for a in areas_of_rounds(False)) > 0.1
 
 
+@pytest.mark.slow
 def test_switch(aeseg, finished, phantoms, tmp_path):
     "Through `fit`; it changes nothing up to the labels, and the masks after them."
     run = tmp_path / "run"

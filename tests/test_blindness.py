@@ -109,6 +109,7 @@ def test_only_auxiliary_masks_are_opened(tmp_path, no_report):
     assert count_below(record, data / "masks") == 0
 
 
+@pytest.mark.slow
 def test_masks_change_nothing_but_metrics(aeseg, finished, phantoms, tmp_path):
     "Masks of noise: the same labels, selection, weights and predictions, byte by byte."
     data, rng = shutil.copytree(phantoms, tmp_path / "data"), np.random.default_rng(0)
@@ -119,6 +120,7 @@ def test_masks_change_nothing_but_metrics(aeseg, finished, phantoms, tmp_path):
     assert (tmp_path / "run/metrics.csv").read_text() != (finished / "metrics.csv").read_text()
 
 
+@pytest.mark.slow
 def test_no_masks_change_nothing(aeseg, finished, phantoms, tmp_path):
     "A data set without masks: the same, and no metrics."
     data = shutil.copytree(phantoms, tmp_path / "data", ignore=shutil.ignore_patterns("masks"))
@@ -131,6 +133,7 @@ def log_of_training(run):
     return [row for row in read_log(run) if row["stage"] != "rounds"]
 
 
+@pytest.mark.slow
 def test_a_bad_true_mask_costs_no_training(aeseg, finished, phantoms, tmp_path):
     "It is seen after training only; corrected, the run is finished from where it stopped."
     data, run = shutil.copytree(phantoms, tmp_path / "data"), tmp_path / "run"

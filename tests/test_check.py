@@ -366,6 +366,7 @@ def test_no_data_set(tmp_path):
         check_dataset(tmp_path)
 
 
+@pytest.mark.slow
 def test_real_data(real_data):
     "Every real data set passes, in less than 20 ms a file."
     folders = [p for p in sorted(real_data.iterdir()) if (p / "images").is_dir() or (p / "masks").is_dir()]

@@ -40,6 +40,7 @@ def kept_steps(run, pattern):
     return sorted(int(p.stem[-6:]) for p in (run.folder / "checkpoints").glob(pattern))
 
 
+@pytest.mark.slow
 def test_an_earlier_checkpoint(set_scores, phantoms, tmp_path):
     set_scores()
     run = fit(phantoms, tmp_path / "run", variant="full", **NO_ROUNDS)
@@ -66,6 +67,7 @@ class Killed(BaseException):
     "Ends a run as nothing else does."
 
 
+@pytest.mark.slow
 def test_resumed_and_taken(set_scores, phantoms, tmp_path, monkeypatch):
     "A run that is killed before the choice, and one that takes the GAN, choose alike."
     options = dict(SMALL, rounds=1, variant="full")
@@ -86,6 +88,7 @@ def test_resumed_and_taken(set_scores, phantoms, tmp_path, monkeypatch):
     assert taken.events("choice") == run.events("choice")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "scores, margin",
     [((0.5, 0.6, 0.55, 0.64, 0.5, 0.5), 0.15), ((0.5, 0.6, 0.7, 0.9, 0.5, -0.5), 10.0)],
@@ -99,6 +102,7 @@ def test_the_last_one(set_scores, no_report, phantoms, tmp_path, scores, margin)
     assert run.provenance["gan_checkpoint"] == 45
 
 
+@pytest.mark.slow
 def test_a_restart_forgets_the_choice(set_scores, no_report, phantoms, tmp_path, monkeypatch):
     "A GAN that starts again has checkpoints of its own."
     set_scores(SCORES * 2)

@@ -259,6 +259,7 @@ def bench(aeseg, folder, *options):
     return result, facts
 
 
+@pytest.mark.slow
 def test_bench_on_phantoms(aeseg, tmp_path):
     result, facts = bench(aeseg, tmp_path, "--repeats", "1")
     assert facts["repeats"] == 1
@@ -266,6 +267,7 @@ def test_bench_on_phantoms(aeseg, tmp_path):
     assert "Dice" not in result.out
 
 
+@pytest.mark.slow
 def test_bench_on_images_with_true_masks(aeseg, phantoms, tmp_path):
     "Time to quality as well."
     result, facts = bench(
@@ -427,6 +429,7 @@ def test_the_script_itself_refuses(place):
     assert names(place) == ["data"]
 
 
+@pytest.mark.slow
 def test_fit_leaves_bad_files_out_and_names_them(aeseg, place):
     cut(image(place / "data", 1))
     colour(image(place / "data", 4))
@@ -495,6 +498,7 @@ def test_a_run_is_not_lost(aeseg, finished, place, name):
     assert snapshot(place) == before
 
 
+@pytest.mark.slow
 def test_other_auxiliary_masks_are_refused(aeseg, place):
     auxiliary_masks(place)
     run = ["fit", "--images", "data", "--out", "out", "--aux-masks", "aux", *FAST]
@@ -687,6 +691,7 @@ def test_resume_of_a_finished_run_changes_nothing(aeseg, finished, phantoms, tmp
     assert snapshot(tmp_path) == before
 
 
+@pytest.mark.slow
 def test_resume_writes_a_report_that_was_interrupted(aeseg, finished, phantoms, tmp_path):
     shutil.copytree(finished, tmp_path / "run")
     (tmp_path / "run/report.html").unlink()
@@ -703,6 +708,7 @@ def pseudo_labels(run):
     return labels
 
 
+@pytest.mark.slow
 def test_labels_of_another_run(aeseg, finished, phantoms, tmp_path):
     "The VAE and the GAN of a run are taken instead of trained."
     run = tmp_path / "run"
@@ -722,6 +728,7 @@ def test_labels_of_a_run_with_another_seed_are_refused(aeseg, finished, phantoms
     assert names(tmp_path) == []
 
 
+@pytest.mark.slow
 def test_seeds(aeseg, finished, phantoms, tmp_path):
     "The same command gives the same masks; another seed gives others. --overwrite starts again."
     run = tmp_path / "run"
@@ -736,6 +743,7 @@ def test_seeds(aeseg, finished, phantoms, tmp_path):
     assert names(run) == names(finished)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL], ids=["Ctrl-C", "killed"])
 def test_interruption(aeseg, finished, phantoms, tmp_path, number):
     "An interrupted and continued run ends with the same masks, byte by byte."

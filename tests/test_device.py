@@ -26,8 +26,7 @@ from aeseg.core.training import train
 from aeseg.data.datasets import load_images
 from aeseg.method.networks import convolution
 
-SWITCHES = [
-    {},
+OTHER_SWITCHES = [
     dict(variant="cyclegan"),
     dict(vae_loss="kl_divergence"),
     dict(vae_code="sample"),
@@ -39,6 +38,7 @@ SWITCHES = [
     dict(ema_decay=0.0),
     dict(pool_size=3),
 ]
+SWITCHES = [{}, *[pytest.param(switch, marks=pytest.mark.slow) for switch in OTHER_SWITCHES]]
 
 
 @pytest.fixture(scope="module")
@@ -205,6 +205,7 @@ def capture_only(network, compile=torch.nn.Module.compile):
     compile(network, backend="eager")
 
 
+@pytest.mark.slow
 def test_compiled_stages_learn_the_same(images, monkeypatch):
     "The whole of every network is captured, and checkpoints fit compiled and plain networks alike."
     monkeypatch.setattr(torch.nn.Module, "compile", capture_only)

@@ -87,6 +87,7 @@ def first_error(name, **parameters):
                 return error
 
 
+@pytest.mark.slow
 def test_fit(tmp_path):
     said = execute("one_data_set", tmp_path, phantoms=8, mask_generator_dilations="[2, 1]", **TINY)
     run = Run(tmp_path / "runs/experiments/fit")
@@ -139,6 +140,7 @@ def test_wrong_parameter(tmp_path, monkeypatch, name, parameter, hint):
     assert not (tmp_path / "runs").exists()
 
 
+@pytest.mark.slow
 def test_wrong_parameter_in_papermill(tmp_path):
     with pytest.raises(papermill.PapermillExecutionError) as e:
         execute("one_data_set", tmp_path, gan_stpes=3)
@@ -146,6 +148,7 @@ def test_wrong_parameter_in_papermill(tmp_path):
     assert not (tmp_path / "runs").exists()
 
 
+@pytest.mark.slow
 def test_variants(tmp_path, images):
     out = tmp_path / "grid"
     (out / "vae_seed3").mkdir(parents=True)
@@ -180,6 +183,7 @@ def test_variants(tmp_path, images):
     assert (out / "variants.png").stat().st_size
 
 
+@pytest.mark.slow
 def test_bench(tmp_path):
     said = execute("speed", tmp_path, phantoms=6, repeats=1, minutes=0.005, size=32, **TINY)
     out = tmp_path / "runs/experiments/bench"
@@ -194,6 +198,7 @@ def test_bench(tmp_path):
     assert str(tmp_path) not in said
 
 
+@pytest.mark.slow
 def test_tasks(tmp_path):
     out = tmp_path / "grid"
     (out / "lung_plus_seed3").mkdir(parents=True)
@@ -255,6 +260,7 @@ def write_eyes(folder):
     return folder / "sets"
 
 
+@pytest.mark.slow
 def test_tasks_data(tmp_path):
     "Training sees only eyes without pathology; the networks segment the others, too."
     data = str(write_eyes(tmp_path))
@@ -278,6 +284,7 @@ def test_tasks_data(tmp_path):
     assert str(tmp_path) not in said + text
 
 
+@pytest.mark.slow
 def test_own_data(tmp_path):
     "DICOM files and NIfTI volumes from the folder to the masks."
     said = execute("own_data", tmp_path, steps=2)
@@ -293,6 +300,7 @@ def test_own_data(tmp_path):
     assert str(tmp_path) not in said
 
 
+@pytest.mark.slow
 def test_review(tmp_path):
     "Seconds long: nothing is learned, but the decisions act."
     said = execute("review_labels", tmp_path, phantoms=12, segmentation_steps=2)
@@ -329,6 +337,7 @@ def check_results(folder, name, figure, root):
     return made
 
 
+@pytest.mark.slow
 def test_tables_and_figures(tmp_path, monkeypatch):
     "With their own parameters. All units are run first, by the same processes; the notebooks read them."
     monkeypatch.chdir(tmp_path)

@@ -5,6 +5,7 @@ import re
 import shutil
 import subprocess
 import sys
+from functools import cache
 
 import pytest
 import yaml
@@ -80,11 +81,13 @@ def test_an_option_with_its_old_behaviour_as_default_changes_no_key(keys, tmp_pa
     assert changed(keys, keys_of(tmp_path)) == set()
 
 
+@pytest.mark.slow
 def test_an_option_with_a_new_behaviour_as_default_changes_keys(keys, tmp_path):
     add_option(tmp_path, 'option(1.0, "a new option", low=0, reference=0.0)')
     assert changed(keys, keys_of(tmp_path)) == {name for name in keys if not name.startswith("supervised")}
 
 
+@pytest.mark.slow
 def test_a_changed_default_keeps_its_old_value_as_reference(keys, tmp_path):
     "The default units are new ones then; those with the old value are found again under their old keys."
     config = copy_package(tmp_path) / "core/config.py"
@@ -125,7 +128,7 @@ def test_identities_of_kept_results(kind):
 # ---------------------------------------------------------------- code
 
 
-@pytest.mark.parametrize("module", ["app.fit", "studies.supervised"])
+@pytest.mark.parametrize("module", [pytest.param("app.fit", marks=pytest.mark.slow), "studies.supervised"])
 def test_every_module_that_is_loaded_counts(module):
     "The modules read from the sources are those that Python loads, in all parts of the package."
     program = f"import sys, aeseg.{module}; print(*sys.modules)"
@@ -134,6 +137,15 @@ def test_every_module_that_is_loaded_counts(module):
     modules = {name for name in loaded if "." in name}  # a part's own file is empty
     assert modules == set(imported_modules(module))
     assert {name.split(".")[0] for name in modules} >= {"core", "data", "shapes", "method", "app"}
+
+
+read_once = cache(units.without_docstrings)
+
+
+@pytest.fixture(autouse=True)
+def sources_are_read_once(monkeypatch):
+    "Four kinds of units share most modules."
+    monkeypatch.setattr(units, "without_docstrings", read_once)
 
 
 @pytest.fixture

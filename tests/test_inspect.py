@@ -15,9 +15,12 @@ from aeseg.app.decisions import read_reviews
 from aeseg.app.inspector import join_modules
 from aeseg.app.reviews import Reviews
 
-pytestmark = pytest.mark.skipif(
-    CHROMIUM is None, reason="no Chromium here; install it, for example by apt-get install chromium"
-)
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(
+        CHROMIUM is None, reason="no Chromium here; install it, for example by apt-get install chromium"
+    ),
+]
 NOTEBOOK = Path(__file__).resolve().parents[1] / "nbs/50_app/13_inspector.ipynb"
 
 

@@ -187,6 +187,7 @@ def test_two_processes_are_one_with_the_doubled_batch(tmp_path):
     assert difference("apart") > 1e-2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["generalised_cross_entropy", "co_teaching"])
 def test_fit(aeseg, finished, phantoms, tmp_path, name):
     "A run learns with it, from the labels of another run. Co-teaching leaves a model of one network."

@@ -3,6 +3,7 @@
 `pytest --malformed 500` tries 500 of them (default 60).
 """
 
+import pytest
 from commands import FAST
 from malformed import KINDS, make
 
@@ -34,6 +35,7 @@ def faults(case, done):
         yield "code was executed"
 
 
+@pytest.mark.slow
 def test_malformed(kind, aeseg, finished, phantoms, tmp_path, request):
     failures = []
     for number in range(kind, request.config.getoption("--malformed"), len(KINDS)):

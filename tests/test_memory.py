@@ -15,6 +15,7 @@ from aeseg.core.runs import Run
 STREAM = [*FAST, "-p", "memory_limit=0"]
 
 
+@pytest.mark.slow
 def test_a_streamed_run_is_the_same(aeseg, finished, phantoms, tmp_path):
     "Images in a file instead of memory: the same bytes learned, also continued; the file does not stay."
     run = tmp_path / "run"

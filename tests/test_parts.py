@@ -50,6 +50,7 @@ def trained():
     return json.loads(done.stdout)
 
 
+@pytest.mark.slow
 def test_weights_teach_a_plain_network_more_than_its_labels_know(trained):
     assert trained["weighted"] > 0.85
     assert trained["weighted"] > trained["labels"] + 0.15
@@ -61,6 +62,7 @@ def test_weights_teach_a_plain_network_more_than_its_labels_know(trained):
 FOREIGN = ("lightning_fabric", "aeseg.core.runs", "aeseg.core.training", "aeseg.core.processes", "aeseg.app")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FOREIGN)
 def test_a_plain_loop_loads_nothing_of_the_application(trained, name):
     loaded = trained["modules"]

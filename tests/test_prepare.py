@@ -276,6 +276,7 @@ def rows(path):
         return list(csv.DictReader(f))
 
 
+@pytest.mark.slow
 def test_masks_are_those_of_the_phantoms(tmp_path):
     "Polarity, union and orientation, where a converter could go wrong silently."
     for name, id, mask in (

@@ -26,7 +26,10 @@ from aeseg.data.augmentation import normalise
 from aeseg.data.datasets import load_images
 from aeseg.shapes.priors import make_prior
 
-pytestmark = pytest.mark.skipif(os.cpu_count() < 2, reason="two processes need two cores")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(os.cpu_count() < 2, reason="two processes need two cores"),
+]
 STEPS = 3
 VARIANTS = {"full": {}, "running mean": dict(dgcc_passes=1, vae_code="sample", vae_frozen=False)}
 

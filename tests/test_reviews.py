@@ -129,6 +129,7 @@ def test_the_same_decisions_train_nothing_again(aeseg, steered, phantoms):
     assert {p: p.stat().st_mtime_ns for p in files} == files
 
 
+@pytest.mark.slow
 def test_an_interrupted_round_goes_on_with_the_same_decisions(
     decided, steered, phantoms, tmp_path, monkeypatch
 ):

@@ -33,6 +33,7 @@ def results(gains, seeds=3, images=25, between_seeds=0.0, rng=0, tasks=("lung",)
     return pd.concat(rows, ignore_index=True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "between_seeds, lowest, highest",
     [(0.0, 0.02, 0.09), (0.005, 0.25, 0.7)],

@@ -1,5 +1,6 @@
 """The package has the parts of the book, and a part imports only parts before it."""
 
+import ast
 import json
 import re
 
@@ -39,6 +40,14 @@ def test_one_notebook_owns_one_module():
         name = re.sub(r"^\d\d_", "", path.stem)
         folder = re.sub(r"^\d\d_", "", path.parent.name)
         assert module == (f"{folder}.{name}" if folder != "nbs" else "cli"), path
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_the_summary_of_a_notebook_is_one_line(module):
+    "Or the module's docstring, which nbdev makes from that line, would end in the middle."
+    docstring = ast.get_docstring(ast.parse(MODULES[module]))
+    assert docstring.endswith((".", "?"))
+    assert "\n" not in docstring
 
 
 def test_notebooks_are_numbered_without_gaps():

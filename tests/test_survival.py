@@ -81,6 +81,7 @@ sys.exit(main(sys.argv[1:]))
 """
 
 
+@pytest.mark.slow
 def test_killed_while_writing(aeseg, finished, phantoms, tmp_path):
     "A kill in the middle of a write, before the file has its name and just after."
     run = tmp_path / "run"
@@ -103,6 +104,7 @@ sys.exit(main(sys.argv[1:]))
 """
 
 
+@pytest.mark.slow
 def test_full_disk(aeseg, finished, phantoms, tmp_path):
     "A file that cannot be written whole: one sentence, and the run goes on when there is room."
     run, script = tmp_path / "run", tmp_path / "full.py"
@@ -118,6 +120,7 @@ def test_full_disk(aeseg, finished, phantoms, tmp_path):
     same(finished, run)
 
 
+@pytest.mark.slow
 def test_second_process_is_refused(aeseg, finished, phantoms, tmp_path):
     "Two processes on one run folder: the second is told so, and the first does not notice."
     run = tmp_path / "run"
@@ -165,6 +168,7 @@ def exploding(monkeypatch):
     return exploding_step
 
 
+@pytest.mark.slow
 def test_exploding_losses(exploding, phantoms, tmp_path):
     "Noted with the images of the batch; the run goes on from its last checkpoint, more slowly."
     run = fit(phantoms, tmp_path / "run", **SMALL)
@@ -177,6 +181,7 @@ def test_exploding_losses(exploding, phantoms, tmp_path):
     assert event in html.unescape((run.folder / "report.html").read_text())
 
 
+@pytest.mark.slow
 def test_exploding_losses_of_an_interrupted_run(exploding, no_report, phantoms, tmp_path, monkeypatch):
     "Interrupted or not, it ends alike."
     run = fit(phantoms, tmp_path / "run", **SMALL)
@@ -194,6 +199,7 @@ def test_exploding_losses_of_an_interrupted_run(exploding, no_report, phantoms, 
     assert resumed.events("rollback") == run.events("rollback") != []
 
 
+@pytest.mark.slow
 def test_losses_that_explode_again_and_again(phantoms, tmp_path, monkeypatch):
     "After three returns the run gives up with a sentence, and says the same when it is resumed."
     step = GAN.step

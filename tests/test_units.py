@@ -47,6 +47,7 @@ def die():
     os.kill(os.getpid(), signal.SIGKILL)
 
 
+@pytest.mark.slow
 def test_killed_worker(tmp_path):
     (tmp_path / "b").write_text("")
     answers = run_jobs(die_once, {name: (str(tmp_path / name),) for name in "ab"}, 2)
@@ -54,6 +55,7 @@ def test_killed_worker(tmp_path):
     assert (tmp_path / "a").exists()  # one retry
 
 
+@pytest.mark.slow
 def test_worker_that_always_dies(tmp_path):
     (tmp_path / "good").write_text("")
     jobs = {"bad": (), "good": (str(tmp_path / "good"),)}
@@ -62,6 +64,7 @@ def test_worker_that_always_dies(tmp_path):
     assert answers["good"] == ""
 
 
+@pytest.mark.slow
 def test_existing_cluster(tmp_path):
     from dask.distributed import LocalCluster
 
@@ -71,6 +74,7 @@ def test_existing_cluster(tmp_path):
         assert run_jobs(die_once, jobs, 1, scheduler=cluster.scheduler_address) == dict(a="")
 
 
+@pytest.mark.slow
 def test_failed_unit(tmp_path):
     "One unit cannot be read; the other finishes, and so does the table."
     good = write_phantoms(tmp_path / "good", "fetal_head", count=6, val=2, size=(32, 32))
@@ -140,6 +144,7 @@ def test_mistakes(tmp_path, monkeypatch, capsys, name):
     assert names(tmp_path) == []
 
 
+@pytest.mark.slow
 def test_plan_only_tells(tmp_path, monkeypatch, capsys):
     "What a run would do, without doing it."
     monkeypatch.chdir(tmp_path)

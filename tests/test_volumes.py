@@ -1,6 +1,7 @@
 """Volumes and DICOM from end to end: `fit`, `predict` and `evaluate` on a folder of medical files."""
 
 import sys
+from functools import cache
 
 import nibabel as nib
 import numpy as np
@@ -32,8 +33,9 @@ FAST = {**SMALL, "gan_steps": 2, "segmentation_steps": 2}
 pytestmark = pytest.mark.usefixtures("no_report")
 
 
+@cache
 def scan(seed, slices=9):
-    "Slices (from the feet) in Hounsfield units and their masks."
+    "Slices (from the feet) in Hounsfield units and their masks. Not to be changed: copy them."
     images, masks = zip(*[phantom("fetal_head", 10 * seed + k, (40, 48)) for k in range(slices)])
     return np.stack(images).astype(np.int16) * 2 - 200, np.stack(masks) > 0
 
@@ -115,6 +117,7 @@ def test_a_window_is_the_same_for_every_image(hospital):
     assert (apply_window(image, [-200, 310]) == (image + 200) // 2).mean() > 0.99
 
 
+@pytest.mark.slow
 def test_coronal_slices(hospital, tmp_path):
     run = fit(hospital, tmp_path / "run", axis="coronal", **FAST)
     assert len(run.provenance["skipped"]) == 0

@@ -1,0 +1,90 @@
+"""The index lists every notebook of the book, and the figures of the method are those that the code draws."""
+
+import json
+import re
+import shutil
+import sys
+
+import make_diagram
+import pytest
+from source_tree import ROOT
+
+NBS = ROOT / "nbs"
+LINK = re.compile(r"\]\(([^)\s]+)\)")
+IMAGE = re.compile(r"images/(method\w*\.svg)")
+
+
+def markdown(path):
+    "The text of a notebook."
+    cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+    return "\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "markdown")
+
+
+def listed(text):
+    "The notebooks that the rows of tables link to, in their order."
+    rows = "\n".join(line for line in text.splitlines() if line.startswith("|"))
+    return [target for target in LINK.findall(rows) if target.endswith(".ipynb")]
+
+
+def below(pattern):
+    return sorted(p.relative_to(NBS).as_posix() for p in NBS.glob(pattern))
+
+
+def test_the_index_lists_the_notebooks_in_reading_order():
+    chapters = [path for path in listed(markdown(NBS / "index.ipynb")) if path[0].isdigit()]
+    assert chapters == sorted([*below("[0-9]*_*/[0-9]*.ipynb"), *below("[0-9]*.ipynb")])
+
+
+def test_the_index_lists_every_notebook_once():
+    paths = listed(markdown(NBS / "index.ipynb"))
+    others = [path for path in [*below("*.ipynb"), *below("*/*.ipynb")] if path != "index.ipynb"]
+    assert sorted(paths) == sorted(others)
+    assert len(paths) > 60
+
+
+def test_a_notebook_that_is_only_mentioned_is_not_listed():
+    assert listed("see [a](a.ipynb)\n| [b](x/b.ipynb), [c](c.md) | [d](d.ipynb) |") == [
+        "x/b.ipynb",
+        "d.ipynb",
+    ]
+
+
+@pytest.mark.parametrize("path", ["index.ipynb", *below("[0-9]*/*.ipynb"), *below("experiments/*.ipynb")])
+def test_links_between_notebooks_lead_somewhere(path):
+    for target in LINK.findall(markdown(NBS / path)):
+        file = target.split("#")[0]
+        if file.endswith((".ipynb", ".svg", ".png")) and "://" not in file:
+            assert (NBS / path).parent.joinpath(file).is_file(), target
+
+
+# ---------------------------------------------------------------- the figures of the method
+
+
+def check_diagrams(monkeypatch, folder):
+    "The exit code of `make_diagram.py --check`."
+    monkeypatch.setattr(make_diagram, "FOLDER", folder)
+    monkeypatch.setattr(sys, "argv", ["make_diagram.py", "--check"])
+    return make_diagram.main()
+
+
+def test_diagrams_are_up_to_date(monkeypatch, capsys):
+    assert check_diagrams(monkeypatch, NBS / "images") == 0
+    assert capsys.readouterr().out == ""
+
+
+def test_a_diagram_that_is_not_would_be_named(monkeypatch, capsys, tmp_path):
+    for path in (NBS / "images").glob("*.svg"):
+        shutil.copy(path, tmp_path)
+    changed = tmp_path / "method_vae.svg"
+    changed.write_text(changed.read_text().replace("Mask VAE", "VAE"))
+    assert check_diagrams(monkeypatch, tmp_path) == 1
+    output = capsys.readouterr().out
+    assert "method_vae.svg" in output
+    assert output.count(".svg") == 1
+
+
+def test_each_notebook_of_the_method_shows_its_diagram():
+    for path in below("30_method/*.ipynb"):
+        name = re.sub(r"^\d\d_", "", (NBS / path).stem)
+        assert f"method_{name}.svg" in IMAGE.findall(markdown(NBS / path)), path
+    assert "method.svg" in IMAGE.findall(markdown(NBS / "index.ipynb"))
