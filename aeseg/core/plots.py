@@ -4,14 +4,16 @@
 
 # %% auto #0
 __all__ = ['PREDICTION_COLOUR', 'TRUTH_COLOUR', 'LINE_COLOURS', 'KEPT_COLOUR', 'DROPPED_COLOUR', 'INKS', 'STYLE', 'use_style',
-           'draw_outline', 'show_images']
+           'draw_outline', 'show_images', 'save_small_png']
 
 # %% ../../nbs/00_core/11_plots.ipynb #51e76d8c
+import io
 import math
 
 import matplotlib
 import numpy as np
 from cycler import cycler
+from PIL import Image
 
 # %% ../../nbs/00_core/11_plots.ipynb #91df1382
 PREDICTION_COLOUR, TRUTH_COLOUR = "#ffd60a", "#56b4e9"  # outlines on images
@@ -93,3 +95,15 @@ def show_images(
         for mask, colour in outlines[k] if outlines else ():
             draw_outline(axis, mask, colour)
     return figure
+
+# %% ../../nbs/00_core/11_plots.ipynb #pal00002
+def save_small_png(
+    figure,  # matplotlib Figure
+    file,  # path, or a binary file
+    colours: int = 128,  # of the palette, at most 256
+    dpi: float = 100,  # or "figure": that of the figure
+):
+    "Write a figure as PNG with a palette of colours."
+    drawn = io.BytesIO()
+    figure.savefig(drawn, format="png", dpi=dpi)
+    Image.open(drawn).convert("RGB").quantize(colours).save(file, "PNG", optimize=True)

@@ -21,6 +21,7 @@ from ..app.charts import data_uri, render
 from ..core.config import MACHINE_KEYS
 from ..core.errors import InputError
 from ..core.files import atomic_write
+from ..core.plots import save_small_png
 from ..core.runs import provenance
 from aeseg.studies.plans import (
     EXPERIMENTS,
@@ -131,7 +132,7 @@ def save_figures(
     "Figures as PNG and SVG, the same bytes every time."
     for name, figure in figures.items():
         with matplotlib.rc_context({"svg.hashsalt": name}):  # else ids in the SVG are different every time
-            figure.savefig(out / f"{name}.png", dpi=110)
+            save_small_png(figure, out / f"{name}.png", dpi=110)
             figure.savefig(out / f"{name}.svg", dpi=110, metadata={"Date": None})
 
 
