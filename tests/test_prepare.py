@@ -241,6 +241,7 @@ def silent(text):
     "Takes what `prepare` would print."
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", OFFICIAL)
 def test_miniature(name, tmp_path):
     "The official layout, as an archive and as a folder, gives the same data set without errors."

@@ -91,6 +91,7 @@ def steered(aeseg, decided, phantoms, tmp_path_factory):
     return out, result
 
 
+@pytest.mark.slow
 def test_a_further_round_learns_from_decisions(steered, finished):
     out, _ = steered
     rows = pd.read_csv(out / "quality.csv")
@@ -111,6 +112,7 @@ def test_a_further_round_learns_from_decisions(steered, finished):
     assert hard_dice(accepted, original) > 0.9 or not original.any()
 
 
+@pytest.mark.slow
 def test_a_reviewed_run_says_so_everywhere(steered):
     out, result = steered
     (past,) = Run(out).provenance["reviews"]
@@ -121,6 +123,7 @@ def test_a_reviewed_run_says_so_everywhere(steered):
     assert "1 accepted, 1 rejected, 1 corrected" in Cases(out).reviewed
 
 
+@pytest.mark.slow
 def test_the_same_decisions_train_nothing_again(aeseg, steered, phantoms):
     out, _ = steered
     files = {p: p.stat().st_mtime_ns for p in out.rglob("*.*") if p.name != "reviews.csv"}
@@ -153,6 +156,7 @@ def test_an_interrupted_round_goes_on_with_the_same_decisions(
     assert pd.read_csv(out / "rounds/round_3/quality.csv")["kept"].tolist()[1] is False
 
 
+@pytest.mark.slow
 def test_decided_labels_have_full_weight_at_every_pixel(steered, phantoms):
     import torch
 
@@ -217,5 +221,6 @@ def test_a_read_only_run_can_be_looked_at(decided, tmp_path):
     assert fill_holes(reviews.corrected(cases.ids[2])).sum() == 22 * 30
 
 
+@pytest.mark.slow
 def test_reviews_of_provenance_survive_json(steered):
     assert read_provenance(steered[0])["reviews"][0]["digest"]
