@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['KEPT_CHECKPOINTS', 'COMPARED', 'Setting', 'labels_name', 'expected_statistics', 'record_checkpoint',
-           'choose_checkpoint', 'train_vae', 'train_gan', 'refine_labels', 'note_relabelled', 'learn_from_labels',
+           'choose_checkpoint', 'train_vae', 'train_gan', 'refine_labels', 'note_refined', 'learn_from_labels',
            'Learned', 'learn', 'spaced', 'generate_examples', 'report_pictures', 'true_pictures', 'check_source',
            'take_gan', 'Request', 'as_folders', 'check_disjoint', 'read_input', 'read_given_spacing', 'find_evaluation',
            'run_request', 'finish_run', 'fit']
@@ -21,7 +21,8 @@ import numpy as np
 import torch
 
 from .decisions import ReviewDecisions, take_reviews
-from .labels import LabelRefiner, data_digest, label_sets, measure, write_masks, write_round
+from .labels import LabelRefiner, data_digest, label_sets, measure
+from .labels import refine_masks, write_masks, write_round
 from .models import apply_model, make_gan, make_vae_training, save_model, training_setting
 from ..core.arrays import ArrayFile, as_probability, to_bytes
 from ..core.config import Config, gan_values, make_config
@@ -199,14 +200,16 @@ def refine_labels(
     refiner = LabelRefiner(setting.config, setting.training, gan.vae, run.folder)
     labels = refiner.start(labels, gan.predict_masks)
     run.note(registration=refiner.registration)
-    note_relabelled(run, refiner)
+    note_refined(run, refiner)
     return labels, refiner
 
 
-def note_relabelled(run: Run, refiner: LabelRefiner):
-    "Say how many labels were predicted again, each time."
+def note_refined(run: Run, refiner: LabelRefiner):
+    "Say how many labels were predicted again, and what refinement did, each time."
     if refiner.relabelled:
         run.note(relabelled=refiner.relabelled)
+    if refiner.refinement[0]:
+        run.note(refinement=refiner.refinement)
 
 
 def learn_from_labels(
@@ -249,7 +252,7 @@ def learn_from_labels(
         network, chosen = done.network, done.rows(setting.training.ids)
         rows += chosen
         if refiner:
-            note_relabelled(run, refiner)
+            note_refined(run, refiner)
         if run.writes:
             write_round(run.folder, setting.training, done)
             kept = sum(row["kept"] for row in chosen)
@@ -284,8 +287,12 @@ def learn(
     if not run.writes:
         return Learned(gan, labels, model, None)
     save_model(run.folder / "model.safetensors", model, setting.images)
-    predictions = apply_model(model, setting.config, setting.images.pixels, setting.fabric, run.folder)
-    write_masks(run.folder / "predictions", setting.images, predictions)
+    images = setting.images
+    predictions = apply_model(model, setting.config, images.pixels, setting.fabric, run.folder)
+    if refiner:
+        predictions, facts = refine_masks(setting.config, images.ids, predictions, images.pixels, run.folder)
+        run.note(refined_predictions=facts)
+    write_masks(run.folder / "predictions", images, predictions)
     return Learned(gan, labels, model, predictions)
 
 # %% ../../nbs/50_app/06_fit.ipynb #fit00009

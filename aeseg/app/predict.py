@@ -11,6 +11,7 @@ from pathlib import Path
 
 import torch
 
+from .labels import refine_masks
 from .models import apply_model, find_run, load_model
 from ..core.arrays import as_probability
 from ..core.config import Config
@@ -27,22 +28,31 @@ from aeseg.data.volumes import (
     write_segmentation,
     write_volume,
 )
+from ..method.volumes import group_slices
 
 # %% ../../nbs/50_app/07_predict.ipynb #80135ec2
 def image_batches(
     paths: dict,  # id -> path or `Slice`; slices of a volume follow each other
     size: int = 256,  # single images in a batch
+    pattern: str = "",  # for `group_slices`: images that are slices of one volume
 ):  # generator of such dicts: at most `size` single images, or all slices of one volume
     "Batches of images that are predicted together."
+    ids = list(paths)
+    groups = [[ids[row] for row in rows] for rows in group_slices(paths, pattern)]
+    groups = [group for group in groups if not isinstance(paths[group[0]], Slice)]
+    grouped = set().union(*groups)
 
     def volume(item):
         return item[1].path if isinstance(item[1], Slice) else None
 
-    for path, group in itertools.groupby(paths.items(), volume):
+    others = [item for item in paths.items() if item[0] not in grouped]
+    for path, group in itertools.groupby(others, volume):
         group = list(group)
         step = len(group) if path else size
         for k in range(0, len(group), step):
             yield dict(group[k : k + step])
+    for group in groups:
+        yield {i: paths[i] for i in group}
 
 # %% ../../nbs/50_app/07_predict.ipynb #pre00004
 def write_predictions(
@@ -120,11 +130,16 @@ def predict(
     layout = dict(canvas=canvas, channels=channels, window=run.config.images.window)
     for sentence in bad:
         print(f"skipped: {sentence}")
-    for sources in image_batches(paths):
+    plus = run.config.gan.variant == "plus"
+    pattern = run.config.quality.volume_pattern if plus else ""
+    for sources in image_batches(paths, pattern=pattern):
         batch = read_images(sources, splits, skip_bad=skip_bad, **layout)
         for sentence in batch.skipped:
             print(f"skipped: {sentence}")
         labels = apply_model(model, run.config, batch.pixels, fabric)
+        if plus:
+            usable = {i: sources[i] for i in batch.ids}
+            labels, _ = refine_masks(run.config, usable, labels, batch.pixels)
         if isinstance(sources[batch.ids[0]], Slice):
             labels = smooth_slices(labels, smooth)
             labels = keep_largest_component(labels) if largest else labels

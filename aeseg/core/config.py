@@ -305,6 +305,17 @@ class QualityOptions:
         low=0,
         high=1,
     )
+    refine_shape: bool = option(
+        True,
+        "variant plus, shape=ellipse: labels and final masks are fitted again as ellipses whose outlines lie"
+        " on signed edges of their images (ours)",
+    )
+    volume_pattern: str = option(
+        "auto",
+        "variant plus: labels and final masks of the slices of one volume are refined together (ours); auto:"
+        " ids tell the volume; a regular expression whose groups are the volume and the number of the slice;"
+        " empty: off",
+    )
     score: str = option(
         "vae_ensemble",
         "score of a pseudo label, the mean rank of its components: agreement with its VAE reconstruction and"

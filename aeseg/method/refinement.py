@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['LIMIT', 'PIECE', 'EllipseModel', 'signed_edges', 'outline_edge', 'search_parameters', 'refine_parameters',
-           'mean_and_error', 'find_sign', 'describe_changes', 'refine_labels']
+           'mean_and_error', 'find_sign', 'describe_changes', 'refine_on_edges']
 
 # %% ../../nbs/30_method/10_refinement.ipynb #50d71a0d
 import math
@@ -242,7 +242,7 @@ def describe_changes(
     return {name: round(v, 3) for name, v in zip(names, [*shift.tolist(), *scale.tolist()])}
 
 # %% ../../nbs/30_method/10_refinement.ipynb #6f590e39
-def refine_labels(
+def refine_on_edges(
     labels,  # (N, 1, H, W) in [0, 1] or uint8; may be an `ArrayFile`
     pixels,  # (N, C, h, w) uint8, their images, also finer than the labels; may be an `ArrayFile`
     seed: int = 0,

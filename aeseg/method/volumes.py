@@ -67,7 +67,7 @@ def recognise_slices(
         if sorted(positions.values()) == list(range(len(positions))):  # a whole volume, from slice 0
             slices.update({row: (volume, k) for row, k in positions.items()})
     volumes = {volume for volume, _ in slices.values()}
-    known = any(isinstance(s, Slice) for s in sources.values())
+    known = any(isinstance(sources.get(i), Slice) or "slice" in i.lower() for i in ids)
     if len(slices) == len(ids) and len(volumes) == 1 and not known:
         return {}  # what all ids share is the name of the set
     return slices
