@@ -5,7 +5,7 @@ import re
 
 import pytest
 import torch
-from conftest import ROOT
+from commands import ROOT
 from torch import nn
 
 BLOCK = re.compile(r"^```python\n(.*?)^```", re.M | re.S)

@@ -308,7 +308,7 @@ def test_review(tmp_path):
     rows = pd.read_csv(run.folder / "quality.csv").query("round == 2")
     assert run.provenance["reviews"][0]["rejected"] == 2
     assert (~rows["kept"]).sum() == 2
-    assert said.count("image/png") == 3
+    assert said.count("image/jpeg") == 3
     assert str(tmp_path) not in said
 
 

@@ -106,4 +106,6 @@ def save_small_png(
     "Write a figure as PNG with a palette of colours."
     drawn = io.BytesIO()
     figure.savefig(drawn, format="png", dpi=dpi)
-    Image.open(drawn).convert("RGB").quantize(colours).save(file, "PNG", optimize=True)
+    picture = Image.open(drawn).convert("RGB")
+    palette = picture.quantize(colours, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
+    palette.save(file, "PNG", optimize=True)
