@@ -113,10 +113,12 @@ def registration_facts(data: ReportData) -> dict:
 def label_changes(data: ReportData) -> dict:
     "What `plus` changed in the labels before a network learned from them."
     counts = data.provenance.get("relabelled") or []
+    refinement = data.provenance.get("refinement") or [{}]
     return dict(
         relabelled=count_of(counts[0], "label") if counts else "",
         relabelled_later=", ".join(map(str, counts[1:])),
         registration=registration_facts(data),
+        refinement=dict(volumes=None, shape=None) | refinement[0],
     )
 
 # %% ../../nbs/50_app/05_report.ipynb #c9de887f
