@@ -88,8 +88,8 @@ PARTS = {  # notebook -> what is in colour
 }
 
 
-def text(x, y, words, colour, size=12, weight="normal"):
-    style = f'font-size="{size}" font-weight="{weight}" fill="{colour}" text-anchor="middle"'
+def text(x, y, words, colour, size=12, bold=False):
+    style = f'font-size="{size}" fill="{colour}"' + (' font-weight="bold"' if bold else "")
     return f'<text x="{x}" y="{y}" {style}>{escape(words)}</text>'
 
 
@@ -102,7 +102,7 @@ def draw_box(left, top, width, height, colour, lines):
     middle, first = left + width / 2, top + height / 2 - 8 * (len(lines) - 1) + 4
     shape = rectangle(left, top, width, height, f'rx="8" fill="#fff" stroke="{colour}"')
     words = [
-        text(middle, first + 16 * k, line, colour, 13 if k == 0 else 11, "bold" if k == 0 else "normal")
+        text(middle, first + 16 * k, line, colour, 13 if k == 0 else 11, bold=k == 0)
         for k, line in enumerate(lines)
     ]
     return [f'{shape} stroke-width="1.6"/>', *words]
@@ -110,7 +110,7 @@ def draw_box(left, top, width, height, colour, lines):
 
 def draw_frame(left, top, width, height, colour, title):
     shape = rectangle(left, top, width, height, f'rx="12" fill="none" stroke="{colour}"')
-    title = text(left + width / 2, top + height + 22, title, colour, 13, "bold")
+    title = text(left + width / 2, top + height + 22, title, colour, 13, bold=True)
     return [f'{shape} stroke-dasharray="5 4"/>', title]
 
 
@@ -143,7 +143,10 @@ def diagram(
         drawn += draw_arrow(path, colour_of(name, colour), label, place)
     for name, (*place, colour, lines) in BOXES.items():
         drawn += draw_box(*place, colour_of(name, colour), lines)
-    head = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" font-family="sans-serif">'
+    head = (
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" font-family="sans-serif"'
+        ' text-anchor="middle">'
+    )
     title = "The method" if part is None else f"The method, with the part of this notebook in colour: {part}"
     return "\n".join([head, f"<title>{title}</title>", *drawn, "</svg>\n"])
 
