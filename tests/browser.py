@@ -187,16 +187,29 @@ IS_RUNNING = """() => document.querySelector('.jp-InputPrompt')?.textContent.inc
   || document.querySelector('.aeseg-inspector:not([data-old])')"""
 
 
+def take_offer(page):
+    "The words of a dialog in the way (on a slow machine JupyterLab asks for the kernel), and take its offer."
+    dialog = page.locator(".jp-Dialog").first
+    if not dialog.is_visible():
+        return ""
+    words = dialog.inner_text()
+    dialog.locator("button.jp-mod-accept").click(timeout=3000)
+    return words
+
+
 def run_cell(page):
     "Run the notebook's first cell; while JupyterLab is not connected to the kernel, the keys do nothing."
+    page.locator(".jp-Notebook .jp-InputArea-editor").first.wait_for()
     page.evaluate(MARK_OLD)
+    asked = []
     for _ in range(40):
-        page.locator(".jp-Notebook .jp-InputArea-editor").first.click()
-        page.keyboard.press("Control+Enter")
         with contextlib.suppress(Exception):
+            asked.append(take_offer(page))
+            page.locator(".jp-Notebook .jp-InputArea-editor").first.click(timeout=3000)
+            page.keyboard.press("Control+Enter")
             page.wait_for_function(IS_RUNNING, timeout=3000)
             return
-    raise TimeoutError("JupyterLab does not run the cell")
+    raise TimeoutError(f"JupyterLab does not run the cell; it asked {[words for words in asked if words]}")
 
 
 def restart_kernel(page):
