@@ -21,7 +21,7 @@ pytestmark = [
         CHROMIUM is None, reason="no Chromium here; install it, for example by apt-get install chromium"
     ),
 ]
-NOTEBOOK = Path(__file__).resolve().parents[1] / "nbs/50_app/13_inspector.ipynb"
+NOTEBOOK = Path(__file__).resolve().parents[1] / "nbs/50_app/15_inspector.ipynb"
 
 
 @pytest.fixture(scope="module")
@@ -250,7 +250,7 @@ def test_an_exported_page_shows_the_static_picture(tmp_path):
     subprocess.run(command, check=True, capture_output=True)
     with chromium() as (page, _):
         page.route("https://**", lambda route: route.abort())  # scripts of nbconvert's page
-        page.goto((tmp_path / "13_inspector.html").as_uri(), wait_until="load")
+        page.goto((tmp_path / "15_inspector.html").as_uri(), wait_until="load")
         output = page.locator(".jp-Cell", has_text="overview(inspector.cases)").locator(
             ".jp-RenderedImage img"
         )

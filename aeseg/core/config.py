@@ -146,6 +146,14 @@ class ShapeOptions:
         high=0.5,
     )
     modes: int = option(12, "modes of the statistical shape model", key="shape_modes", low=1)
+    prior: str = option(
+        "auto",
+        "auxiliary masks as they are given, or adapted to the size and place of the organs in the images by a"
+        " first, small GAN (ours); auto: adapted for the variant plus where they are masks of others",
+        choices=("auto", "given", "adapted"),
+    )
+    adaptation_steps: int = option(250, "prior=adapted: training steps of that GAN", low=1)
+    adaptation_size: int = option(96, "prior=adapted: long side of its images at most, pixels", low=32)
 
 # %% ../../nbs/00_core/02_config.ipynb #grp00006
 @dataclass(frozen=True)
@@ -233,8 +241,8 @@ class GANOptions:
 
     variant: str = option(
         "full",
-        "which parts of the improved CycleGAN are on; plus: full, with bad labels predicted again and labels"
-        " registered to the edges of their images (ours)",
+        "which parts of the improved CycleGAN are on; plus: full, with a prior that is adapted to the images and"
+        " labels and masks that are refined on edges, shapes and volumes (ours)",
         choices=VARIANTS,
     )
     steps: int = option(500, "training steps of the GAN", key="gan_steps", low=1)
@@ -563,6 +571,7 @@ PRESETS = dict(
         vae_channels=8,
         vae_latent=8,
         gan_steps=12,
+        adaptation_steps=6,
         gan_batch=2,
         generator_channels=8,
         mask_generator_dilations=[1, 2],
@@ -576,7 +585,7 @@ PRESETS = dict(
         segmentation_batch=2,
         segmentation_channels=4,
     ),
-    table=dict(size=96, vae_steps=300, gan_steps=300, segmentation_steps=200),
+    table=dict(size=96, vae_steps=300, gan_steps=300, adaptation_steps=150, segmentation_steps=200),
     gpu=dict(
         size=256,
         vae_steps=4000,
@@ -584,6 +593,7 @@ PRESETS = dict(
         vae_channels=32,
         vae_latent=64,
         gan_steps=40000,
+        adaptation_steps=8000,
         gan_learning_rate=2e-4,
         generator_channels=64,
         mask_generator_dilations=[1, 2, 4, 8, 8, 4, 2, 1],
