@@ -380,11 +380,13 @@ def _new(
     hint,  # about the ellipses, such as "radius 40-90 px, ratio 0.7-1"
     axis,  # how volumes are cut into slices
     overwrite,  # replace the file
+    labels_of=None,  # a run, whose labels tell the size and place that auxiliary masks should have
 ):
     "Look at images and write a commented task file for aeseg fit."
     from aeseg.app.own_task import new
 
     path = new(name, images, shape, aux_masks, hint, axis, overwrite)
+    _print_places(aux_masks, labels_of, axis)
     print(f"look at {path.with_suffix('.png')}, change {path} where it is wrong, then: aeseg fit {path}")
 
 # %% ../nbs/70_command_line.ipynb #43c008a5
@@ -462,18 +464,30 @@ def _evaluate(
     print(f"rows: {Path(out).resolve()}")
 
 
+def _print_places(aux_masks, labels_of, axis):
+    "Compare auxiliary masks with the labels of a run, if one is given."
+    if not labels_of:
+        return
+    from aeseg.app.adaptation import compare_places
+
+    print(compare_places(aux_masks, labels_of, axis))
+
+
 @command("data.check.check_dataset", "aeseg check DATA/hc18")
 def _check(
     folder,
     *,
     axis,  # how volumes are cut into slices
     patient,  # regular expression whose group in an id is the patient, such as "^([0-9]+)_"
+    aux_masks=(),  # masks of another data set, whose size and place are compared with the labels of a run
+    labels_of=None,  # that run
 ):
     "Report what is in a data-set folder and what is wrong with it; exit code 1 on errors."
     from aeseg.data.check import check_dataset
 
     report = check_dataset(folder, axis=axis, patient=patient)
     print(report)
+    _print_places(aux_masks, labels_of, axis)
     return 0 if report.ok else 1
 
 # %% ../nbs/70_command_line.ipynb #5b0e17a1

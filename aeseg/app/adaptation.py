@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['smaller_canvas', 'shrink_images', 'ShrunkPrior', 'label_edges', 'is_adapted', 'first_config', 'open_first',
-           'first_labels', 'find_prior', 'load_prior', 'adapt_setting']
+           'first_labels', 'find_prior', 'load_prior', 'adapt_setting', 'read_places', 'compare_places']
 
 # %% ../../nbs/50_app/07_adaptation.ipynb #ada00003
 import json
@@ -16,14 +16,16 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+from .models import find_run
 from .stages import Setting, start_refiner, train_gan, train_vae
 from ..core.arrays import as_probability, write_array
 from ..core.config import Config
+from ..core.errors import InputError
 from ..core.files import atomic_write
 from ..core.runs import Run
 from ..data.augmentation import normalise
 from ..data.datasets import Images
-from ..data.images import place
+from ..data.images import place, read_mask
 from ..method.registration import edge_strength, sample_maps, sample_outline
 from aeseg.shapes.adaptation import (
     PriorChange,
@@ -32,6 +34,7 @@ from aeseg.shapes.adaptation import (
     measure_ellipses,
     measure_places,
 )
+from ..shapes.given_masks import load_masks, read_canvas_mask
 
 # %% ../../nbs/50_app/07_adaptation.ipynb #ada00006
 def smaller_canvas(
@@ -157,9 +160,7 @@ def find_prior(
         places = measure_places(first.auxiliary_masks(500))
         refined, edges_before = first_labels(first)
     change, _ = estimate_change(places, measure_places(refined))
-    prior = ShrunkPrior(
-        adapt_prior(setting.prior, setting.images.canvas, change, measure_ellipses(refined)), canvas
-    )
+    prior = ShrunkPrior(adapt_prior(setting.prior, setting.images.canvas, change, measure_ellipses(refined)), canvas)
     with open_first(setting, "adapted", prior, canvas) as second:
         refined, edges_after = first_labels(second)
     change, alarms = estimate_change(places, measure_places(refined))
@@ -211,3 +212,42 @@ def adapt_setting(
         )
         return setting
     return replace(setting, prior=adapt_prior(setting.prior, setting.images.canvas, change, ellipses))
+
+# %% ../../nbs/50_app/07_adaptation.ipynb #ada00016
+def read_places(
+    masks,  # paths or `Slice`s of masks, none of them empty or full
+    canvas,  # (height, width)
+) -> torch.Tensor:  # (N, 4) of `measure_places`
+    "Size and place of masks in files. Raises `InputError`."
+    arrays = [torch.from_numpy(read_canvas_mask(path, canvas))[None] for path in masks]
+    return measure_places(torch.stack(arrays))
+
+
+def compare_places(
+    aux_masks,  # one or several folders of masks of another data set
+    labels_of,  # folder of a run
+    axis: str = "axial",  # of the slices of volumes
+) -> str:
+    "Size and place of auxiliary masks and of the labels of a run, as a table. Raises `InputError`."
+    run = find_run(labels_of)
+    canvas = run.provenance.get("canvas")
+    paths = sorted((run.folder / "pseudo_labels").glob("*.png"))
+    labels = [path for path in paths if read_mask(path).any()]
+    if not canvas or not labels:
+        raise InputError(f"{labels_of} holds no pseudo labels; give the folder of a finished run")
+    if not aux_masks:
+        raise InputError("labels of a run are compared with auxiliary masks; give these with --aux-masks")
+    given = measure_places(load_masks(aux_masks, canvas, axis))
+    found = read_places(labels, canvas)
+    rows = [f"{'median, percent of the canvas':32}width  height     x     y"]
+    for name, places in (("auxiliary masks", given), (f"labels of {run.folder.name}", found)):
+        middle = places.median(0).values
+        width, height, x, y = (100 * torch.cat([middle[:2].exp(), middle[2:]])).tolist()
+        rows.append(f"{f'{name} ({len(places)})':32}{width:5.0f}{height:8.0f}{x:6.0f}{y:6.0f}")
+    change = estimate_change(given, found)[0]
+    rows.append(
+        f"labels are {change.scale_x:.2f} x {change.scale_y:.2f} times as large as auxiliary masks and lie"
+        f" {100 * change.shift_x:+.0f} % to the right, {100 * change.shift_y:+.0f} % down; prior=adapted"
+        " corrects size and place"
+    )
+    return "\n".join(rows)
