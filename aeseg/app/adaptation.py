@@ -64,7 +64,7 @@ def shrink_images(
     shape = (len(images), images.channels, *canvas)
     pixels = write_array(map(shrunk, images.pixels.split(64)), shape, where)
     placements = tuple(place((p.height, p.width), canvas) for p in images.placements)
-    return replace(images, pixels=pixels, placements=placements)
+    return replace(images, pixels=pixels, placements=placements, fine=images.pixels)
 
 
 class ShrunkPrior:

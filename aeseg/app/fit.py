@@ -19,7 +19,7 @@ import torch
 
 from .adaptation import adapt_setting
 from .decisions import take_reviews
-from .labels import data_digest, measure, write_masks
+from .labels import data_digest, fine_factor, measure, write_masks
 from .models import apply_model, save_model
 from .stages import Setting, learn_from_labels, refine_labels, train_gan, train_vae
 from ..core.arrays import as_probability
@@ -67,7 +67,7 @@ def learn(
     images = setting.images
     predictions = apply_model(model, setting.config, images.pixels, setting.fabric, run.folder)
     if refiner:
-        predictions, facts = refiner.masks(predictions, images.pixels, setting.groups, run.folder)
+        predictions, facts = refiner.masks(predictions, images, setting.groups, run.folder)
         run.note(refined_predictions=facts)
     write_masks(run.folder / "predictions", images, predictions)
     return Learned(gan, labels, model, predictions)
@@ -233,6 +233,7 @@ def read_input(
         limit=c.machine.memory_limit,
         scratch=scratch,
         window=c.images.window,
+        fine=fine_factor(c),
     )
     count = images.splits.count("train")
     if count < 2:

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['EDGE_SIGNS', 'MEASURED', 'data_digest', 'write_masks', 'write_round', 'label_sets', 'MaskRefinement',
-           'find_refinement', 'load_refinement', 'LabelRefiner', 'measure']
+           'find_refinement', 'fine_factor', 'load_refinement', 'LabelRefiner', 'measure']
 
 # %% ../../nbs/50_app/02_labels.ipynb #c50016eb
 import hashlib
@@ -91,7 +91,7 @@ class MaskRefinement:
     def __call__(
         self,
         masks,  # (N, 1, H, W) in [0, 1] or uint8; may be an `ArrayFile`
-        pixels,  # (N, C, H, W) uint8, the images
+        images: Images,
         groups=(),  # of `group_slices`: slices of one volume
         where=None,  # None: in memory; a folder, see `write_array`
     ):  # masks; what was done, as a dict: `volumes` and `shape`, where they apply
@@ -99,9 +99,10 @@ class MaskRefinement:
         facts, config = {}, self.config
         if groups:
             scale = max(masks.shape[2:]) / 128
-            masks, facts["volumes"] = refine_volumes(masks, pixels, groups, scale, where=where)
+            masks, facts["volumes"] = refine_volumes(masks, images.pixels, groups, scale, where=where)
         if config.quality.refine_shape and config.shapes.kind == "ellipse":
-            masks, facts["shape"] = refine_on_edges(masks, pixels, config.run.seed, self.sign, where=where)
+            seed, pixels = config.run.seed, images.finest
+            masks, facts["shape"] = refine_on_edges(masks, pixels, seed, self.sign, where=where)
         return masks, facts
 
     def save(self, folder):
@@ -113,13 +114,18 @@ class MaskRefinement:
 def find_refinement(
     config: Config,
     labels,  # (N, 1, H, W) of the GAN
-    pixels,  # (N, C, H, W) uint8, their images
+    images: Images,
 ) -> MaskRefinement:
     "The refinement of a run; the sign of the edge of an organ that is not in `EDGE_SIGNS` is that of labels."
     sign = EDGE_SIGNS.get(config.run.task, "auto")
     if sign == "auto" and config.quality.refine_shape and config.shapes.kind == "ellipse":
-        sign, _, _ = find_sign(labels, pixels)
+        sign, _, _ = find_sign(labels, images.finest)
     return MaskRefinement(config, sign)
+
+
+def fine_factor(config: Config) -> int:
+    "How much finer than the canvas refinement sees images, where files have that resolution."
+    return 2 if config.gan.variant == "plus" and config.quality.refine_shape else 1
 
 
 def load_refinement(
@@ -152,9 +158,9 @@ class LabelRefiner:
     def start(self, labels, predict):
         "Refine E's labels, and decide whether registration applies."
         labels = self._relabel(labels, predict)
-        pixels = self.images.pixels
-        labels, self.registration = register_labels(labels, pixels, self.config.run.seed, where=self.where)
-        self.masks = find_refinement(self.config, labels, pixels)
+        seed, pixels = self.config.run.seed, self.images.pixels
+        labels, self.registration = register_labels(labels, pixels, seed, where=self.where)
+        self.masks = find_refinement(self.config, labels, self.images)
         return self._refine(labels)
 
     def refine(self, labels, predict):
@@ -168,7 +174,7 @@ class LabelRefiner:
     ):
         "Labels of an earlier checkpoint, for the quality score; a label predicted again takes their place."
         earlier = self._register(earlier)
-        earlier, _ = self.masks(earlier, self.images.pixels, self.groups, self.where)
+        earlier, _ = self.masks(earlier, self.images, self.groups, self.where)
         if self.replaced is None or not self.replaced.any():
             return earlier
 
@@ -187,7 +193,7 @@ class LabelRefiner:
         return labels
 
     def _refine(self, labels):
-        labels, facts = self.masks(labels, self.images.pixels, self.groups, self.where)
+        labels, facts = self.masks(labels, self.images, self.groups, self.where)
         self.refinement.append(facts)
         return labels
 

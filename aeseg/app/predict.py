@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from .labels import load_refinement
+from .labels import fine_factor, load_refinement
 from .models import apply_model, find_run, load_model
 from ..core.arrays import as_probability
 from ..core.config import Config
@@ -141,6 +141,7 @@ def predict(
     paths, splits, bad = find_images(images, run.config.images.axis, skip_bad)
     _check_target(out, images, paths, format)
     layout = dict(canvas=canvas, channels=channels, window=run.config.images.window)
+    layout["fine"] = fine_factor(run.config)
     for sentence in bad:
         print(f"skipped: {sentence}")
     refinement = load_refinement(run.folder, run.config)
@@ -151,7 +152,7 @@ def predict(
             print(f"skipped: {sentence}")
         labels = apply_model(model, run.config, batch.pixels, fabric)
         if refinement:
-            labels, _ = refinement(labels, batch.pixels, rows_of_volumes(volumes, batch.ids))
+            labels, _ = refinement(labels, batch, rows_of_volumes(volumes, batch.ids))
         if isinstance(sources[batch.ids[0]], Slice):
             labels = smooth_slices(labels, smooth)
             labels = keep_largest_component(labels) if largest else labels

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from ..core.arrays import RowView, write_array
@@ -134,6 +135,7 @@ class Images:
     placements: tuple  # a `Placement` for each image
     splits: tuple  # a split for each image
     skipped: tuple = ()  # sentences about files that were left out
+    fine: object = None  # as `pixels`, on a larger canvas, for the search of edges; None: not read
 
     def __len__(self):
         return len(self.ids)
@@ -159,7 +161,13 @@ class Images:
             self.pixels if every else RowView(self.pixels, keep),
             tuple(self.placements[k] for k in keep),
             tuple(self.splits[k] for k in keep),
+            fine=self.fine if every or self.fine is None else RowView(self.fine, keep),
         )
+
+    @property
+    def finest(self):
+        "The pixels of the highest resolution."
+        return self.pixels if self.fine is None else self.fine
 
     def split(self, name):
         "The images of one split."
@@ -244,8 +252,11 @@ def read_images(
     limit: float = math.inf,  # MB; pixels that need more stay in a file
     scratch=".",  # folder for that file
     window=(),  # (low, high) of gray values, see `apply_window`
+    fine: int = 1,  # read them on a canvas so many times larger, too, where files have that resolution
 ) -> Images:
-    """Read images that were found; a file is read at most twice, beside a first guess at the canvas.
+    """Read images that were found.
+
+    A file is read at most twice, beside a first guess at the canvas, and once more with `fine`.
 
     Raises `InputError`, which names the first bad file and counts the others.
     """
@@ -258,13 +269,13 @@ def read_images(
         if common == layout:  # always so after the second pass
             break
         layout, pixels = common, None  # frees the memory of the first pass
-    return Images(
-        tuple(shapes),
-        pixels,
-        tuple(place(s[:2], layout[0]) for s in shapes.values()),
-        tuple(splits[i] for i in shapes),
-        (*skipped, *problems),
-    )
+    canvas, placements = layout[0], tuple(place(s[:2], layout[0]) for s in shapes.values())
+    larger = None
+    if fine > 1 and np.median([p.height / p.inner_height for p in placements]) > 1.25:
+        readable, canvas = {i: paths[i] for i in shapes}, tuple(fine * v for v in canvas)
+        larger = _read_pass(readable, canvas, layout[1], limit, scratch, window)[0]
+    splits = tuple(splits[i] for i in shapes)
+    return Images(tuple(shapes), pixels, placements, splits, (*skipped, *problems), larger)
 
 
 def load_images(
