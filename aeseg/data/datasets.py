@@ -21,7 +21,7 @@ from ..core.arrays import RowView, write_array
 from ..core.errors import InputError
 from ..core.files import read_csv_rows
 from .formats import Slice, is_dicom, is_nifti, is_series, patient_id, source_id, volume_slices
-from .images import SUFFIXES, apply_window, choose_canvas, place, read_image, to_canvas
+from .images import SUFFIXES, Placement, apply_window, choose_canvas, place, read_image, to_canvas
 
 # %% ../../nbs/10_data/05_datasets.ipynb #0e1d550a
 def image_sources(
@@ -202,9 +202,14 @@ def _guess_layout(paths, canvas, channels, size):
     return (size, size), 1
 
 # %% ../../nbs/10_data/05_datasets.ipynb #dat00014
-def _read_pass(paths, canvas, channels, limit, scratch, window):
+def _finer(placement, factor):
+    "The same place on a canvas that is `factor` times larger."
+    return Placement(*placement[:2], *(factor * v for v in placement[2:]))
+
+
+def _read_pass(paths, canvas, channels, limit, scratch, window, fine=1):
     "Read all images once: the pixels of those with so many channels, id -> shape, sentences about bad files."
-    shapes, problems = {}, []
+    shapes, problems, larger = {}, [], tuple(fine * v for v in canvas)
 
     def pieces():
         for i, path in paths.items():
@@ -215,10 +220,10 @@ def _read_pass(paths, canvas, channels, limit, scratch, window):
                 continue
             shapes[i] = _image_shape(image)
             if shapes[i][2] == channels:
-                placed = to_canvas(image, place(image.shape[:2], canvas), canvas)
-                yield torch.from_numpy(placed.reshape(1, *canvas, channels).transpose(0, 3, 1, 2))
+                placed = to_canvas(image, _finer(place(image.shape[:2], canvas), fine), larger)
+                yield torch.from_numpy(placed.reshape(1, *larger, channels).transpose(0, 3, 1, 2))
 
-    shape = (len(paths), channels, *canvas)
+    shape = (len(paths), channels, *larger)
     in_file = math.prod(shape) > limit * 1e6
     pixels = write_array(pieces(), shape, scratch if in_file else None)
     return pixels, shapes, problems
@@ -269,11 +274,9 @@ def read_images(
         if common == layout:  # always so after the second pass
             break
         layout, pixels = common, None  # frees the memory of the first pass
-    canvas, placements = layout[0], tuple(place(s[:2], layout[0]) for s in shapes.values())
-    larger = None
+    placements, larger = tuple(place(s[:2], layout[0]) for s in shapes.values()), None
     if fine > 1 and np.median([p.height / p.inner_height for p in placements]) > 1.25:
-        readable, canvas = {i: paths[i] for i in shapes}, tuple(fine * v for v in canvas)
-        larger = _read_pass(readable, canvas, layout[1], limit, scratch, window)[0]
+        larger = _read_pass({i: paths[i] for i in shapes}, *layout, limit, scratch, window, fine)[0]
     splits = tuple(splits[i] for i in shapes)
     return Images(tuple(shapes), pixels, placements, splits, (*skipped, *problems), larger)
 
