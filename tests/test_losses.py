@@ -123,16 +123,21 @@ def test_small_losses_are_those_of_the_original(example, forget):
 
 # ---------------------------------------------------------------- training
 
-NAMES = (
+LOSSES = (
     "cross_entropy",
     "mean_absolute_error",
     "generalised_cross_entropy",
     "noise_robust_dice",
     "co_teaching",
 )
+TRAININGS = {
+    **{name: dict(segmentation_loss=name) for name in LOSSES},
+    "images": dict(per_image_loss=True),
+    "wide": dict(segmentation_augmentation="wide"),
+}
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", TRAININGS)
 def test_interrupted_training_goes_on_exactly(tmp_path, name):
     "Half of the steps, and the rest by another object from its checkpoint."
     fabric = cpu_fabric("auto")
@@ -140,31 +145,32 @@ def test_interrupted_training_goes_on_exactly(tmp_path, name):
     def trained(*parts):
         run = Run.open(tmp_path / f"{len(parts)}", make_config("smoke"))
         for steps in parts:
-            stage = segmentation_stage(fabric, segmentation_loss=name)
+            stage = segmentation_stage(fabric, **TRAININGS[name])
             train(stage, steps, run, quiet=True, fabric=fabric)
         return stage
 
     whole, halves = trained(6), trained(3, 6)
     assert len(whole.networks) == (2 if name == "co_teaching" else 1)
     assert weight_bytes(whole) == weight_bytes(halves)
-    assert weight_bytes(whole) != weight_bytes(segmentation_stage(fabric, segmentation_loss=name))
+    assert weight_bytes(whole) != weight_bytes(segmentation_stage(fabric, **TRAININGS[name]))
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", TRAININGS)
 def test_no_step_waits_for_the_device(name):
-    take_steps([segmentation_stage(meta_fabric(), segmentation_loss=name)])
+    take_steps([segmentation_stage(meta_fabric(), **TRAININGS[name])])
 
 
 def gradients_of(fabric, path):
     "Gradients of two steps with every loss, to a file a process."
 
     def gradients(name):
-        stage = segmentation_stage(fabric, segmentation_loss=name, segmentation_batch=4 // fabric.world_size)
+        values = dict(TRAININGS[name], segmentation_batch=4 // fabric.world_size)
+        stage = segmentation_stage(fabric, **values)
         stage.step(0)
         stage.step(3)
         return torch.cat([p.grad.flatten() for p in stage.networks.parameters()])
 
-    result = {name: gradients(name) for name in NAMES}
+    result = {name: gradients(name) for name in TRAININGS}
     with pytest.MonkeyPatch.context() as patch:  # a control: each process chooses among its own pixels
         patch.setattr(segmentation, "all_gather", lambda fabric, t: t)
         result["apart"] = gradients("co_teaching")
@@ -182,7 +188,7 @@ def test_two_processes_are_one_with_the_doubled_batch(tmp_path):
         "The largest one to one process, relative to its gradient."
         return max((other[name] - one[name]).norm() / one[name].norm() for other in two)
 
-    for name in NAMES:
+    for name in TRAININGS:
         assert difference(name) < 1e-3, name
     assert difference("apart") > 1e-2
 
