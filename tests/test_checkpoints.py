@@ -6,7 +6,7 @@ from commands import SMALL
 from run_folders import same
 from safetensors.torch import load_file
 
-import aeseg.app.fit as app_fit
+import aeseg.app.stages as stages
 from aeseg.app.cases import Cases
 from aeseg.app.fit import fit
 from aeseg.app.labels import label_sets
@@ -31,7 +31,7 @@ def set_scores(monkeypatch):
         nonlocal scores
         scores = iter(values)
 
-    monkeypatch.setattr(app_fit, "checkpoint_score", checkpoint_score)
+    monkeypatch.setattr(stages, "checkpoint_score", checkpoint_score)
     return set_scores
 
 
@@ -79,7 +79,7 @@ def test_resumed_and_taken(set_scores, phantoms, tmp_path, monkeypatch):
 
     set_scores()
     with monkeypatch.context() as patch, pytest.raises(Killed):
-        patch.setattr(app_fit, "choose_checkpoint", choose)
+        patch.setattr(stages, "choose_checkpoint", choose)
         fit(phantoms, tmp_path / "again", **options)
     fit(phantoms, tmp_path / "again", resume=True, **options)
     same(run.folder, tmp_path / "again")
@@ -108,7 +108,7 @@ def test_a_restart_forgets_the_choice(set_scores, no_report, phantoms, tmp_path,
     set_scores(SCORES * 2)
     # of six checkpoints and the chosen labels, twice
     alarms = iter([[]] * 6 + [["collapse: nearly empty"]] + [[]] * 7)
-    monkeypatch.setattr(app_fit, "label_alarms", lambda labels, auxiliary: next(alarms))
+    monkeypatch.setattr(stages, "label_alarms", lambda labels, auxiliary: next(alarms))
     run = fit(phantoms, tmp_path / "run", **{**NO_ROUNDS, "restarts": 1})
     assert len(run.events("restart")) == 1
     assert len(run.events("choice")) == 2

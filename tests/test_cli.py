@@ -15,7 +15,7 @@ from commands import FAST, SMALL, TINY, refused, run_script, succeeded, wait_for
 from PIL import Image
 from run_folders import learned, names, read_log, read_provenance, read_rows, same, snapshot, unfinish
 
-import aeseg.app.fit as app_fit
+import aeseg.app.stages as stages
 from aeseg.app.fit import fit
 from aeseg.cli import make_parser
 from aeseg.core.config import config_from_yaml
@@ -781,13 +781,13 @@ class Killed(BaseException):
 def test_killed_between_a_checkpoint_and_its_labels(finished, phantoms, tmp_path, monkeypatch, no_report):
     "What follows a checkpoint is made up for by the continued run."
 
-    def record(setting, gan, step, then=app_fit.record_checkpoint):
+    def record(setting, gan, step, then=stages.record_checkpoint):
         if step == 32:
             raise Killed
         then(setting, gan, step)
 
     with monkeypatch.context() as patch, pytest.raises(Killed):
-        patch.setattr(app_fit, "record_checkpoint", record)
+        patch.setattr(stages, "record_checkpoint", record)
         fit(phantoms, tmp_path / "run", **SMALL)
     fit(phantoms, tmp_path / "run", resume=True, **SMALL)
     assert names(tmp_path / "run/checkpoints") == names(finished / "checkpoints")

@@ -160,7 +160,9 @@ def find_prior(
         places = measure_places(first.auxiliary_masks(500))
         refined, edges_before = first_labels(first)
     change, _ = estimate_change(places, measure_places(refined))
-    prior = ShrunkPrior(adapt_prior(setting.prior, setting.images.canvas, change, measure_ellipses(refined)), canvas)
+    prior = ShrunkPrior(
+        adapt_prior(setting.prior, setting.images.canvas, change, measure_ellipses(refined)), canvas
+    )
     with open_first(setting, "adapted", prior, canvas) as second:
         refined, edges_after = first_labels(second)
     change, alarms = estimate_change(places, measure_places(refined))

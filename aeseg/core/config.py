@@ -241,8 +241,8 @@ class GANOptions:
 
     variant: str = option(
         "full",
-        "which parts of the improved CycleGAN are on; plus: full, with a prior that is adapted to the images and"
-        " labels and masks that are refined on edges, shapes and volumes (ours)",
+        "which parts of the improved CycleGAN are on; plus: full, with a prior that is adapted to the images"
+        " and labels and masks that are refined on edges, shapes and volumes (ours)",
         choices=VARIANTS,
     )
     steps: int = option(500, "training steps of the GAN", key="gan_steps", low=1)

@@ -57,7 +57,8 @@ def image_paths(
     if not sources:
         raise InputError(
             f"{inside} holds no image; put files ending in {', '.join(SUFFIXES)}, .dcm, .nii or .nii.gz, or"
-            " folders of DICOM files there" + "".join(f" ({p})" for p in (problems or ())[:1])
+            " folders of DICOM files there"
+            + "".join(f" ({p})" for p in (problems or ())[:1])
         )
     repeated = [i for i, n in Counter(map(source_id, sources)).items() if n > 1]
     if repeated:
