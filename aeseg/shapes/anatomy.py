@@ -5,9 +5,9 @@
 # %% auto #0
 __all__ = ['SPECK', 'FEW', 'MARGIN', 'LEAST_REACH', 'LEAST_SHARE', 'COMMON', 'RARE', 'HOLE', 'CELLS', 'PLACE', 'MORE', 'STRIP',
            'LEAST_DEVIATION', 'FREE', 'LARGEST', 'KEPT', 'PIECE', 'Pieces', 'find_pieces', 'centre_and_unit', 'Layout',
-           'relative_centres', 'gap_position', 'find_gaps', 'learn_layout', 'Anatomy', 'learn_anatomy', 'layout_faults',
-           'covered_areas', 'in_place', 'choose_pieces', 'cut_path', 'cut_gaps', 'part_pieces', 'find_faults',
-           'kept_pieces', 'mend_mask', 'mend_masks']
+           'relative_centres', 'gap_position', 'find_gaps', 'learn_layout', 'Anatomy', 'largest_hole', 'map_places',
+           'learn_anatomy', 'layout_faults', 'covered_areas', 'in_place', 'choose_pieces', 'cut_path', 'cut_gaps',
+           'part_pieces', 'find_faults', 'kept_pieces', 'mend_mask', 'mend_label', 'mend_masks']
 
 # %% ../../nbs/20_shapes/06_anatomy.ipynb #ana00003
 import json
@@ -21,6 +21,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 import torch.nn.functional as F
+from fastcore.basics import patch
 from scipy import ndimage
 from skimage.graph import MCP
 from skimage.measure import label
@@ -185,29 +186,53 @@ class Anatomy:
         "Whether holes are allowed."
         return self.hole_share > self.most_holes
 
-    def to_dict(self) -> dict:
-        "Plain lists and numbers, for JSON and YAML."
-        return json.loads(json.dumps(asdict(self)))
-
-    @classmethod
-    def from_dict(cls, content: dict) -> "Anatomy":
-        "The anatomy that `to_dict` wrote."
-        content = _as_tuples(content)
-        layouts = tuple(Layout(**layout) for layout in content["layouts"])
-        return cls(layouts, content["hole_share"], content["places"])
-
-
+# %% ../../nbs/20_shapes/06_anatomy.ipynb #ana00048
 def _as_tuples(value):
     "Lists within lists and dicts as tuples."
     if isinstance(value, dict):
         return {name: _as_tuples(v) for name, v in value.items()}
     return tuple(map(_as_tuples, value)) if isinstance(value, list) else value
 
+
+@patch
+def to_dict(self: Anatomy) -> dict:
+    "Plain lists and numbers, for JSON and YAML."
+    return json.loads(json.dumps(asdict(self)))
+
+
+@patch(cls_method=True)
+def from_dict(
+    cls: Anatomy,
+    content: dict,  # what `to_dict` wrote
+) -> Anatomy:
+    "The anatomy that was written."
+    content = _as_tuples(content)
+    layouts = tuple(Layout(**layout) for layout in content["layouts"])
+    return cls(layouts, content["hole_share"], content["places"])
+
 # %% ../../nbs/20_shapes/06_anatomy.ipynb #ana00022
 COMMON = 0.95  # share of masks that agree on a number of pieces: it is the rule
 RARE = 0.005  # numbers of pieces of fewer masks are accidents
 HOLE = 4  # pixels of a canvas of 128: smaller holes come from resampling
 CELLS = 16  # of the map, along the longer side
+
+
+def largest_hole(
+    mask: np.ndarray,  # (H, W) bool
+) -> float:  # pixels of a canvas of 128
+    "Area of the largest hole of a mask."
+    holes = find_pieces(fill_holes(mask) & ~mask, 0)
+    return holes.areas.max(initial=0) * (128 / max(mask.shape)) ** 2
+
+
+def map_places(
+    masks: list,  # of (H, W) bool
+) -> tuple:  # rows of a map of `CELLS` along the longer side, in [0, 1]
+    "The share of masks that cover each cell of a coarse map."
+    cells = [max(1, round(CELLS * n / max(masks[0].shape))) for n in masks[0].shape]
+    cover = torch.from_numpy(np.mean(masks, 0, dtype=np.float32))[None]
+    places = F.adaptive_avg_pool2d(cover, cells)[0].double().numpy().round(3)
+    return _as_tuples(places.tolist())
 
 
 def learn_anatomy(
@@ -218,19 +243,14 @@ def learn_anatomy(
     binary = [mask for mask in binary if mask.any()]
     if not binary:
         raise InputError("an anatomy needs auxiliary masks that are not empty")
-    count, shape = len(binary), binary[0].shape
-    numbers = np.array([len(find_pieces(mask).areas) for mask in binary])
-    shares = np.bincount(numbers) / count
-    allowed = np.flatnonzero(shares >= (COMMON if shares.max() >= COMMON else RARE))
-    holes = [find_pieces(fill_holes(mask) & ~mask, 0).areas.max(initial=0) for mask in binary]
-    hole_share = np.mean(np.array(holes) > HOLE * (max(shape) / 128) ** 2)
-    cells = [max(1, round(CELLS * n / max(shape))) for n in shape]
-    cover = torch.from_numpy(np.mean(binary, 0, dtype=np.float32))[None]
-    return Anatomy(
-        tuple(learn_layout([binary[k] for k in np.flatnonzero(numbers == n)]) for n in allowed),
-        round(float(hole_share), 4),
-        tuple(tuple(round(v, 3) for v in row) for row in F.adaptive_avg_pool2d(cover, cells)[0].tolist()),
-    )
+    by_count = {}
+    for mask in binary:
+        by_count.setdefault(len(find_pieces(mask).areas), []).append(mask)
+    shares = {count: len(group) / len(binary) for count, group in by_count.items()}
+    least = COMMON if max(shares.values()) >= COMMON else RARE
+    layouts = [learn_layout(by_count[count]) for count in sorted(shares) if shares[count] >= least]
+    hole_share = np.mean([largest_hole(mask) > HOLE for mask in binary])
+    return Anatomy(tuple(layouts), round(float(hole_share), 4), map_places(binary))
 
 # %% ../../nbs/20_shapes/06_anatomy.ipynb #ana00025
 PLACE = 0.01  # mean share of auxiliary masks that cover the pixels of a piece: below, it is out of place
@@ -250,7 +270,7 @@ def layout_faults(
             faults.append("place")
     return faults
 
-
+# %% ../../nbs/20_shapes/06_anatomy.ipynb #ana00049
 @lru_cache(maxsize=8)
 def _map_on_canvas(anatomy, shape):
     "The map of places at the size of a canvas, (H, W)."
@@ -339,7 +359,7 @@ def cut_gaps(
         parted[tuple(path.T)] = False
     return find_pieces(parted), length
 
-
+# %% ../../nbs/20_shapes/06_anatomy.ipynb #ana00051
 def part_pieces(
     probability: np.ndarray,  # (H, W) in [0, 1]
     pieces: Pieces,  # fewer than a layout wants, or a wrong set
@@ -410,7 +430,7 @@ def kept_pieces(
     best = int(np.argmax(scores))
     return sets[best] if scores[best] > KEPT * covered.sum() else largest
 
-
+# %% ../../nbs/20_shapes/06_anatomy.ipynb #ana00053
 def mend_mask(
     mask,  # (H, W) bool, or probabilities in [0, 1]
     anatomy: Anatomy,
@@ -434,35 +454,42 @@ def mend_mask(
 PIECE = 64  # labels held in memory at a time
 
 
+def mend_label(
+    label: torch.Tensor,  # (1, H, W) uint8, changed in place
+    anatomy: Anatomy,
+):  # faults before and after, two lists; whether pixels changed
+    "Mend one label: removed pixels become 0, added ones 255."
+    probability = label[0].numpy() / np.float32(255)
+    faults = find_faults(probability, anatomy)
+    if not faults:
+        return [], [], False
+    old, new = probability > 0.5, mend_mask(probability, anatomy)
+    label[0][torch.from_numpy(old & ~new)] = 0
+    label[0][torch.from_numpy(new & ~old)] = 255
+    return faults, find_faults(new, anatomy), bool((old != new).any())
+
+
 def mend_masks(
     labels,  # (N, 1, H, W) in [0, 1] or uint8; may be an `ArrayFile`
     anatomy: Anatomy,
     where=None,  # None: in memory; a folder, see `write_array`
 ):  # labels (N, 1, H, W) as uint8; what was done, as a dict
     "Mend labels that break a rule, and count them."
-    before, after, counts = Counter(), Counter(), Counter()
-
-    def mended_label(label_bytes):
-        probability = label_bytes[0].numpy() / np.float32(255)
-        faults = find_faults(probability, anatomy)
-        if not faults:
-            return
-        old, new = probability > 0.5, mend_mask(probability, anatomy)
-        label_bytes[0][torch.from_numpy(old & ~new)] = 0
-        label_bytes[0][torch.from_numpy(new & ~old)] = 255
-        left = find_faults(new, anatomy)
-        before.update(faults)
-        after.update(left)
-        counts.update(broken=1, mended=int((old != new).any()), still_broken=int(bool(left)))
+    before, after = Counter(), Counter()  # by kind of fault
+    counts = dict(masks=len(labels), broken=0, mended=0, still_broken=0)
 
     def pieces():
         for rows in torch.arange(len(labels)).split(PIECE):
             part = labels[rows]
             part = part.clone() if part.dtype == torch.uint8 else to_bytes(part)
-            for label_bytes in part:
-                mended_label(label_bytes)
+            for one in part:
+                faults, left, changed = mend_label(one, anatomy)
+                before.update(faults)
+                after.update(left)
+                counts["broken"] += bool(faults)
+                counts["mended"] += changed
+                counts["still_broken"] += bool(left)
             yield part
 
     result = write_array(pieces(), labels.shape, where)
-    facts = dict(masks=len(labels), **{n: counts[n] for n in ("broken", "mended", "still_broken")})
-    return result, dict(facts, faults=dict(before), faults_left=dict(after))
+    return result, dict(counts, faults=dict(before), faults_left=dict(after))
