@@ -448,7 +448,7 @@ def mend_mask(
         piece = fill_holes(piece) if fill else piece
         touching = piece & ndimage.binary_dilation(mended, np.ones((3, 3)))  # share corners with others
         mended |= largest_components(piece & ~touching) if touching.any() else piece
-    return mended
+    return find_pieces(mended).mask()  # what is left of a small piece may be a speck now
 
 # %% ../../nbs/20_shapes/06_anatomy.ipynb #ana00044
 PIECE = 64  # labels held in memory at a time
