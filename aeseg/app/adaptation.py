@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 
 from .models import find_run
-from .stages import Setting, start_refiner, train_gan, train_vae
+from .stages import COMPARED, Setting, start_refiner, train_gan, train_vae
 from ..core.arrays import as_probability, write_array
 from ..core.config import Config
 from ..core.errors import InputError
@@ -146,7 +146,7 @@ def first_labels(
 ):  # refined labels (N, 1, H, W); mean edge strength under each of the unrefined ones (N,)
     "Train a small GAN, and refine its labels."
     gan, labels, _ = train_gan(first, train_vae(first))
-    refined = start_refiner(first, gan).start(labels, gan.predict_masks)
+    refined = start_refiner(first, gan).start(labels, gan.predict_masks, first.auxiliary_masks(COMPARED))
     return refined, label_edges(labels, first.training.pixels)
 
 
@@ -157,7 +157,7 @@ def find_prior(
     canvas = smaller_canvas(setting.images.canvas, setting.config.shapes.adaptation_size)
     given = ShrunkPrior(setting.prior, canvas)
     with open_first(setting, "given", given, canvas) as first:
-        places = measure_places(first.auxiliary_masks(500))
+        places = measure_places(first.auxiliary_masks(COMPARED))
         refined, edges_before = first_labels(first)
     change, _ = estimate_change(places, measure_places(refined))
     prior = ShrunkPrior(

@@ -69,7 +69,8 @@ def learn(
     if refiner:
         predictions, facts = refiner.masks(predictions, images, setting.groups, run.folder)
         run.note(refined_predictions=facts)
-    write_masks(run.folder / "predictions", images, predictions)
+    anatomy = refiner and refiner.masks.anatomy
+    write_masks(run.folder / "predictions", images, predictions, anatomy)
     return Learned(gan, labels, model, predictions)
 
 # %% ../../nbs/50_app/08_fit.ipynb #fit00009

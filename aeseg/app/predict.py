@@ -12,15 +12,15 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from .labels import fine_factor, load_refinement
+from .labels import fine_factor, load_refinement, mask_of_image
 from .models import apply_model, find_run, load_model
-from ..core.arrays import as_probability
 from ..core.config import Config
 from ..core.devices import make_fabric
 from ..core.errors import InputError, nearest
+from ..data.check import plural
 from ..data.datasets import Images, find_images, read_images
 from ..data.formats import Slice
-from ..data.images import from_canvas, write_mask
+from ..data.images import write_mask
 from aeseg.data.volumes import (
     FORMATS,
     keep_largest_component,
@@ -30,6 +30,7 @@ from aeseg.data.volumes import (
     write_volume,
 )
 from ..method.volumes import group_slices
+from ..shapes.anatomy import Anatomy
 
 # %% ../../nbs/50_app/09_predict.ipynb #80135ec2
 def image_batches(
@@ -74,12 +75,13 @@ def write_predictions(
     paths: dict,  # id -> path or `Slice`, of these images
     labels: torch.Tensor,  # (N, 1, H, W) uint8, probabilities on the canvas
     format: str = "auto",  # one of `FORMATS`
+    anatomy: Anatomy = None,  # that the labels obey
 ):
     "Write masks in the format and geometry of their images: a PNG or DICOM SEG an image, or a file a volume."
     folder, first = Path(folder), paths[images.ids[0]]
 
     def mask(k):
-        return from_canvas(as_probability(labels[k])[0].numpy(), images.placements[k])
+        return mask_of_image(labels[k], images.placements[k], anatomy)
 
     if isinstance(first, Slice) and mask_format(first, format) != "png":
         masks = ((paths[i].index, mask(k)) for k, i in enumerate(images.ids))
@@ -146,15 +148,19 @@ def predict(
         print(f"skipped: {sentence}")
     refinement = load_refinement(run.folder, run.config)
     pattern = run.config.quality.volume_pattern if refinement else ""
+    mended = 0
     for sources, volumes in image_batches(paths, pattern=pattern):
         batch = read_images(sources, splits, skip_bad=skip_bad, **layout)
         for sentence in batch.skipped:
             print(f"skipped: {sentence}")
         labels = apply_model(model, run.config, batch.pixels, fabric)
         if refinement:
-            labels, _ = refinement(labels, batch, rows_of_volumes(volumes, batch.ids))
+            labels, facts = refinement(labels, batch, rows_of_volumes(volumes, batch.ids))
+            mended += facts.get("anatomy", {}).get("mended", 0)
         if isinstance(sources[batch.ids[0]], Slice):
             labels = smooth_slices(labels, smooth)
             labels = keep_largest_component(labels) if largest else labels
-        write_predictions(out, batch, sources, labels, format)
+        write_predictions(out, batch, sources, labels, format, refinement and refinement.anatomy)
+    if mended:
+        print(f"{plural(mended, 'mask')} mended: they broke a rule that auxiliary masks obey")
     return Path(out)

@@ -133,7 +133,8 @@ def label_changes(data: ReportData) -> dict:
         relabelled=count_of(counts[0], "label") if counts else "",
         relabelled_later=", ".join(map(str, counts[1:])),
         registration=registration_facts(data),
-        refinement=dict(volumes=None, shape=None) | refinement[0],
+        refinement=dict(volumes=None, shape=None, anatomy=None) | refinement[0],
+        predictions=dict(anatomy=None) | (data.provenance.get("refined_predictions") or {}),
         adaptation=adaptation_facts(data),
     )
 

@@ -186,7 +186,7 @@ def refine_labels(
     if run.writes:
         write_masks(run.folder / "gan_labels", setting.training, labels)
     refiner = start_refiner(setting, gan)
-    labels = refiner.start(labels, gan.predict_masks)
+    labels = refiner.start(labels, gan.predict_masks, setting.auxiliary_masks(COMPARED))
     run.note(registration=refiner.registration)
     if run.writes:
         refiner.masks.save(run.folder)

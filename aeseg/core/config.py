@@ -318,6 +318,11 @@ class QualityOptions:
         "variant plus, shape=ellipse: labels and final masks are fitted again as ellipses whose outlines lie"
         " on signed edges of their images (ours)",
     )
+    mend_anatomy: bool = option(
+        True,
+        "variant plus: labels and final masks that break a rule which auxiliary masks obey, such as the number"
+        " of pieces, are mended (ours)",
+    )
     volume_pattern: str = option(
         "auto",
         "variant plus: labels and final masks of the slices of one volume are refined together (ours); auto:"
