@@ -229,7 +229,12 @@ class LabelRefiner:
         return register_labels(labels, self.images.pixels, self.config.run.seed, 0.0, self.where)[0]
 
 # %% ../../nbs/50_app/02_labels.ipynb #99209c2d
-MEASURED = dict(gan_label="gan_labels", pseudo_label="pseudo_labels", final="predictions")  # stage -> folder
+MEASURED = dict(  # stage -> folder
+    gan_label="gan_labels",
+    pseudo_label="pseudo_labels",
+    final="predictions",
+    refined="refined_predictions",  # of supervised runs
+)
 
 
 def measure(

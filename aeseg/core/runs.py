@@ -78,6 +78,7 @@ RUN_FILES = (
     "quality.csv",
     "model.safetensors",
     "predictions",
+    "refined_predictions",
     "metrics.csv",
     "report.html",
 )

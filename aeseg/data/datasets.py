@@ -293,6 +293,7 @@ def load_images(
     scratch=".",  # folder for that file
     axis: str = "axial",  # of the slices of volumes
     window=(),  # (low, high) of gray values, see `apply_window`
+    fine: int = 1,  # see `read_images`
 ) -> Images:
     """Read the images of one or several folders onto one canvas. True masks are never opened.
 
@@ -301,7 +302,8 @@ def load_images(
     paths, splits, problems = find_images(folder, axis, skip_bad)
     if only is not None:
         paths = {i: paths[i] for i in only}
-    return read_images(paths, splits, problems, size, canvas, channels, skip_bad, limit, scratch, window)
+    layout = size, canvas, channels
+    return read_images(paths, splits, problems, *layout, skip_bad, limit, scratch, window, fine)
 
 # %% ../../nbs/10_data/05_datasets.ipynb #5b1f7a2b
 def _patient_expression(pattern):

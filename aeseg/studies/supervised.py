@@ -12,9 +12,12 @@ from datetime import datetime, timezone
 
 import torch
 
-from ..app.fit import Setting, as_folders
-from ..app.labels import data_digest, measure, write_masks, write_round
+from ..app.fit import as_folders
+from ..app.labels import MaskRefinement, data_digest, find_refinement, fine_factor, measure
+from ..app.labels import write_masks, write_round
 from ..app.models import make_vae_training, save_model, training_setting
+from ..app.stages import COMPARED, Setting
+from ..core.arrays import to_bytes
 from ..core.config import Config, make_config
 from ..core.devices import make_fabric
 from ..core.draws import generator_for
@@ -27,6 +30,7 @@ from ..evaluation.true_masks import TrueMasks, truth_on_canvas
 from ..method.quality import score_labels
 from ..method.rounds import learn_in_rounds
 from ..method.segmentation import SegmentationTraining, predict_probabilities
+from ..method.volumes import group_slices
 from ..shapes.priors import make_prior
 from .corrupted_masks import corrupt
 
@@ -71,11 +75,12 @@ def load_annotated(
     images,  # data-set folder with images/ and masks/, or a list of such
     ids,  # patterns of ids
     size: int,  # long side of the canvas
+    fine: int = 1,  # see `read_images`
 ):  # folders, Images, TrueMasks
     "Images and their human masks."
     folders = as_folders(images)
     chosen = matching_ids(find_images(folders)[0], ids, folders[0])
-    return folders, load_images(folders, size, only=chosen), TrueMasks(folders)
+    return folders, load_images(folders, size, only=chosen, fine=fine), TrueMasks(folders)
 
 
 def check_annotated(training: Images, masks: TrueMasks):
@@ -111,10 +116,25 @@ def note_data(
         )
 
 
-def finish(run: Run, network, images: Images, folders: list, fabric, began: float) -> Run:
+def finish(
+    run: Run,
+    network,
+    images: Images,  # all images
+    folders: list,  # with true masks
+    fabric,
+    began: float,  # seconds since the epoch
+    refinement: MaskRefinement = None,  # writes refined masks beside those of the network
+) -> Run:
     "Write model and masks, and measure them."
     save_model(run.folder / "model.safetensors", network, images)
-    write_masks(run.folder / "predictions", images, predict_probabilities(network, images.pixels, fabric))
+    masks = predict_probabilities(network, images.pixels, fabric)
+    write_masks(run.folder / "predictions", images, masks)
+    if refinement:
+        groups = group_slices(images.ids, run.config.quality.volume_pattern)
+        refined, facts = refinement(masks, images, groups)
+        write_masks(run.folder / "refined_predictions", images, refined, refinement.anatomy)
+        refinement.save(run.folder)
+        run.note(refined_predictions=facts)
     measure(run, images, folders)
     run.note(
         finished=datetime.now(timezone.utc).isoformat(timespec="seconds"),
@@ -129,11 +149,17 @@ def fit_supervised(
     ids=(),  # patterns such as 'N*': only images whose id matches one; none: all images
     fraction: float = 1.0,  # of the training images whose human masks are used
     quiet: bool = False,  # no progress bar
+    refined: bool = False,  # with the augmentation of the variant `plus`, and its refinement of masks, too
+    aux_masks=(),  # with `refined`: folders of masks of another data set; none: the ellipse prior
     **parameters,  # any option
 ) -> Run:
-    "Train the final network on human masks. Raises `InputError`."
-    began, config = time.time(), make_config(**{**parameters, "rounds": 1})
-    folders, data, masks = load_annotated(images, ids, config.run.size)
+    """Train the final network on human masks. Raises `InputError`.
+
+    `predictions/` holds the masks of the network; with `refined`, `refined_predictions/` the refined ones.
+    """
+    began, variant = time.time(), "plus" if refined else "full"
+    config = make_config(**{**parameters, "rounds": 1, "variant": variant})
+    folders, data, masks = load_annotated(images, ids, config.run.size, fine_factor(config))
     training = data.split("train")
     training = training.take(annotated(len(training), fraction, config.run.seed).tolist())
     check_annotated(training, masks)
@@ -142,9 +168,15 @@ def fit_supervised(
         if run.finished:
             return run
         fabric = make_fabric(config.machine)
-        stage = SupervisedTraining(config, training, truth_on_canvas(masks, training), fabric)
+        truth = truth_on_canvas(masks, training)
+        stage = SupervisedTraining(config, training, truth, fabric)
         train(stage, config.segmentation.steps, run, config.gan.checkpoint_every, quiet, fabric)
-        return finish(run, stage.network, data, folders, fabric, began)
+        refinement = None
+        if refined:
+            prior = make_prior(config.shapes, config.run.task, data.canvas, aux_masks, config.images.axis)
+            auxiliary = to_bytes(prior.sample(COMPARED, generator_for(config.run.seed, "examples", 0)))
+            refinement = find_refinement(config, truth, training, auxiliary)
+        return finish(run, stage.network, data, folders, fabric, began, refinement)
 
 # %% ../../nbs/60_studies/02_supervised.ipynb #4ec21007
 def fit_corrupted(

@@ -222,15 +222,8 @@ class UnitKind(NamedTuple):
 
 
 CHECKS = ("core.config",)  # values are hashed, not the code that checks them
-REFINEMENT = ("method.registration", "method.refinement", "method.volumes")
-AFTER_THE_GAN = (
-    "method.losses",
-    "method.segmentation",
-    "method.rounds",
-    "method.quality",
-    "method.relabelling",
-    *REFINEMENT,
-)
+REFINEMENT = ("method.registration", "method.refinement", "method.volumes", "shapes.anatomy")
+AFTER_THE_GAN = ("method.losses", "method.segmentation", "method.rounds")
 BEFORE_THE_LABELS = (
     "method.cyclegan",
     "method.regularisers",
@@ -239,6 +232,8 @@ BEFORE_THE_LABELS = (
     "method.quality",
     "method.relabelling",
     *REFINEMENT,
+    "app.adaptation",
+    "shapes.adaptation",
     "shapes.ellipses",
     "shapes.given_masks",
     "shapes.statistical",
