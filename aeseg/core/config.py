@@ -320,8 +320,8 @@ class QualityOptions:
     )
     mend_anatomy: bool = option(
         True,
-        "variant plus: labels and final masks that break a rule which auxiliary masks obey, such as the number"
-        " of pieces, are mended (ours)",
+        "variant plus: labels and final masks that break a rule which auxiliary masks obey, such as the"
+        " number of pieces, are mended (ours)",
     )
     volume_pattern: str = option(
         "auto",
