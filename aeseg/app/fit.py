@@ -23,7 +23,7 @@ from .labels import data_digest, fine_factor, measure, write_masks
 from .models import apply_model, save_model
 from .stages import Setting, learn_from_labels, refine_labels, train_gan, train_vae
 from ..core.arrays import as_probability
-from ..core.config import Config, gan_values, make_config
+from ..core.config import Config, adapts_prior, gan_values, make_config
 from ..core.draws import generator_for
 from ..core.errors import InputError
 from ..core.files import atomic_write
@@ -174,6 +174,10 @@ def take_gan(
         if path.name.startswith(("vae", "gan", "labels")):
             with atomic_write(run.folder / "checkpoints" / path.name) as temporary:
                 shutil.copyfile(path, temporary)
+    prior = Path("adaptation/prior.json")
+    if (source.folder / prior).exists():
+        with atomic_write(run.folder / prior) as temporary:
+            shutil.copyfile(source.folder / prior, temporary)
     for kind in ("passing", "choice", "restart", "rollback"):
         for event in source.events(kind):
             run.note(event, kind)
@@ -251,9 +255,10 @@ def volume_groups(
     images: Images,
     paths: dict,  # id -> path or `Slice`
 ) -> tuple:  # of `group_slices`
-    "Which images are slices of one volume, for the variant `plus`."
-    pattern = config.quality.volume_pattern if config.gan.variant == "plus" else ""
-    return tuple(group_slices({i: paths[i] for i in images.ids}, pattern))
+    "Which images are slices of one volume, where labels are refined."
+    if config.gan.variant != "plus" and not adapts_prior(config):
+        return ()
+    return tuple(group_slices({i: paths[i] for i in images.ids}, config.quality.volume_pattern))
 
 
 def read_given_spacing(

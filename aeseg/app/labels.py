@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 
 from ..core.arrays import as_probability, to_bytes, write_array
-from ..core.config import Config
+from ..core.config import Config, adapts_prior
 from ..core.draws import generator_for
 from ..core.files import atomic_write, write_csv
 from ..core.runs import Run
@@ -145,7 +145,8 @@ def find_refinement(
 
 def fine_factor(config: Config) -> int:
     "How much finer than the canvas refinement sees images, where files have that resolution."
-    return 2 if config.gan.variant == "plus" and config.quality.refine_shape else 1
+    refines = config.gan.variant == "plus" or adapts_prior(config)
+    return 2 if refines and config.quality.refine_shape else 1
 
 
 def load_refinement(

@@ -4,11 +4,12 @@
 
 # %% auto #0
 __all__ = ['TASKS', 'PRESET_NAMES', 'VARIANTS', 'SEGMENTATION_LOSSES', 'OPTIONS', 'RENAMED', 'PRESETS', 'TASK_VALUES',
-           'GAN_GROUPS', 'RUN_GROUPS', 'MACHINE_KEYS', 'option', 'RunOptions', 'MachineOptions', 'ImageOptions',
-           'ShapeOptions', 'VAEOptions', 'DGCCOptions', 'GANOptions', 'QualityOptions', 'SegmentationOptions',
-           'RoundOptions', 'Config', 'Option', 'list_options', 'find_option', 'read_text', 'check_value', 'check_range',
-           'check_pair', 'build_config', 'make_config', 'group_values', 'gan_values', 'differing_values',
-           'completed_values', 'config_to_yaml', 'config_from_yaml', 'parse_parameters']
+           'PLUS_VALUES', 'GAN_GROUPS', 'RUN_GROUPS', 'MACHINE_KEYS', 'option', 'RunOptions', 'MachineOptions',
+           'ImageOptions', 'ShapeOptions', 'VAEOptions', 'DGCCOptions', 'GANOptions', 'QualityOptions',
+           'SegmentationOptions', 'RoundOptions', 'Config', 'Option', 'list_options', 'find_option', 'read_text',
+           'check_value', 'check_range', 'check_pair', 'build_config', 'make_config', 'group_values', 'adapts_prior',
+           'gan_values', 'differing_values', 'completed_values', 'config_to_yaml', 'config_from_yaml',
+           'parse_parameters']
 
 # %% ../../nbs/00_core/02_config.ipynb #d22718a5
 import dataclasses
@@ -148,11 +149,11 @@ class ShapeOptions:
     modes: int = option(12, "modes of the statistical shape model", key="shape_modes", low=1)
     prior: str = option(
         "auto",
-        "auxiliary masks as they are given, or adapted to the size and place of the organs in the images by a"
-        " first, small GAN (ours); auto: adapted for the variant plus where they are masks of others",
+        "auxiliary masks as they are given, or adapted to the size and place of the organs in the images by"
+        " two small GANs (ours); auto: adapted for the variant plus",
         choices=("auto", "given", "adapted"),
     )
-    adaptation_steps: int = option(250, "prior=adapted: training steps of that GAN", low=1)
+    adaptation_steps: int = option(250, "prior=adapted: training steps of such a GAN", low=1)
     adaptation_size: int = option(96, "prior=adapted: long side of its images at most, pixels", low=32)
 
 # %% ../../nbs/00_core/02_config.ipynb #grp00006
@@ -650,6 +651,9 @@ TASK_VALUES = dict(
     liver=dict(quality_score="vae_uniformity", quality_groups=5, keep_fraction=0.5),
 )
 
+# preset -> values of the variant plus: wide augmentation takes more steps to pay off
+PLUS_VALUES = dict(table=dict(segmentation_steps=400), cpu=dict(segmentation_steps=800))
+
 
 def build_config(
     values: dict,  # flat key -> value, or text to be read as one
@@ -667,11 +671,13 @@ def make_config(
     preset: str = "cpu",  # 'smoke', 'table', 'cpu' or 'gpu'
     **values,  # any flat key, as a value or as text
 ) -> Config:
-    "The values of a preset, then of the organ, then those given. Raises `InputError`."
+    "The values of a preset, of the organ and of `plus`, then those given. Raises `InputError`."
     task = values.get("task", OPTIONS["task"].default)
     check_value("preset", preset)
     check_value("task", task)
-    return build_config({**PRESETS[preset], **TASK_VALUES.get(task, {}), **values, "preset": preset})
+    plus = PLUS_VALUES.get(preset, {}) if values.get("variant") == "plus" else {}
+    defaults = {**PRESETS[preset], **TASK_VALUES.get(task, {}), **plus}
+    return build_config({**defaults, **values, "preset": preset})
 
 # %% ../../nbs/00_core/02_config.ipynb #fbff58ca
 GAN_GROUPS = ("run", "images", "shapes", "vae", "dgcc", "gan")  # all that the labels of E depend on
@@ -688,12 +694,21 @@ def group_values(
     return {key: config[key] for key, o in OPTIONS.items() if o.group in groups and key != "preset"}
 
 
+def adapts_prior(
+    config: Config,
+) -> bool:
+    "Whether a run adapts its auxiliary masks to the images."
+    given, plus = config.shapes.prior, config.gan.variant == "plus"
+    return given == "adapted" or given == "auto" and plus
+
+
 def gan_values(
     config: Config,
 ) -> dict:  # flat key -> value
-    "What the GAN of a run depends on; the GAN of the variant `plus` is that of `full`."
+    "What the GAN of a run depends on; that of `plus` is the one of `full` with an adapted prior."
     values = group_values(config, GAN_GROUPS)
-    return {**values, "variant": "full"} if values["variant"] == "plus" else values
+    variant = "full" if values["variant"] == "plus" else values["variant"]
+    return {**values, "variant": variant, "prior": "adapted" if adapts_prior(config) else "auto"}
 
 
 def differing_values(
