@@ -22,7 +22,9 @@ OPTIONS = {
 def lungs(tmp_path_factory):
     folder = tmp_path_factory.mktemp("lungs")
     images = write_phantoms(folder / "lungs", "lung", count=5, val=1, size=(64, 64))
-    return dict(images=images, aux_masks=write_phantom_masks(folder / "others", "lung", count=6, size=(64, 64)))
+    return dict(
+        images=images, aux_masks=write_phantom_masks(folder / "others", "lung", count=6, size=(64, 64))
+    )
 
 
 @pytest.fixture(scope="module")
