@@ -53,7 +53,7 @@ def use_style(
     from matplotlib_inline.backend_inline import set_matplotlib_formats
 
     if shell.has_trait("kernel"):
-        small = dict(pil_kwargs=dict(quality=60)) if picture_format == "jpeg" else {}
+        small = dict(pil_kwargs=dict(quality=45)) if picture_format == "jpeg" else {}
         set_matplotlib_formats(picture_format, **small)
 
 # %% ../../nbs/00_core/11_plots.ipynb #img00002
