@@ -208,6 +208,7 @@ def supervised_values(config: Config) -> dict:
         "segmentation_batch",
         "segmentation_learning_rate",
         "segmentation_channels",
+        "segmentation_augmentation",
     )
     return {key: config[key] for key in ("task", "seed", "size", *network)}
 
