@@ -132,7 +132,6 @@ LOSSES = (
 )
 TRAININGS = {
     **{name: dict(segmentation_loss=name) for name in LOSSES},
-    "images": dict(per_image_loss=True),
     "wide": dict(segmentation_augmentation="wide"),
 }
 

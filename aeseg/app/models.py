@@ -158,9 +158,5 @@ def apply_model(
     where=None,  # see `predict_probabilities`
 ):  # (N, 1, H, W) probabilities as uint8
     "The masks of a model on the canvas."
-    if not config.rounds.count:
-        network = CalibratedLogits(model, config.dgcc.feedback)
-        return predict_probabilities(network, pixels, fabric, where=where)
-    flip = may_flip(config.run.task, config.images.flips)
-    augmented = dict(test_time_augmentation=config.segmentation.test_time_augmentation, flip=flip)
-    return predict_probabilities(model, pixels, fabric, where=where, **augmented)
+    network = model if config.rounds.count else CalibratedLogits(model, config.dgcc.feedback)
+    return predict_probabilities(network, pixels, fabric, where=where)

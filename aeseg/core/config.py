@@ -416,14 +416,6 @@ class SegmentationOptions:
         key="segmentation_augmentation",
         choices=("plain", "wide", "auto"),
     )
-    test_time_augmentation: bool = option(
-        False, "masks are the mean over scaled, brighter, darker and, where anatomy allows, flipped images"
-    )
-    per_image_loss: bool = option(
-        False,
-        "the loss of a batch is the weighted mean of the losses of its images; false: one loss over all their"
-        " pixels",
-    )
 
 
 @dataclass(frozen=True)
@@ -433,19 +425,6 @@ class RoundOptions:
     count: int = option(2, "largest number of rounds; 0 keeps the labels of E", key="rounds", low=0)
     stop_change: float = option(
         0.005, "stop when the mean of 1 - Dice between the labels of two rounds falls below", low=0, high=1
-    )
-    agreement_weight: float = option(
-        0.0,
-        "from round 2 on, where labels are refined: weight of the rank of the Dice of a refined label and C's"
-        " prediction before refinement, beside the quality score of weight 1 (ours)",
-        low=0,
-    )
-    disagreement_weight: float = option(
-        1.0,
-        "weight of pixels where a refined label and C's prediction before refinement, or the labels of two"
-        " rounds or checkpoints, differ at 0.5 (ours); 1: off",
-        low=0,
-        high=1,
     )
 
 # %% ../../nbs/00_core/02_config.ipynb #cfg00001
