@@ -3,6 +3,7 @@
 import html
 import json
 import re
+import shutil
 from pathlib import Path
 
 import pandas as pd
@@ -130,6 +131,10 @@ def test_fit(tmp_path):
         ("review_labels", dict(reject=0.1), "unknown parameter 'reject'; did you mean 'rejected'?"),
         ("review_labels", dict(phantoms="many"), "phantoms='many' must be a number"),
         ("four_tasks", dict(data="nowhere"), "nowhere/hc18: no such folder"),
+        ("robustness", dict(run="x"), "unknown parameter 'run'; did you mean 'runs'?"),
+        ("robustness", dict(phantoms="many"), "phantoms='many' must be a whole number from 8"),
+        ("robustness", dict(images="x"), "images='x' is given without runs"),
+        ("robustness", dict(runs="nowhere"), "nowhere is not a run folder"),
     ],
 )
 def test_wrong_parameter(tmp_path, monkeypatch, name, parameter, hint):
@@ -310,6 +315,35 @@ def test_review(tmp_path):
     assert (~rows["kept"]).sum() == 2
     assert said.count("image/jpeg") == 3
     assert str(tmp_path) not in said
+
+
+@pytest.mark.slow
+def test_robustness(tmp_path):
+    "First the run on phantoms, then that run and a copy of it, each on folders of its own."
+    out, parts = tmp_path / "runs/experiments/robustness", ["robustness.csv", "robustness.md"]
+    said = execute("robustness", tmp_path)
+    assert Run(out / "phantom_run").finished
+    assert sorted(path.name for path in out.iterdir() if path.is_file()) == [*parts, "robustness.png"]
+    first = pd.read_csv(out / "robustness.csv")
+    assert first["dice"].between(0, 1).all()
+    assert first["obeys"].between(0, 1).all()
+    assert_contains(said, ["| phantom_run | clean | 3 |", *parts])
+    assert said.count("image/png") == 1
+
+    shutil.copytree(out / "phantom_run", tmp_path / "copy")
+    (tmp_path / "copy/refinement.json").unlink()  # as a run of an earlier version: it has no anatomy
+    given = dict(runs=[str(out / "phantom_run"), str(tmp_path / "copy")], out="both")
+    heads = str(out / "phantoms")
+    again = execute("robustness", tmp_path, images=[[heads], [heads]], **given)
+    both = pd.read_csv(tmp_path / "both/robustness.csv")
+    same = both[both["run"] == "phantom_run"].astype(dict(obeys=float))
+    assert same.equals(first.astype(dict(obeys=float)))
+    assert both[both["run"] == "copy"]["obeys"].isna().all()
+    text = (tmp_path / "both/robustness.md").read_text()
+    command = ['images: [["DATA/phantoms"], ["DATA/phantoms"]]', 'runs: ["runs/phantom_run", "runs/copy"]']
+    assert_contains(text, command)
+    assert_contains(text, ["| copy | clean | 3 |", "| – |", "images of copy: phantoms", "commit: "])
+    assert str(tmp_path) not in said + again + text
 
 
 TABLES = dict(  # notebook -> name of its results, a figure, and its own lists
