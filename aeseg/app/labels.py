@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['EDGE_SIGNS', 'MEASURED', 'data_digest', 'mask_of_image', 'write_masks', 'write_round', 'label_sets', 'MaskRefinement',
-           'find_refinement', 'fine_factor', 'load_refinement', 'LabelRefiner', 'measure']
+           'find_refinement', 'learn_outlines', 'fine_factor', 'load_refinement', 'LabelRefiner', 'measure']
 
 # %% ../../nbs/50_app/02_labels.ipynb #c50016eb
 import hashlib
@@ -13,15 +13,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
+from safetensors.torch import load_file, save_file
 
 from ..core.arrays import as_probability, to_bytes, write_array
 from ..core.config import Config, adapts_prior
 from ..core.draws import generator_for
+from ..core.errors import InputError
 from ..core.files import atomic_write, write_csv
 from ..core.runs import Run
 from ..data.datasets import Images
 from ..data.images import from_canvas, write_mask
 from ..evaluation.scores import evaluate
+from ..method.outlines import Correction, OutlineModel, outline_model, refine_outlines
 from ..method.refinement import find_sign, refine_on_edges
 from ..method.registration import register_labels
 from ..method.relabelling import relabel
@@ -100,6 +103,8 @@ class MaskRefinement:
     config: Config
     sign: object = "auto"  # of the organ's edge, see `refine_on_edges`
     anatomy: Anatomy = None  # rules that masks obey; None: none
+    outlines: OutlineModel = None  # of auxiliary masks, where they are no ellipses and it explains them
+    correction: Correction = None  # what the outlines of labels have in common
 
     def __call__(
         self,
@@ -107,7 +112,7 @@ class MaskRefinement:
         images: Images,
         groups=(),  # of `group_slices`: slices of one volume
         where=None,  # None: in memory; a folder, see `write_array`
-    ):  # masks; what was done, as a dict: `volumes`, `shape` and `anatomy`, where they apply
+    ):  # masks; what was done, as a dict: `volumes`, `shape`, `outlines` and `anatomy`, where they apply
         "Masks that fit their volume and the shape model, and obey the anatomy."
         facts, config = {}, self.config
         if groups:
@@ -116,12 +121,24 @@ class MaskRefinement:
         if config.quality.refine_shape and config.shapes.kind == "ellipse":
             seed, pixels = config.run.seed, images.finest
             masks, facts["shape"] = refine_on_edges(masks, pixels, seed, self.sign, where=where)
+        if self.outlines:
+            masks, facts["outlines"], _ = refine_outlines(
+                masks,
+                images.finest,
+                self.outlines,
+                config.run.seed,
+                correction=self.correction,
+                where=where,
+            )
         if self.anatomy:
             masks, facts["anatomy"] = mend_masks(masks, self.anatomy, where)
         return masks, facts
 
     def save(self, folder):
-        "Write refinement.json for `load_refinement`."
+        "Write refinement.json, and the model of outlines, for `load_refinement`."
+        if self.outlines:
+            with atomic_write(Path(folder) / "outlines.safetensors") as temporary:
+                save_file(dict(self.outlines.state(), **self.correction.state()), temporary)
         with atomic_write(Path(folder) / "refinement.json") as temporary:
             anatomy = self.anatomy and self.anatomy.to_dict()
             temporary.write_text(json.dumps(dict(sign=self.sign, anatomy=anatomy), indent=1))
@@ -134,13 +151,28 @@ def find_refinement(
     auxiliary=None,  # (M, 1, H, W) uint8, auxiliary masks
 ) -> MaskRefinement:
     "The refinement of a run; the sign of the edge of an organ that is not in `EDGE_SIGNS` is that of labels."
-    anatomy = None
+    anatomy = outlines = correction = None
     if config.quality.mend_anatomy and auxiliary is not None:
         anatomy = learn_anatomy(auxiliary)
+    if config.quality.refine_shape and config.shapes.kind != "ellipse" and auxiliary is not None:
+        outlines = learn_outlines(auxiliary)
+    if outlines:
+        _, _, correction = refine_outlines(labels, images.finest, outlines, config.run.seed)
     sign = EDGE_SIGNS.get(config.run.task, "auto")
     if sign == "auto" and config.quality.refine_shape and config.shapes.kind == "ellipse":
         sign, _, _ = find_sign(labels, images.finest)
-    return MaskRefinement(config, sign, anatomy)
+    return MaskRefinement(config, sign, anatomy, outlines, correction)
+
+
+def learn_outlines(
+    auxiliary: torch.Tensor,  # (M, 1, H, W) uint8, auxiliary masks
+) -> OutlineModel:  # None where outlines are too few, or too varied for a model
+    "A model of the outlines of auxiliary masks, if it explains masks that it has not seen."
+    try:
+        model = OutlineModel(auxiliary)
+    except InputError:
+        return None
+    return model if model.trusted else None
 
 
 def fine_factor(config: Config) -> int:
@@ -159,7 +191,12 @@ def load_refinement(
     path = Path(folder) / "refinement.json"
     known = json.loads(path.read_text()) if path.exists() else {}  # runs of earlier versions have none
     anatomy = known.get("anatomy") and Anatomy.from_dict(known["anatomy"])
-    return MaskRefinement(config, known.get("sign", EDGE_SIGNS.get(config.run.task, "auto")), anatomy)
+    sign, outlines, correction = known.get("sign", EDGE_SIGNS.get(config.run.task, "auto")), None, None
+    path = Path(folder) / "outlines.safetensors"
+    if path.exists():
+        state = load_file(path)
+        outlines, correction = outline_model(state), Correction.of_state(state)
+    return MaskRefinement(config, sign, anatomy, outlines, correction)
 
 # %% ../../nbs/50_app/02_labels.ipynb #853c3501
 @dataclass
@@ -172,7 +209,7 @@ class LabelRefiner:
     groups: tuple = ()  # of `group_slices`: slices of one volume
     where: object = None  # a folder for the labels; None: in memory
     masks: MaskRefinement = None  # that of E's labels
-    registration: dict = None  # facts of `register_labels` about E's labels
+    registration: dict = None  # facts of `register_labels` about E's labels; None: not tried
     relabelled: list = field(default_factory=list)  # how many labels each call predicted again
     refinement: list = field(default_factory=list)  # facts of `MaskRefinement`, one dict a call
     replaced: torch.Tensor = None  # (N,) bool, which the last call predicted again
@@ -183,11 +220,12 @@ class LabelRefiner:
         predict,  # pixels -> labels, of E
         auxiliary=None,  # (M, 1, H, W) uint8, auxiliary masks, for the anatomy
     ):  # labels
-        "Refine E's labels, and decide whether registration applies."
+        "Refine E's labels, and decide whether registration applies: never where outlines are searched."
         labels = self._relabel(labels, predict)
         seed, pixels = self.config.run.seed, self.images.pixels
-        labels, self.registration = register_labels(labels, pixels, seed, where=self.where)
         self.masks = find_refinement(self.config, labels, self.images, auxiliary)
+        if not self.masks.outlines:  # which reach further than registration
+            labels, self.registration = register_labels(labels, pixels, seed, where=self.where)
         return self._refine(labels)
 
     def refine(self, labels, predict):
@@ -225,7 +263,7 @@ class LabelRefiner:
         return labels
 
     def _register(self, labels):
-        if not self.registration["applied"]:
+        if not self.registration or not self.registration["applied"]:
             return labels
         return register_labels(labels, self.images.pixels, self.config.run.seed, 0.0, self.where)[0]
 

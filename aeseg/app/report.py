@@ -133,7 +133,7 @@ def label_changes(data: ReportData) -> dict:
         relabelled=count_of(counts[0], "label") if counts else "",
         relabelled_later=", ".join(map(str, counts[1:])),
         registration=registration_facts(data),
-        refinement=dict(volumes=None, shape=None, anatomy=None) | refinement[0],
+        refinement=dict(volumes=None, shape=None, outlines=None, anatomy=None) | refinement[0],
         predictions=dict(anatomy=None) | (data.provenance.get("refined_predictions") or {}),
         adaptation=adaptation_facts(data),
     )
@@ -371,6 +371,7 @@ RUN_FOLDER = {
     "checkpoints/": "state of every stage, to resume from",
     "gan_labels/": "the GAN's labels of the training images before their refinement; variant plus only",
     "refinement.json": "what refines masks, also those of `aeseg predict`; variant plus only",
+    "outlines.safetensors": "the model of outlines that refines masks, where there is one",
     "pseudo_labels/": (
         "labels of the training images that the final network starts from, at the images' own sizes"
     ),

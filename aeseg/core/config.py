@@ -316,8 +316,8 @@ class QualityOptions:
     )
     refine_shape: bool = option(
         True,
-        "variant plus, shape=ellipse: labels and final masks are fitted again as ellipses whose outlines lie"
-        " on signed edges of their images (ours)",
+        "variant plus: labels and final masks are fitted again as ellipses, or as outlines of auxiliary masks"
+        " where a model explains these, on signed edges of their images (ours)",
     )
     mend_anatomy: bool = option(
         True,

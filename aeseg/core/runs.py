@@ -73,6 +73,7 @@ RUN_FILES = (
     "checkpoints",
     "gan_labels",
     "refinement.json",
+    "outlines.safetensors",
     "pseudo_labels",
     "rounds",
     "quality.csv",

@@ -207,7 +207,8 @@ class OutlineModel:
     def _learn(self, shapes, modes):
         "The principal components of shapes (N, pieces, L, 2)."
         rows = torch.from_numpy(shapes.reshape(len(shapes), -1)).float()
-        self.mean, self.modes, deviations, _ = principal_components(rows, modes)
+        self.mean, modes, deviations, _ = principal_components(rows, modes)
+        self.modes = modes.contiguous()  # rounding depends on the layout, and a stored model is contiguous
         self.deviations = deviations.clamp(min=1e-4)
 
     def _shape(self, coefficients):
@@ -561,6 +562,15 @@ class Correction:
     sign: int  # +1: brightness rises outwards, -1: it falls
     change: torch.Tensor  # (4 + K,) of the parameters, before the search
     displacement: torch.Tensor  # (P,) outwards, after bending, pixels of a canvas of 128
+
+    def state(self) -> dict:  # name -> tensor
+        "What is common as tensors, to store beside `OutlineModel.state`."
+        return dict(sign=torch.tensor(self.sign), change=self.change, displacement=self.displacement)
+
+    @classmethod
+    def of_state(cls, state: dict) -> "Correction":
+        "The correction of stored tensors."
+        return cls(int(state["sign"]), state["change"], state["displacement"])
 
 
 def find_outlines(

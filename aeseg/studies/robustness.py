@@ -114,7 +114,7 @@ def measure_robustness(
 # %% ../../nbs/60_studies/10_robustness.ipynb #rbs00020
 def images_of_runs(
     runs: list,  # run folders
-    images=(),  # folders for all runs; a list of folders for each; none: those of which each run learned
+    images=(),  # folders for all runs; a list of lists, one a run; none: those from which each learned
 ) -> list:  # a list of folders for each run
     "The data-set folders of each run. Raises `InputError` where their number does not fit."
     images = as_folders(images)
