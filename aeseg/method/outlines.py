@@ -386,7 +386,7 @@ def start_parameters(
             parameters[r], usable[r] = fit, overlap
     return parameters, usable
 
-# %% ../../nbs/30_method/11_outlines.ipynb #a2cdc3b2
+# %% ../../nbs/30_method/11_outlines.ipynb #4f7441f2
 MOST = 64  # labels from which common changes are estimated
 
 
@@ -407,7 +407,7 @@ def common_change(
     sign: int,
     scale: float,  # pixels of the image in one pixel of a canvas of 128
     seed: int,
-    rounds: int = 4,
+    rounds: int = 8,
 ) -> torch.Tensor:  # (4 + K,)
     "The median change that brings labels onto edges."
     change, some = torch.zeros(parameters.shape[1]), evenly(rows)
@@ -672,7 +672,7 @@ def find_all_outlines(
         )
     return points, means
 
-# %% ../../nbs/30_method/11_outlines.ipynb #3b4f2b1f
+# %% ../../nbs/30_method/11_outlines.ipynb #a9c11b76
 def refine_outlines(
     labels,  # (N, 1, H, W) in [0, 1] or uint8; may be an `ArrayFile`
     pixels,  # (N, C, h, w) uint8, their images, also finer than the labels; may be an `ArrayFile`
@@ -682,7 +682,7 @@ def refine_outlines(
     search: bool = True,  # on the shape model
     bend: bool = True,  # beyond it
     zero_blur: bool = True,  # move to the outline at zero blur
-    rounds: int = 4,  # in which the common change is estimated
+    rounds: int = 8,  # in which the common change is estimated
     correction: Correction = None,  # what labels have in common, if it is known
     scale: float = None,  # pixels of the image in one pixel of a canvas of 128; None: its long side / 128
     where=None,  # None: in memory; a folder, see `write_array`
