@@ -81,7 +81,7 @@ PARTS = {  # notebook -> what is in colour
     "relabelling": ("relabelling", "second", "third"),
     "registration": ("registration", "third", "fourth"),
     "refinement": ("refinement", "fourth", "fifth"),
-    "outlines": ("refinement", "fourth"),
+    "outlines": ("refinement", "fourth", "fifth"),
     "volumes": ("refinement", "fourth", "fifth"),
     "losses": ("losses", "loss"),
     "segmentation": ("segmentation", "losses", "loss", "select", "predict", "masks"),

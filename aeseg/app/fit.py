@@ -67,7 +67,7 @@ def learn(
     images = setting.images
     predictions = apply_model(model, setting.config, images.pixels, setting.fabric, run.folder)
     if refiner:
-        predictions, facts = refiner.masks(predictions, images, setting.groups, run.folder)
+        predictions, facts = refiner.masks(predictions, images, setting.groups, run.folder, search=False)
         run.note(refined_predictions=facts)
     anatomy = refiner and refiner.masks.anatomy
     write_masks(run.folder / "predictions", images, predictions, anatomy)

@@ -112,6 +112,7 @@ class MaskRefinement:
         images: Images,
         groups=(),  # of `group_slices`: slices of one volume
         where=None,  # None: in memory; a folder, see `write_array`
+        search: bool = True,  # outlines on the shape model; masks of C are near enough to be bent only
     ):  # masks; what was done, as a dict: `volumes`, `shape`, `outlines` and `anatomy`, where they apply
         "Masks that fit their volume and the shape model, and obey the anatomy."
         facts, config = {}, self.config
@@ -127,6 +128,7 @@ class MaskRefinement:
                 images.finest,
                 self.outlines,
                 config.run.seed,
+                search=search,
                 correction=self.correction,
                 where=where,
             )
@@ -230,7 +232,7 @@ class LabelRefiner:
 
     def refine(self, labels, predict):
         "Refine labels of a later round."
-        return self._refine(self._register(self._relabel(labels, predict)))
+        return self._refine(self._register(self._relabel(labels, predict)), search=False)
 
     def refine_earlier(
         self,
@@ -257,8 +259,8 @@ class LabelRefiner:
         self.relabelled.append(int(self.replaced.sum()))
         return labels
 
-    def _refine(self, labels):
-        labels, facts = self.masks(labels, self.images, self.groups, self.where)
+    def _refine(self, labels, search=True):
+        labels, facts = self.masks(labels, self.images, self.groups, self.where, search)
         self.refinement.append(facts)
         return labels
 

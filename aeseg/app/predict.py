@@ -155,7 +155,8 @@ def predict(
             print(f"skipped: {sentence}")
         labels = apply_model(model, run.config, batch.pixels, fabric)
         if refinement:
-            labels, facts = refinement(labels, batch, rows_of_volumes(volumes, batch.ids))
+            groups = rows_of_volumes(volumes, batch.ids)
+            labels, facts = refinement(labels, batch, groups, search=False)
             mended += facts.get("anatomy", {}).get("mended", 0)
         if isinstance(sources[batch.ids[0]], Slice):
             labels = smooth_slices(labels, smooth)

@@ -161,8 +161,8 @@ def nearest_points(
     "The point of an outline nearest to each target."
     return dense[((target[:, None] - dense) ** 2).sum(-1).argmin(1)]
 
-# %% ../../nbs/30_method/11_outlines.ipynb #b302c67a
-LEAST_EXPLAINED = 0.95  # Dice of held-out masks and their reconstruction; below, the model is not trusted
+# %% ../../nbs/30_method/11_outlines.ipynb #d25e9fdd
+LEAST_EXPLAINED = 0.96  # Dice of held-out masks and their reconstruction; below, the model is not trusted
 
 
 class OutlineModel:

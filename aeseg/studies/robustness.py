@@ -75,7 +75,8 @@ def run_predictor(
         masks = apply_model(model, config, pixels, fabric)
         if refinement is None:
             return masks
-        return refinement(masks, replace(images, pixels=pixels, fine=None), groups)[0]
+        perturbed = replace(images, pixels=pixels, fine=None)
+        return refinement(masks, perturbed, groups, search=False)[0]
 
     return predict
 
