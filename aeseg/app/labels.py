@@ -196,7 +196,8 @@ def load_refinement(
     sign, outlines, correction = known.get("sign", EDGE_SIGNS.get(config.run.task, "auto")), None, None
     path = Path(folder) / "outlines.safetensors"
     if path.exists():
-        state = load_file(path)
+        # rounding depends on how tensors lie in memory, so they are copied to where new ones lie
+        state = {name: t.clone() for name, t in load_file(path).items()}
         outlines, correction = outline_model(state), Correction.of_state(state)
     return MaskRefinement(config, sign, anatomy, outlines, correction)
 
