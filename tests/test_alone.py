@@ -23,6 +23,7 @@ def blocks(path):
 def given():
     "What the lines take as given: images, masks and networks of the reader."
     from aeseg import MaskVAE
+    from aeseg.shapes.ellipses import ELLIPSES, EllipsePrior
 
     torch.manual_seed(0)
     masks = (torch.rand(4, 1, *SIZE) > 0.5).float()
@@ -31,6 +32,10 @@ def given():
         images=torch.rand(4, 1, *SIZE),
         masks=masks,
         labels=masks,
+        pixels=torch.randint(256, (4, 1, *SIZE), dtype=torch.uint8),
+        auxiliary_masks=EllipsePrior(SIZE, ELLIPSES["fetal_head"]).sample(
+            20, torch.Generator().manual_seed(0)
+        ),
         pseudo_labels=torch.rand(4, 1, *SIZE, requires_grad=True),
         q=torch.rand(4, 1, *SIZE),
         vae=MaskVAE(canvas=SIZE),

@@ -338,7 +338,10 @@ def cut_path(
         return np.zeros((0, 2), int)
     search = MCP(costs, fully_connected=False)
     totals = search.find_costs(starts, goals)[0]
-    path = np.array(search.traceback(goals[totals[tuple(goals.T)].argmin()])) - 1
+    goal = goals[totals[tuple(goals.T)].argmin()]
+    if not np.isfinite(totals[tuple(goal)]):  # the strip is too narrow for a path
+        return np.zeros((0, 2), int)
+    path = np.array(search.traceback(goal)) - 1
     return path[((path >= 0) & (path < mask.shape)).all(1)]
 
 # %% ../../nbs/20_shapes/06_anatomy.ipynb #ana00033
