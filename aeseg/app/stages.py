@@ -187,7 +187,8 @@ def refine_labels(
         write_masks(run.folder / "gan_labels", setting.training, labels)
     refiner = start_refiner(setting, gan)
     labels = refiner.start(labels, gan.predict_masks, setting.auxiliary_masks(COMPARED))
-    run.note(registration=refiner.registration)
+    if refiner.registration:
+        run.note(registration=refiner.registration)
     if run.writes:
         refiner.masks.save(run.folder)
     note_refined(run, refiner)
