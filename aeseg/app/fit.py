@@ -19,11 +19,11 @@ import torch
 
 from .adaptation import adapt_setting
 from .decisions import take_reviews
-from .labels import data_digest, fine_factor, measure, write_masks
+from .labels import data_digest, fine_factor, measure, refines_labels, write_masks
 from .models import apply_model, save_model
 from .stages import Setting, learn_from_labels, refine_labels, train_gan, train_vae
 from ..core.arrays import as_probability
-from ..core.config import Config, adapts_prior, gan_values, make_config
+from ..core.config import Config, gan_values, make_config
 from ..core.draws import generator_for
 from ..core.errors import InputError
 from ..core.files import atomic_write
@@ -256,7 +256,7 @@ def volume_groups(
     paths: dict,  # id -> path or `Slice`
 ) -> tuple:  # of `group_slices`
     "Which images are slices of one volume, where labels are refined."
-    if config.gan.variant != "plus" and not adapts_prior(config):
+    if not refines_labels(config):
         return ()
     return tuple(group_slices({i: paths[i] for i in images.ids}, config.quality.volume_pattern))
 

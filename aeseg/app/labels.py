@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['EDGE_SIGNS', 'MEASURED', 'data_digest', 'mask_of_image', 'write_masks', 'write_round', 'label_sets', 'MaskRefinement',
-           'find_refinement', 'learn_outlines', 'fine_factor', 'load_refinement', 'LabelRefiner', 'measure']
+           'find_refinement', 'learn_outlines', 'refines_labels', 'fine_factor', 'load_refinement', 'LabelRefiner',
+           'measure']
 
 # %% ../../nbs/50_app/02_labels.ipynb #c50016eb
 import hashlib
@@ -177,10 +178,14 @@ def learn_outlines(
     return model if model.trusted else None
 
 
+def refines_labels(config: Config) -> bool:
+    "Whether a run refines labels: its own, or those of the small GANs that adapt its prior."
+    return config.gan.variant == "plus" or adapts_prior(config)
+
+
 def fine_factor(config: Config) -> int:
     "How much finer than the canvas refinement sees images, where files have that resolution."
-    refines = config.gan.variant == "plus" or adapts_prior(config)
-    return 2 if refines and config.quality.refine_shape else 1
+    return 2 if refines_labels(config) and config.quality.refine_shape else 1
 
 
 def load_refinement(

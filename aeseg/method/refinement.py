@@ -17,6 +17,7 @@ from ..core.arrays import as_probability, to_bytes, write_array
 from ..core.draws import generator_for
 from ..data.augmentation import normalise
 from .registration import blur_images, edge_strength, grid_coordinates
+from ..shapes.adaptation import measure_moments, principal_axes
 
 # %% ../../nbs/30_method/10_refinement.ipynb #b7c1bff4
 class EllipseModel:
@@ -30,17 +31,9 @@ class EllipseModel:
         masks: torch.Tensor,  # (N, 1, H, W) in [0, 1]
     ):  # parameters (N, 5); (N,) bool, False where a mask is too small
         "Ellipses of the same first and second moments as the masks, cut at 0.5."
-        inside = (masks[:, 0] > 0.5).double()
-        area = inside.sum((1, 2))
-        weights = inside / area.clamp(min=1)[:, None, None]
-        y, x = torch.meshgrid(*(torch.arange(n).double() for n in inside.shape[1:]), indexing="ij")
-        centre = torch.stack([(weights * x).sum((1, 2)), (weights * y).sum((1, 2))], 1)
-        dx, dy = x - centre[:, 0, None, None], y - centre[:, 1, None, None]
-        xx, xy, yy = [(weights * product).sum((1, 2)) for product in (dx * dx, dx * dy, dy * dy)]
-        half, difference = (xx + yy) / 2, torch.hypot((xx - yy) / 2, xy)
-        variances = torch.stack([half + difference, half - difference], 1).clamp(min=0.25)
-        angle = torch.atan2(2 * xy, xx - yy) / 2
-        parameters = torch.cat([centre, (2 * variances.sqrt()).log(), angle[:, None]], 1)
+        centre, variances, area = measure_moments(masks)
+        axes, angle = principal_axes(variances)
+        parameters = torch.cat([centre, axes.log(), angle[:, None]], 1)
         return parameters.float(), area >= self.least_area
 
 # %% ../../nbs/30_method/10_refinement.ipynb #04d6838d

@@ -223,7 +223,13 @@ class UnitKind(NamedTuple):
 
 
 CHECKS = ("core.config",)  # values are hashed, not the code that checks them
-REFINEMENT = ("method.registration", "method.refinement", "method.volumes", "shapes.anatomy")
+REFINEMENT = (
+    "method.registration",
+    "method.refinement",
+    "method.outlines",
+    "method.volumes",
+    "shapes.anatomy",
+)
 AFTER_THE_GAN = ("method.losses", "method.segmentation", "method.rounds")
 BEFORE_THE_LABELS = (
     "method.cyclegan",
