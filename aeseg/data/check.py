@@ -20,7 +20,7 @@ from tqdm.auto import tqdm
 from ..core.errors import InputError
 from .datasets import folder_entries, image_sources, read_patients, read_splits
 from .formats import Slice, is_series, series_notes, source_id
-from .images import SUFFIXES, choose_canvas, read_image, read_mask
+from .images import SUFFIXES, as_labels, choose_canvas, read_image, read_mask
 from .volumes import compare_volumes, pair_slices, replace_slices, volumes_of
 
 # %% ../../nbs/10_data/08_check.ipynb #914a8ab0
@@ -525,7 +525,7 @@ def check_dataset(
         )
     splits = check_splits(report, paths) if paths else {}
     images = check_images(report, paths, splits, progress)
-    masks = check_masks(report, files, images if has_images else None, paths, progress, label)
+    masks = check_masks(report, files, images if has_images else None, paths, progress, as_labels(label))
     check_patients(report, paths, splits, patient)
     report.facts = {"folder": str(folder), **_facts(images, paths, splits, masks, files), **report.facts}
     return report

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['SUFFIXES', 'TIFF_COMPRESSIONS', 'PLAIN_MODES', 'read_image', 'scale_intensity', 'apply_window', 'Placement',
-           'choose_canvas', 'place', 'to_canvas', 'at_own_size', 'from_canvas', 'write_mask', 'read_mask']
+           'choose_canvas', 'place', 'to_canvas', 'at_own_size', 'from_canvas', 'write_mask', 'as_labels', 'read_mask']
 
 # %% ../../nbs/10_data/04_images.ipynb #7aec1480
 import math
@@ -223,6 +223,22 @@ def _outside_value(path, array):
         f"{name} is not a binary mask: it holds {len(values)} values, among them"
         f" {values[len(values) // 2]:g}; give --label for a label map, or threshold it to 0 and 255"
     )
+
+
+def as_labels(
+    label,  # None, a whole number, a list of such, or text such as '1,2'
+) -> tuple:  # whole numbers
+    "The values of a label map that are inside. Raises `InputError` for other texts."
+    if isinstance(label, str):
+        label = label.strip("[] ").split(",") if label.strip("[] ") else []
+    values = () if label is None else (label,) if isinstance(label, int) else label
+    try:
+        labels = tuple(int(value) for value in values)
+    except (TypeError, ValueError):
+        labels = (-1,)
+    if min(labels, default=0) < 0:
+        raise InputError(f"the label {label!r} is no whole number from 0 on, nor a list such as 1,2")
+    return labels
 
 
 def read_mask(

@@ -5,7 +5,8 @@
 # %% auto #0
 __all__ = ['EMPTY', 'FORMATS', 'GEOMETRIES', 'NEAR', 'smooth_slices', 'keep_largest_component', 'fill_volume', 'is_sheared',
            'mask_header', 'write_nifti', 'need_highdicom', 'write_segmentation', 'mask_format', 'write_volume',
-           'Difference', 'shown_grid', 'compare_volumes', 'pair_slices', 'volumes_of', 'replace_slices']
+           'Difference', 'shown_grid', 'compare_volumes', 'pair_slices', 'volumes_of', 'replace_slices',
+           'images_beside', 'pair_volumes']
 
 # %% ../../nbs/10_data/07_volumes.ipynb #48dbc6e3
 import gzip
@@ -20,6 +21,7 @@ from scipy.ndimage import gaussian_filter1d
 
 from ..core.errors import InputError
 from ..core.files import atomic_write
+from .datasets import image_paths
 from aeseg.data.formats import (
     Slice,
     file_id,
@@ -376,3 +378,29 @@ def replace_slices(
         else:
             replaced[id] = source
     return replaced
+
+# %% ../../nbs/10_data/07_volumes.ipynb #579dee8a
+def images_beside(
+    folder,  # of masks
+    axis="axial",  # of the slices of volumes
+) -> dict:  # id -> path or `Slice`; empty where the folder has no images/ that can be listed
+    "The images of a data-set folder, for a comparison with its masks."
+    if not (Path(folder) / "images").is_dir():
+        return {}
+    try:
+        return image_paths(folder, axis, [])
+    except InputError:
+        return {}
+
+
+def pair_volumes(
+    sources: dict,  # id -> path or `Slice`, such as images or predictions
+    masks: dict,  # id -> path or `Slice`
+    geometry="header",  # see `pair_slices`
+) -> dict:  # the masks; volumes in the grid of the volume with the same id
+    "Compare all volumes that belong together. Raises `InputError` where two do not fit."
+    volumes = volumes_of(sources)
+    for id, mask in volumes_of(masks).items():
+        if id in volumes:
+            masks = replace_slices(masks, mask, pair_slices(volumes[id], mask, geometry))
+    return masks

@@ -15,7 +15,7 @@ import pandas as pd
 from ..core.errors import InputError, nearest
 from ..core.files import atomic_write
 from ..data.formats import Slice, is_segmentation, pixel_spacing, source_id
-from ..data.images import read_mask
+from ..data.images import as_labels, read_mask
 from ..data.volumes import GEOMETRIES, pair_slices, replace_slices, volumes_of
 from .metrics import area_and_shift, mask_metrics, volume_metrics
 from .true_masks import TrueMasks, mask_paths
@@ -145,6 +145,7 @@ def evaluate(
     "Measure every prediction of a folder. Raises `InputError` naming the file."
     if geometry not in GEOMETRIES:
         raise InputError(f"geometry={geometry!r} is unknown{nearest(geometry, GEOMETRIES)}")
+    pred_label = as_labels(pred_label)
     truths = truth if isinstance(truth, TrueMasks) else TrueMasks(truth, axis, label, geometry)
     paths, truths = pair_predictions(mask_paths(pred, axis), truths, geometry)
     paths = _with_truth(paths, truths, partial)
@@ -165,7 +166,7 @@ def evaluate(
     if truths.label and frame.area_ratio.isna().all():
         shown = ", ".join(map(str, truths.label))
         raise InputError(
-            f"no true mask of {pred} holds the label {shown}; look at the values, and give others"
+            f"none of the true masks holds the label {shown}; look at their values, and give others"
         )
     missing = frame.attrs["without_prediction"] = len(truths) - len(paths)
     echo(
