@@ -130,7 +130,7 @@ def _find_truth(self: Cases, truth):
     if not folders:
         return
     try:
-        masks = TrueMasks(folders)
+        masks = TrueMasks(folders, **self.provenance().get("truth_reading", {}))
         self.truth = {id: masks for id in self.ids if id in masks}
     except InputError as e:
         self.problems.append(str(e))
