@@ -725,8 +725,9 @@ def series_notes(
     if not others:
         return []
     more = f" and {len(others) - 1} more" if len(others) > 1 else ""
-    kind = "DICOM SEG files" if all(map(is_segmentation, others)) else "DICOM files without pixels"
-    return [f"{others[0]}{more} left out of the series: {kind}"]
+    verb = "are" if more else "is"
+    kind = "masks" if all(map(is_segmentation, others)) else "without pixels"
+    return [f"{others[0]}{more} {verb} left out of the series, DICOM {kind}"]
 
 
 def is_one_series(
