@@ -4,11 +4,11 @@
 
 # %% auto #0
 __all__ = ['DICOM_SUFFIXES', 'NIFTI_SUFFIXES', 'SEGMENTATIONS', 'WITHOUT_PIXELS', 'MOST_PIXELS', 'DEFLATED', 'DECODERS', 'AXES',
-           'MOST_BYTES', 'MM', 'is_dicom', 'is_nifti', 'is_series', 'is_segmentation', 'is_no_image', 'is_volume',
-           'file_id', 'write_dicom', 'check_size', 'silent', 'read_dicom', 'oriented', 'oriented_affine', 'flat_axis',
-           'Volume', 'nifti_header', 'series_files', 'scan_files', 'series_notes', 'is_one_series', 'write_series',
-           'Segmentation', 'open_volume', 'volume_header', 'volume_values', 'volume_shape', 'volume_spacing', 'Slice',
-           'volume_slices', 'source_id', 'pixel_spacing', 'patient_id']
+           'MOST_BYTES', 'MM', 'NEAR', 'is_dicom', 'is_nifti', 'is_series', 'is_segmentation', 'is_no_image',
+           'is_volume', 'file_id', 'write_dicom', 'check_size', 'silent', 'read_dicom', 'oriented', 'oriented_affine',
+           'flat_axis', 'Volume', 'nifti_header', 'series_files', 'scan_files', 'series_notes', 'is_one_series',
+           'write_series', 'Segmentation', 'frame_places', 'open_volume', 'volume_header', 'volume_values',
+           'volume_shape', 'volume_spacing', 'Slice', 'volume_slices', 'source_id', 'pixel_spacing', 'patient_id']
 
 # %% ../../nbs/10_data/03_formats.ipynb #993b1607
 import gzip
@@ -403,6 +403,12 @@ def oriented_affine(
     ends = [shape[stored] - 1 if backward else 0 for stored, backward in zip(order, backwards)]
     turned[:3, 3] = affine[:3, 3] + affine[:3, order] @ np.array(ends, float)
     return turned
+
+
+def _shown_size(header, axis):
+    "Slices, rows and columns of a volume with this shape and affine matrix, cut along an axis."
+    shape, affine = header
+    return tuple(int(shape[stored]) for stored in _axis_order(affine, axis)[0])
 
 
 def flat_axis(
@@ -825,13 +831,13 @@ def _group_numbers(path, data, frame, sequence, key, count):
     return None if item is None else _numbers(path, item, key, count)
 
 
-def _slice_numbers(path, places, usual):
+def _slice_numbers(path, places, between, thickness):
     "The number of each frame's slice, from 0, and the distance of slices in mm. Raises `InputError`."
     places = np.array(places)
     levels = np.unique(places.round(3))
-    gap = np.diff(levels).min() if len(levels) > 1 else usual or 1.0
-    if usual and abs(gap / usual - round(gap / usual)) < 0.1 and gap > 0.9 * usual:
-        gap = usual  # slices between are left out
+    gap = np.diff(levels).min() if len(levels) > 1 else between or thickness or 1.0
+    if between and abs(gap / between - round(gap / between)) < 0.1 and gap > 0.9 * between:
+        gap = between  # slices between are left out
     numbers = (places - levels[0]) / gap
     if abs(numbers - numbers.round()).max() > 0.2:
         raise InputError(f"{path} has frames at unequal distances; save its masks as NIfTI")
@@ -849,30 +855,39 @@ class Segmentation(NamedTuple):
     spaced: bool  # whether the header gives the spacing of pixels
 
 
+def _segment_numbers(data, count):
+    "The number of the segment of each frame."
+    named = [_group_item(data, frame, "SegmentIdentificationSequence") for frame in range(count)]
+    return np.array([1 if item is None else int(item.ReferencedSegmentNumber) for item in named])
+
+
+def _frame_stack(path, data, segments, normal):
+    "The slice of each frame, the place of the first slice and the step to the next. Raises `InputError`."
+    count = len(segments)
+    distances = _group_item(data, 0, "PixelMeasuresSequence") or {}
+    keys = "SpacingBetweenSlices", "SliceThickness"
+    between, thickness = (abs(_number(path, distances, key, 0)) for key in keys)
+    position = "PlanePositionSequence", "ImagePositionPatient", 3
+    positions = [_group_numbers(path, data, frame, *position) for frame in range(count)]
+    if any(place is None for place in positions):
+        numbers = np.array([(segments[:frame] == segments[frame]).sum() for frame in range(count)])
+        return numbers, np.zeros(3), normal * (between or thickness or 1.0)
+    numbers, gap = _slice_numbers(path, [normal @ p for p in positions], between, thickness)
+    first, last = positions[numbers.argmin()], positions[numbers.argmax()]
+    return numbers, first, (last - first) / numbers.max() if numbers.max() else normal * gap
+
+
 def _parse_segmentation(path, data):
     "See `Segmentation`. Raises `InputError`, and other errors for a damaged header."
     count = int(_number(path, data, "NumberOfFrames", 1))
     rows, columns = (int(_number(path, data, key, 0)) for key in ("Rows", "Columns"))
     check_size(path, (rows, columns))
-    measures = "PixelMeasuresSequence"
-    spacing = _group_numbers(path, data, 0, measures, "PixelSpacing", 2)
-    between = _group_item(data, 0, measures) or {}
-    usual = _number(path, between, "SpacingBetweenSlices", 0) or _number(path, between, "SliceThickness", 0)
+    spacing = _group_numbers(path, data, 0, "PixelMeasuresSequence", "PixelSpacing", 2)
+    between_rows, between_columns = (1.0, 1.0) if spacing is None else spacing
     directions = _group_numbers(path, data, 0, "PlaneOrientationSequence", "ImageOrientationPatient", 6)
     row, column = np.split(np.eye(3)[:2].ravel() if directions is None else directions, 2)
-    normal = np.cross(row, column)
-    position = "PlanePositionSequence", "ImagePositionPatient", 3
-    positions = [_group_numbers(path, data, frame, *position) for frame in range(count)]
-    named = [_group_item(data, frame, "SegmentIdentificationSequence") for frame in range(count)]
-    segments = np.array([1 if item is None else int(item.ReferencedSegmentNumber) for item in named])
-    if any(p is None for p in positions):
-        numbers = np.array([(segments[:frame] == segments[frame]).sum() for frame in range(count)])
-        origin, step = np.zeros(3), normal * (abs(usual) or 1.0)
-    else:
-        numbers, gap = _slice_numbers(path, [normal @ p for p in positions], abs(usual))
-        first, last = positions[numbers.argmin()], positions[numbers.argmax()]
-        origin, step = first, (last - first) / numbers.max() if numbers.max() else normal * gap
-    between_rows, between_columns = (1.0, 1.0) if spacing is None else spacing
+    segments = _segment_numbers(data, count)
+    numbers, origin, step = _frame_stack(path, data, segments, np.cross(row, column))
     affine = np.eye(4)
     affine[:3] = np.stack([row * between_columns, column * between_rows, step, origin], 1)
     affine = _check_affine(path, np.diag([-1.0, -1, 1, 1]) @ affine)
@@ -942,18 +957,63 @@ def _open_file(path):
     return _open_segmentation(path) if is_segmentation(path) else _open_nifti(path)
 
 
+NEAR = 0.1  # voxels that two places may lie apart to count as one
+
+
+def frame_places(
+    path,  # of a DICOM SEG file
+    shape,  # of a volume, along the axes of its file
+    affine: np.ndarray,  # (4, 4) of that volume
+) -> (
+    tuple
+):  # axis; slice of the file -> slice of the volume. None where its frames are no slices of the volume
+    "Which slices of a volume the frames of a DICOM SEG file are. Raises `InputError`."
+    own = _segmentation(path)
+    axis = next(name for name in AXES if _axis_order(own.affine, name)[0][0] == 2)
+    size, own_size = (_shown_size(header, axis) for header in ((shape, affine), (own.shape, own.affine)))
+    if size[1:] != own_size[1:]:
+        return None
+    to_volume = np.linalg.inv(oriented_affine(shape, affine, axis)) @ oriented_affine(
+        own.shape, own.affine, axis
+    )
+    backwards = _axis_order(own.affine, axis)[1][0]
+    numbers = {}
+    for stored in np.unique(own.slices).tolist():
+        shown = own.shape[2] - 1 - stored if backwards else stored
+        corners = np.array(
+            [[shown, row, column, 1] for row in (0, size[1] - 1) for column in (0, size[2] - 1)]
+        )
+        placed = to_volume @ corners.T
+        number = round(float(placed[0, 0]))
+        placed[0] -= number - shown
+        if abs(placed - corners.T).max() > NEAR or not 0 <= number < size[0]:
+            return None
+        numbers[shown] = number
+    return axis, numbers
+
+
+def _place_frames(path, shape, affine):
+    "A DICOM SEG file as `Volume` in the grid of a volume that it belongs to. Raises `InputError`."
+    places = frame_places(path, shape, affine)
+    if places is None:
+        raise InputError(f"{path} has frames that are no slices of the volume")
+    axis, numbers = places
+    volume, file = _open_segmentation(path), tempfile.TemporaryFile(prefix="aeseg")
+    labels = np.memmap(file, volume.dtype, "w+", 0, tuple(shape), order="F")
+    target, source = oriented(labels, affine, axis), volume.view(axis)
+    for shown, number in numbers.items():
+        target[number] = source[shown]
+    return volume._replace(file=file, shape=tuple(shape), affine=affine)
+
+
 def _resampled(volume, shape, affine):
     "A volume in another grid, by nearest neighbour."
     from scipy.ndimage import affine_transform
 
     stored = np.memmap(volume.file, volume.dtype, "r", volume.offset, volume.shape, order="F")
-    own = volume.affine.copy()
-    if volume.shape[2] == 1:  # the distance to the next slice is not known
-        step = affine[:3, 2] * np.sign(own[:3, 2] @ affine[:3, 2] or 1.0)
-        own[:3, 2] = step if abs(np.linalg.det(np.c_[own[:3, :2], step])) > 1e-9 else own[:3, 2]
     file, dtype = tempfile.TemporaryFile(prefix="aeseg"), volume.dtype.newbyteorder("=")
     output = np.memmap(file, dtype, "w+", 0, tuple(shape), order="F")
-    affine_transform(stored, np.linalg.inv(own) @ affine, output=output, order=0)
+    affine_transform(stored, np.linalg.inv(volume.affine) @ affine, output=output, order=0)
     return volume._replace(file=file, dtype=dtype, offset=0, shape=tuple(shape), affine=affine)
 
 
@@ -965,6 +1025,8 @@ def _open(file, like_file, geometry):
         if not like:
             return _open_file(path)
         shape, affine = volume_header(like)
+        if geometry == "frames":
+            return _place_frames(path, shape, affine)
         volume = _open_file(path)
         if geometry == "resample":
             return _resampled(volume, shape, affine)
@@ -978,7 +1040,7 @@ def _open(file, like_file, geometry):
 def open_volume(
     path,  # NIfTI file, folder of a series, or DICOM SEG file
     like=None,  # another volume, in whose grid this one is shown; None: its own
-    geometry: str = "voxels",  # with `like`: 'voxels' or 'resample'
+    geometry: str = "voxels",  # with `like`: 'voxels', 'frames' or 'resample'
 ) -> Volume:
     "Open a volume to read slices of it; the last two volumes stay open. Raises `InputError`."
     for p in (path, like or path):
@@ -1031,12 +1093,6 @@ def volume_values(
     return _values(str(path), Path(path).stat().st_mtime_ns, most)
 
 # %% ../../nbs/10_data/03_formats.ipynb #a0522495
-def _shown_shape(header, axis):
-    "Slices, rows and columns of a volume with this shape and affine matrix."
-    shape, affine = header
-    return tuple(shape[stored] for stored in _axis_order(affine, flat_axis(shape, affine, axis))[0])
-
-
 def _shown_spacing(header, axis):
     "Spacing between slices, rows and columns, in mm, of a volume with this shape and affine matrix."
     shape, affine = header
@@ -1050,7 +1106,8 @@ def volume_shape(
     axis: str,  # 'axial', 'coronal' or 'sagittal'; a single slice is shown as it lies
 ) -> tuple:  # slices, rows, columns
     "The size of a volume as its slices are shown. Raises `InputError`."
-    shape = _shown_shape(volume_header(path), axis)
+    header = volume_header(path)
+    shape = _shown_size(header, flat_axis(*header, axis))
     check_size(path, shape[1:])
     return shape
 
@@ -1071,7 +1128,7 @@ class Slice(NamedTuple):
     index: int  # of the slice, from 0
     digits: int = 3  # of the index in the id; 0: the only slice, which has the id of the volume
     like: Path = None  # another volume, in whose grid this one is shown, see `open_volume`
-    geometry: str = "voxels"  # with `like`: 'voxels' or 'resample'
+    geometry: str = "voxels"  # with `like`: 'voxels', 'frames' or 'resample'
 
     def __str__(self):
         return f"{self.path} ({self.axis} slice {self.index})"
@@ -1127,11 +1184,12 @@ def volume_slices(
     path,  # NIfTI file, folder of a series, or DICOM SEG file
     axis: str = "axial",  # 'axial', 'coronal' or 'sagittal'; a single slice is shown as it lies
     like=None,  # another volume, in whose grid this one is shown, see `open_volume`
-    geometry: str = "voxels",  # with `like`: 'voxels' or 'resample'
+    geometry: str = "voxels",  # with `like`: 'voxels', 'frames' or 'resample'
 ) -> list:  # of `Slice`
     "All slices of a volume, from its header alone. Raises `InputError`."
     header = volume_header(like or path)
-    axis, (count, *size) = flat_axis(*header, axis), _shown_shape(header, axis)
+    axis = flat_axis(*header, axis)
+    count, *size = _shown_size(header, axis)
     check_size(path, size)
     digits = max(3, len(str(count - 1))) if count > 1 else 0
     place = (Path(like), geometry) if like else ()
