@@ -617,7 +617,7 @@ def test_the_remedy_of_a_missing_decoder_helps(monkeypatch):
     path = get_testdata_file("JPEG-lossy.dcm", download=False)  # which no decoder of the extra reads
     with pytest.raises(InputError, match="uncompressed"):
         read_image(path)
-    monkeypatch.setattr("aeseg.data.formats.find_spec", lambda name: None)
+    monkeypatch.setattr("aeseg.data.formats.is_installed", lambda name: False)
     with pytest.raises(InputError, match=r"pip install 'aeseg\[dicom\]' has those of JPEG Lossless"):
         read_image(path)
 

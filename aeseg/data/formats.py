@@ -5,10 +5,11 @@
 # %% auto #0
 __all__ = ['DICOM_SUFFIXES', 'NIFTI_SUFFIXES', 'SEGMENTATIONS', 'WITHOUT_PIXELS', 'MOST_PIXELS', 'DEFLATED', 'DECODERS', 'AXES',
            'MOST_BYTES', 'MM', 'NEAR', 'is_dicom', 'is_nifti', 'is_series', 'is_segmentation', 'is_no_image',
-           'is_volume', 'file_id', 'write_dicom', 'check_size', 'silent', 'read_dicom', 'oriented', 'oriented_affine',
-           'flat_axis', 'Volume', 'nifti_header', 'series_files', 'scan_files', 'series_notes', 'is_one_series',
-           'write_series', 'Segmentation', 'frame_places', 'open_volume', 'volume_header', 'volume_values',
-           'volume_shape', 'volume_spacing', 'Slice', 'volume_slices', 'source_id', 'pixel_spacing', 'patient_id']
+           'is_volume', 'file_id', 'write_dicom', 'check_size', 'silent', 'is_installed', 'read_dicom', 'oriented',
+           'oriented_affine', 'flat_axis', 'Volume', 'nifti_header', 'series_files', 'scan_files', 'series_notes',
+           'is_one_series', 'write_series', 'Segmentation', 'frame_places', 'open_volume', 'volume_header',
+           'volume_values', 'volume_shape', 'volume_spacing', 'Slice', 'volume_slices', 'source_id', 'pixel_spacing',
+           'patient_id']
 
 # %% ../../nbs/10_data/03_formats.ipynb #993b1607
 import gzip
@@ -19,7 +20,7 @@ import tempfile
 import warnings
 from contextlib import contextmanager
 from functools import lru_cache
-from importlib.util import find_spec
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import NamedTuple
 
@@ -276,12 +277,23 @@ def _decode(data):
     return array
 
 
-DECODERS = ("pylibjpeg", "libjpeg", "openjpeg", "jpeg_ls")  # modules of what aeseg[dicom] installs
+DECODERS = ("pylibjpeg", "pylibjpeg-libjpeg", "pylibjpeg-openjpeg", "pyjpegls")  # of aeseg[dicom]
+
+
+def is_installed(
+    package: str,  # as pip names it
+) -> bool:
+    "Whether a package is installed."
+    try:
+        version(package)
+    except PackageNotFoundError:
+        return False
+    return True
 
 
 def _decoding_remedy():
     "What helps where pixels cannot be decoded: more decoders, if some are not installed."
-    if all(find_spec(name) for name in DECODERS):
+    if all(map(is_installed, DECODERS)):
         return (
             "which no installed decoder can read, or is damaged; save it uncompressed, as dcmdjpeg of DCMTK"
             " does"
