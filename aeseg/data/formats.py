@@ -477,8 +477,11 @@ MOST_BYTES = 16_000_000_000  # of one volume
 
 def _check_affine(path, affine):
     "An affine matrix that can be inverted. Raises `InputError`."
+    import nibabel
+
     affine = np.asarray(affine, float)
-    if not (np.isfinite(affine).all() and abs(np.linalg.det(affine[:3, :3])) > 1e-9):
+    regular = np.isfinite(affine).all() and abs(np.linalg.det(affine[:3, :3])) > 1e-18  # mm³
+    if not regular or np.isnan(nibabel.io_orientation(affine)).any():
         raise InputError(
             f"{path} does not say how its voxels lie in the patient (its affine cannot be inverted); repair"
             " the header"
@@ -912,7 +915,8 @@ def _read_segmentation(path, modified):
     "See `Segmentation`. Raises `InputError`."
     data = _read_dataset(path, stop_before_pixels=True)
     try:
-        return _parse_segmentation(path, data)
+        with silent():
+            return _parse_segmentation(path, data)
     except InputError:
         raise
     except Exception as e:
@@ -937,10 +941,11 @@ def _frame_masks(path, segmentation):
         frames = _decode(data).reshape(count, rows, columns)
     except Exception as e:
         raise InputError(f"{path} has frames that cannot be read ({type(e).__name__}); replace it") from None
-    kind = str(data.get("SegmentationType", "BINARY"))
+    with silent():
+        kind = str(data.get("SegmentationType", "BINARY"))
+        full = int(_number(path, data, "MaximumFractionalValue", 1)) if kind == "FRACTIONAL" else 1
     if kind == "LABELMAP":
         return frames
-    full = int(_number(path, data, "MaximumFractionalValue", 1)) if kind == "FRACTIONAL" else 1
     if ((frames != 0) & (frames != full)).any():
         raise InputError(f"{path} holds fractional segments, not masks; save it as a binary segmentation")
     return (frames != 0) * segmentation.segments[:, None, None]
