@@ -25,7 +25,13 @@ from ..core.runs import Run
 from ..data.datasets import Images
 from ..data.images import from_canvas, write_mask
 from ..evaluation.scores import evaluate
-from ..method.outlines import Correction, OutlineModel, outline_model, refine_outlines
+from aeseg.method.outlines import (
+    Correction,
+    OutlineModel,
+    learn_correction,
+    outline_model,
+    refine_outlines,
+)
 from ..method.refinement import find_sign, refine_on_edges
 from ..method.registration import register_labels
 from ..method.relabelling import relabel
@@ -124,14 +130,9 @@ class MaskRefinement:
             seed, pixels = config.run.seed, images.finest
             masks, facts["shape"] = refine_on_edges(masks, pixels, seed, self.sign, where=where)
         if self.outlines:
-            masks, facts["outlines"], _ = refine_outlines(
-                masks,
-                images.finest,
-                self.outlines,
-                config.run.seed,
-                search=search,
-                correction=self.correction,
-                where=where,
+            model, correction, seed = self.outlines, self.correction, config.run.seed
+            masks, facts["outlines"] = refine_outlines(
+                masks, images.finest, model, correction, seed, search, where=where
             )
         if self.anatomy:
             masks, facts["anatomy"] = mend_masks(masks, self.anatomy, where)
@@ -160,7 +161,7 @@ def find_refinement(
     if config.quality.refine_shape and config.shapes.kind != "ellipse" and auxiliary is not None:
         outlines = learn_outlines(auxiliary)
     if outlines:
-        _, _, correction = refine_outlines(labels, images.finest, outlines, config.run.seed)
+        correction, _ = learn_correction(labels, images.finest, outlines, config.run.seed)
     sign = EDGE_SIGNS.get(config.run.task, "auto")
     if sign == "auto" and config.quality.refine_shape and config.shapes.kind == "ellipse":
         sign, _, _ = find_sign(labels, images.finest)

@@ -144,7 +144,10 @@ def search_parameters(
     generator: torch.Generator,
     strictness: float = 0.05,  # price of a change by `spread`
 ) -> torch.Tensor:  # (N, D)
-    "The parameters near `start` with the largest mean edge, less the price of their change."
+    """The parameters near `start` with the largest mean edge, less the price of their change.
+
+    All images share the random draws, so that none depends on the others of its batch.
+    """
 
     def gain(parameters):
         price = model.price(parameters, start[:, None], spread)
@@ -153,7 +156,7 @@ def search_parameters(
     n, dimensions = start.shape
     mean, deviation = start, spread.expand(n, dimensions)
     for _ in range(8):
-        draws = torch.randn(n, 96, dimensions, generator=generator)
+        draws = torch.randn(96, dimensions, generator=generator)
         draws = mean[:, None] + deviation[:, None] * draws
         draws[:, 0] = mean
         best = gain(draws).topk(10).indices[..., None].expand(-1, -1, dimensions)
@@ -263,12 +266,12 @@ def refine_on_edges(
     edges, outlines = ([], []), ([], [])  # each before and after
 
     def pieces():
-        for k, rows in enumerate(torch.arange(len(labels)).split(PIECE)):
+        for rows in torch.arange(len(labels)).split(PIECE):
             masks = as_probability(labels[rows])
             start, usable = model.fit(masks)
             some, x = usable.nonzero()[:, 0], normalise(pixels[rows])
             if len(some):
-                generator = generator_for(seed, "refine", k)
+                generator = generator_for(seed, "refine", 0)
                 refined, *gains = refine_parameters(
                     model, x[some], start[some], canvas, sign, scale, generator
                 )
