@@ -120,7 +120,7 @@ class MaskRefinement:
         groups=(),  # of `group_slices`: slices of one volume
         where=None,  # None: in memory; a folder, see `write_array`
         search: bool = True,  # outlines on the shape model; masks of C are near enough to be bent only
-    ):  # masks; what was done, as a dict: `volumes`, `shape`, `outlines` and `anatomy`, where they apply
+    ):  # masks; what was done: `volumes`, `shape`, `anatomy`, `outlines`, `anatomy_of_outlines`
         "Masks that fit their volume and the shape model, and obey the anatomy."
         facts, config = {}, self.config
         if groups:
@@ -129,13 +129,15 @@ class MaskRefinement:
         if config.quality.refine_shape and config.shapes.kind == "ellipse":
             seed, pixels = config.run.seed, images.finest
             masks, facts["shape"] = refine_on_edges(masks, pixels, seed, self.sign, where=where)
+        if self.anatomy:
+            masks, facts["anatomy"] = mend_masks(masks, self.anatomy, where)
         if self.outlines:
             model, correction, seed = self.outlines, self.correction, config.run.seed
             masks, facts["outlines"] = refine_outlines(
                 masks, images.finest, model, correction, seed, search, where=where
             )
-        if self.anatomy:
-            masks, facts["anatomy"] = mend_masks(masks, self.anatomy, where)
+            if self.anatomy:
+                masks, facts["anatomy_of_outlines"] = mend_masks(masks, self.anatomy, where)
         return masks, facts
 
     def save(self, folder):

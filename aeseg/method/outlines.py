@@ -4,11 +4,11 @@
 
 # %% auto #0
 __all__ = ['LEAST_SHARE', 'DENSE', 'LEAST_EXPLAINED', 'LEAST_OVERLAP', 'STILL', 'WINDOWS', 'STEP', 'BLURS', 'REACH', 'MOST',
-           'enclosed_area', 'trace_pieces', 'resample_curve', 'part_pieces', 'outlines_of', 'fill_outlines',
-           'best_start', 'nearest_points', 'OutlineModel', 'outward_normals', 'fit_by_edges', 'start_parameters',
-           'common_change', 'edge_profiles', 'best_offsets', 'bend_outlines', 'median_profiles', 'steepest_points',
-           'fit_lines', 'extrapolate_to_zero', 'Correction', 'OutlineSearch', 'displacement_to_zero_blur',
-           'draw_displaced', 'learn_correction', 'refine_outlines', 'outline_model']
+           'enclosed_area', 'trace_pieces', 'resample_curve', 'outlines_of', 'fill_outlines', 'best_start',
+           'nearest_points', 'OutlineModel', 'outward_normals', 'fit_by_edges', 'start_parameters', 'common_change',
+           'edge_profiles', 'best_offsets', 'bend_outlines', 'median_profiles', 'steepest_points', 'fit_lines',
+           'extrapolate_to_zero', 'Correction', 'OutlineSearch', 'displacement_to_zero_blur', 'draw_displaced',
+           'learn_correction', 'refine_outlines', 'outline_model']
 
 # %% ../../nbs/30_method/11_outlines.ipynb #7c1dcf5c
 import math
@@ -19,8 +19,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from fastcore.basics import patch
-from scipy.ndimage import distance_transform_edt, gaussian_filter1d
-from scipy.ndimage import label as label_components
+from scipy.ndimage import gaussian_filter1d
 from skimage.measure import find_contours
 
 from ..core.arrays import as_probability, to_bytes, write_array
@@ -79,37 +78,12 @@ def resample_curve(
     return np.stack([np.interp(at, length, closed[:, j]) for j in (0, 1)], 1)
 
 # %% ../../nbs/30_method/11_outlines.ipynb #0602af83
-def part_pieces(
-    mask: np.ndarray,  # (H, W) in [0, 1]
-    pieces: int,
-    deepest: float = 8,  # of the erosion, pixels
-) -> np.ndarray:  # (H, W), zero where pieces met; or None where erosion does not part them
-    "Part a mask whose pieces touch."
-    depth = distance_transform_edt(np.pad(mask > 0.5, 1))[1:-1, 1:-1]
-    for erosion in np.arange(1, deepest + 1):
-        cores, count = label_components(depth > erosion)
-        sizes = np.bincount(cores.ravel(), minlength=count + 1)[1:]
-        large = 1 + np.flatnonzero(sizes > LEAST_SHARE * sizes.sum())
-        if len(large) == pieces:
-            cores[~np.isin(cores, large)] = 0
-            nearest = distance_transform_edt(cores == 0, return_distances=False, return_indices=True)
-            owner = cores[tuple(nearest)]
-            met = np.pad(owner[1:] != owner[:-1], ((1, 0), (0, 0)))
-            met |= np.pad(owner[:, 1:] != owner[:, :-1], ((0, 0), (1, 0)))
-            return np.where(met, 0, mask)
-    return None
-
-
 def outlines_of(
     mask: np.ndarray,  # (H, W) in [0, 1]
     pieces: int,
-    scale: float = 1.0,  # pixels of the canvas in one pixel of a canvas of 128
 ) -> list:  # `pieces` curves, or none
-    "The outlines of a mask that should have so many pieces, mended where that is simple."
+    "The outlines of a mask that should have so many pieces; small ones beyond that are left out."
     curves = trace_pieces(mask)
-    if 0 < len(curves) < pieces:
-        parted = part_pieces(mask, pieces, 8 * scale)
-        curves = [] if parted is None else trace_pieces(parted)
     if len(curves) > pieces:
         areas = np.array([enclosed_area(c) for c in curves])
         largest = np.sort(areas.argsort()[-pieces:])
@@ -289,7 +263,7 @@ def fit(
     parameters = torch.zeros(len(masks), 4 + len(self.modes))
     usable = torch.zeros(len(masks), dtype=torch.bool)
     for k, mask in enumerate(masks[:, 0].numpy()):
-        curves = outlines_of(mask, self.pieces, max(mask.shape) / 128)
+        curves = outlines_of(mask, self.pieces)
         if curves:
             parameters[k], usable[k] = self._fit_curves(curves), True
     return parameters, usable
