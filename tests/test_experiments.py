@@ -351,6 +351,7 @@ TABLES = dict(  # notebook -> name of its results, a figure, and its own lists
     table1_pseudo_labels=("table1", "dice_over_training", {}),
     table2_noise_robust=("table2", "quality_and_dice", {}),
     table3_annotation_efficiency=("table3", "annotation_efficiency", {}),
+    table4_parts=("table4", "gains", {}),
     fig_controlled_noise=("controlled_noise", "degrading", dict(kinds=["missing"], strengths=[0.4])),
     fig_shape_prior=("shape_prior", "shape_prior", {}),
 )
@@ -397,8 +398,8 @@ def test_tables_and_figures(tmp_path, monkeypatch):
     assert keys["table1"] & keys["shape_prior"]
     # nothing was run again, nothing more was needed
     assert modified(grid.store.folder, "*.json") == finished
-    titles = ["Pseudo labels: what", "Learning from noisy", "How many annotations", "Known noise"]
-    assert_contains(write_index(folder).read_text(), [*titles, "How wrong may"])
+    titles = ["Pseudo labels: what", "Learning from noisy", "How many annotations", "What each part"]
+    assert_contains(write_index(folder).read_text(), [*titles, "Known noise", "How wrong may"])
 
 
 def test_index_escapes_what_results_say(tmp_path):
