@@ -694,3 +694,23 @@ def test_a_sheared_header_is_written_once(tmp_path):
     write_nifti(tmp_path / "m.nii.gz", np.zeros((24, 20, 6), np.uint8), header)
     with pytest.raises(RuntimeError, match="orthonormal"):  # rather than a mask in the wrong place
         sitk.ReadImage(tmp_path / "m.nii.gz")
+
+
+@pytest.mark.parametrize(
+    "directions", [[1, 0, 0, 0, 1, 0], [-1, 0, 0, 0, 1, 0], [0, 1, 0, 0, 0, -1], [0, 0, -1, 0, -1, 0]]
+)
+def test_the_mask_of_a_dicom_picture_is_not_turned(tmp_path, threshold, directions):
+    "A picture is read as it is stored, and so are its mask as DICOM SEG and its true mask."
+    tags = dict(
+        CT, ImageOrientationPatient=directions, ImagePositionPatient=[0, 0, 0], PixelSpacing=[0.9, 0.8]
+    )
+    (tmp_path / "set/images").mkdir(parents=True)
+    write_dicom(tmp_path / "set/images/p.dcm", slab(2), FrameOfReferenceUID="1.2.3", SliceThickness=1, **tags)
+    seg = threshold(tmp_path / "set", tmp_path / "seg")
+    png = threshold(tmp_path / "set", tmp_path / "png", format="png")
+    assert read_mask(png / "p.png").any()
+    for pair in ((seg, png), (png, seg), (seg, seg)):
+        frame = silent(*pair)
+        assert frame.dice.tolist() == [1]
+    shutil.copytree(seg, tmp_path / "set/masks")
+    assert (TrueMasks(tmp_path / "set")["p"] == read_mask(png / "p.png")).all()

@@ -21,7 +21,7 @@ from ..core.errors import InputError
 from .datasets import folder_entries, image_sources, read_patients, read_splits
 from .formats import Slice, is_series, series_notes, source_id
 from .images import SUFFIXES, as_labels, choose_canvas, read_image, read_mask
-from .volumes import compare_volumes, pair_slices, replace_slices, volumes_of
+from .volumes import as_pictures, compare_volumes, pair_slices, replace_slices, volumes_of
 
 # %% ../../nbs/10_data/08_check.ipynb #914a8ab0
 def plural(
@@ -371,7 +371,7 @@ def _warn_masks(report, facts, paths, ids):
 # %% ../../nbs/10_data/08_check.ipynb #chk00005
 def _pair_masks(report, paths, sources):
     "The masks in the grid of their images; volumes of another size are reported and left out."
-    images, paired = volumes_of(sources), dict(paths)
+    images, paired = volumes_of(sources), as_pictures(paths, sources)
     for volume, mask in volumes_of(paths).items():
         if volume not in images:
             continue

@@ -1145,7 +1145,7 @@ class Slice(NamedTuple):
     index: int  # of the slice, from 0
     digits: int = 3  # of the index in the id; 0: the only slice, which has the id of the volume
     like: Path = None  # another volume, in whose grid this one is shown, see `open_volume`
-    geometry: str = "voxels"  # with `like`: 'voxels', 'frames' or 'resample'
+    geometry: str = "voxels"  # with `like`: 'voxels', 'frames' or 'resample'; 'stored': not turned as shown
 
     def __str__(self):
         return f"{self.path} ({self.axis} slice {self.index})"
@@ -1184,7 +1184,10 @@ class Slice(NamedTuple):
 
     def read(self) -> np.ndarray:  # (H, W) physical values
         "Read the slice. Raises `InputError`."
-        return open_volume(self.path, self.like, self.geometry).read(self.axis, self.index)
+        volume = open_volume(self.path, self.like, self.geometry)
+        if self.geometry == "stored":
+            volume = volume._replace(affine=np.diag([-1.0, -1, 1, 1]))
+        return volume.read("axial" if self.geometry == "stored" else self.axis, self.index)
 
     @property
     def header(self) -> tuple:  # shape along the axes of the file, affine matrix (4, 4)

@@ -6,7 +6,7 @@
 __all__ = ['EMPTY', 'FORMATS', 'GEOMETRIES', 'smooth_slices', 'keep_largest_component', 'fill_volume', 'is_sheared',
            'mask_header', 'write_nifti', 'need_highdicom', 'write_segmentation', 'mask_format', 'write_volume',
            'Difference', 'shown_grid', 'compare_volumes', 'pair_slices', 'volumes_of', 'replace_slices',
-           'images_beside', 'pair_volumes']
+           'images_beside', 'as_pictures', 'pair_volumes']
 
 # %% ../../nbs/10_data/07_volumes.ipynb #48dbc6e3
 import gzip
@@ -333,7 +333,8 @@ def pair_slices(
     grid, axis = first.like or first.path, first.axis
     difference = compare_volumes(first, second)
     if difference is None:
-        return volume_slices(second.path, second.axis, second.like, second.geometry)
+        slices = volume_slices(second.path, second.axis, second.like, second.geometry)
+        return [s._replace(geometry=second.geometry) for s in slices]
     if is_segmentation(second.path) and frame_places(second.path, *first.header):
         return volume_slices(second.path, axis, grid, "frames")
     if geometry == "resample":
@@ -386,12 +387,27 @@ def images_beside(
         return {}
 
 
+def as_pictures(
+    masks: dict,  # id -> path or `Slice`
+    pictures: dict,  # id -> path or `Slice`
+) -> dict:  # the masks; DICOM SEG files of single pictures as they are stored
+    "A DICOM picture is not turned as slices of volumes are, so the mask of one must not be turned either."
+
+    def stored(id, mask):
+        flat = isinstance(mask, Slice) and not mask.digits and is_segmentation(mask.path)
+        single = id in pictures and getattr(pictures[id], "geometry", "stored") == "stored"
+        return mask._replace(geometry="stored") if flat and single else mask
+
+    return {id: stored(id, mask) for id, mask in masks.items()}
+
+
 def pair_volumes(
     sources: dict,  # id -> path or `Slice`, such as images or predictions
     masks: dict,  # id -> path or `Slice`
     geometry="header",  # see `pair_slices`
 ) -> dict:  # the masks; volumes in the grid of the volume with the same id
     "Compare all volumes that belong together. Raises `InputError` where two do not fit."
+    masks = as_pictures(masks, sources)
     volumes = volumes_of(sources)
     for id, mask in volumes_of(masks).items():
         if id in volumes:

@@ -16,7 +16,7 @@ from ..core.errors import InputError, nearest
 from ..core.files import atomic_write
 from ..data.formats import Slice, is_segmentation, pixel_spacing, source_id
 from ..data.images import as_labels, read_mask
-from ..data.volumes import GEOMETRIES, pair_slices, replace_slices, volumes_of
+from ..data.volumes import GEOMETRIES, as_pictures, pair_slices, replace_slices, volumes_of
 from .metrics import area_and_shift, mask_metrics, volume_metrics
 from .true_masks import TrueMasks, mask_paths
 
@@ -99,7 +99,9 @@ def pair_predictions(
     geometry: str = "header",  # see `pair_slices`
 ) -> tuple:  # the predictions, and TrueMasks in the same grids
     "Compare predicted and true volumes. Raises `InputError` where two do not fit."
-    true_volumes = volumes_of(truths.paths)
+    pictures = {id: path for id, path in paths.items() if not isinstance(path, Slice)}
+    truths = truths.paired(pictures)
+    true_volumes, paths = volumes_of(truths.paths), as_pictures(paths, truths.paths)
     for id, prediction in volumes_of(paths).items():
         if id not in true_volumes:
             continue
