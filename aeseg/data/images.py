@@ -155,9 +155,21 @@ def _plain_colours(path, array, page, colours):
     return array
 
 # %% ../../nbs/10_data/04_images.ipynb #img00001
+def _without_orientation(path):
+    "A TIFF file that says nothing about its orientation, so that Pillow leaves its rows where they are."
+    import tifffile
+
+    copy = io.BytesIO(Path(path).read_bytes())
+    with tifffile.TiffFile(copy) as file:
+        if ORIENTATION in file.pages[0].tags:
+            file.pages[0].tags[ORIENTATION].overwrite(1)
+    copy.seek(0)
+    return copy
+
+
 def _tiff_with_pillow(path, colours, bits):
-    "The array in a TIFF file that Pillow decodes and turns as it is shown; it turns gray of 8 bits over, too."
-    with Image.open(path) as image:
+    "The array in a TIFF file that Pillow decodes; it turns gray of 8 bits over where zero is white."
+    with Image.open(_without_orientation(path)) as image:
         check_size(path, image.size)
         turned_over = image.tag_v2.get(262, WHITE_IS_ZERO) == WHITE_IS_ZERO
         image.load()
@@ -180,7 +192,7 @@ def _read_tiff(path):
         colours, bits, compression = _tiff_colours(page), page.bitspersample, int(page.compression)
         packed = compression in PACKED_COMPRESSIONS
         if not packed and compression not in TIFF_COMPRESSIONS or bits not in (1, 8, 16, 32, 64):
-            return _tiff_with_pillow(path, colours, bits), orientation
+            return as_shown(_tiff_with_pillow(path, colours, bits), orientation), orientation
         if packed:
             with tifffile.TiffFile(_unpack_tiff(path, page)) as copy:
                 array = copy.pages[0].asarray()
