@@ -6,7 +6,7 @@
 __all__ = ['ORIENTATION', 'SUFFIXES', 'TIFF_STARTS', 'TIFF_COMPRESSIONS', 'PACKED_COMPRESSIONS', 'PLAIN_MODES', 'WHITE_IS_ZERO',
            'BLACK_IS_ZERO', 'RGB', 'PALETTE', 'MASK', 'INKS', 'YCBCR', 'as_shown', 'as_stored', 'read_image',
            'read_oriented', 'scale_intensity', 'apply_window', 'Placement', 'choose_canvas', 'place', 'to_canvas',
-           'at_own_size', 'from_canvas', 'write_mask', 'as_labels', 'read_mask']
+           'at_own_size', 'from_canvas', 'write_mask', 'as_labels', 'read_mask', 'is_inverted']
 
 # %% ../../nbs/10_data/04_images.ipynb #7aec1480
 import io
@@ -465,3 +465,11 @@ def read_mask(
     if label:
         return np.isin(array, label)
     return array != _outside_value(path, array)
+
+
+def is_inverted(
+    mask: np.ndarray,  # (H, W) bool
+) -> bool:
+    "Whether a mask looks inverted: more than half of the image and of its frame is inside, but not all of it."
+    frame = np.concatenate([mask[0], mask[-1], mask[:, 0], mask[:, -1]])
+    return bool(mask.mean() > 0.5 and frame.mean() > 0.5 and not mask.all())
