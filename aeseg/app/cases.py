@@ -130,7 +130,8 @@ def _find_truth(self: Cases, truth):
     if not folders:
         return
     try:
-        masks = TrueMasks(folders)
+        reading = self.provenance().get("truth_reading")
+        masks = TrueMasks(folders, **(reading if isinstance(reading, dict) else {}))
         self.truth = {id: masks for id in self.ids if id in masks}
     except InputError as e:
         self.problems.append(str(e))

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['Learned', 'learn', 'spaced', 'generate_examples', 'report_pictures', 'true_pictures', 'check_source', 'take_gan',
            'Request', 'as_folders', 'check_disjoint', 'read_input', 'volume_groups', 'read_given_spacing',
-           'find_evaluation', 'run_request', 'finish_run', 'fit']
+           'find_evaluation', 'note_reading', 'run_request', 'finish_run', 'fit']
 
 # %% ../../nbs/50_app/08_fit.ipynb #458c54b8
 import shutil
@@ -25,13 +25,14 @@ from .stages import Setting, learn_from_labels, refine_labels, train_gan, train_
 from ..core.arrays import as_probability
 from ..core.config import Config, gan_values, make_config
 from ..core.draws import generator_for
-from ..core.errors import InputError
+from ..core.errors import InputError, nearest
 from ..core.files import atomic_write
 from ..core.processes import launch
 from ..core.runs import Run
 from ..data.datasets import Images, find_images, matching_ids, read_images
 from ..data.formats import pixel_spacing
-from ..data.images import to_canvas
+from ..data.images import as_labels, to_canvas
+from ..data.volumes import GEOMETRIES
 from ..evaluation.true_masks import TrueMasks, find_truth, read_spacing
 from ..method.cyclegan import GAN
 from ..method.volumes import group_slices
@@ -99,7 +100,7 @@ def generate_examples(
 def report_pictures(
     setting: Setting,
     learned: Learned,
-    truth=None,  # folders of true masks
+    truth=None,  # `TrueMasks`, or folders of true masks
 ) -> dict:  # see `write_report`
     "The pictures of the report."
     images, gan = setting.images, learned.gan
@@ -127,10 +128,11 @@ def report_pictures(
 def true_pictures(
     setting: Setting,
     chosen: list,  # numbers of images
-    truth,  # folders of true masks
+    truth,  # `TrueMasks`, or folders of true masks
 ):  # (K, 1, H, W) of 0 and 1; None where a mask is missing
     "True masks on the canvas."
-    images, masks = setting.images, TrueMasks(truth, setting.config.images.axis)
+    images = setting.images
+    masks = truth if isinstance(truth, TrueMasks) else TrueMasks(truth, setting.config.images.axis)
     if not all(images.ids[k] in masks for k in chosen):
         return None
     on_canvas = [
@@ -201,6 +203,8 @@ class Request:
     reviews: object = None
     overwrite: bool = False
     quiet: bool = False
+    label: tuple = ()
+    geometry: str = "header"
     began: float = 0.0  # seconds since the epoch
 
 
@@ -246,7 +250,9 @@ def read_input(
             f'{request.folders[0]} has {count} training image(s); at least 2 are needed, marked "train" in'
             " splits.csv or without a splits.csv"
         )
-    prior = make_prior(c.shapes, c.run.task, images.canvas, request.aux_masks, c.images.axis)
+    prior = make_prior(
+        c.shapes, c.run.task, images.canvas, request.aux_masks, c.images.axis, request.geometry
+    )
     return images, prior, paths
 
 # %% ../../nbs/50_app/08_fit.ipynb #fit00011
@@ -275,7 +281,7 @@ def find_evaluation(
     request: Request,
     images: Images,
     paths: dict,  # id -> path or `Slice`
-):  # folders of true masks or None, spacing
+):  # `TrueMasks` in the grids of their images, or None; spacing
     "Where true masks are, and the spacing, for the evaluation after training. Raises `InputError`."
     truth, spacing = find_truth(request.truth, request.folders), read_given_spacing(request.spacing)
     if not truth:
@@ -283,7 +289,8 @@ def find_evaluation(
     if spacing is None:  # that of DICOM images and volumes, if any has one
         own = {id: pixel_spacing(paths[id]) for id in images.ids}
         spacing = own if any(own.values()) else None
-    masks = TrueMasks(truth, request.config.images.axis)
+    masks = TrueMasks(truth, request.config.images.axis, request.label, request.geometry)
+    masks = masks.paired({id: paths[id] for id in images.ids}, request.geometry)
     known = [id for id in images.ids if id in masks]
     if not known:
         raise InputError(
@@ -295,9 +302,19 @@ def find_evaluation(
         raise InputError(
             f"the spacing file has no row for {missing[0]!r} ({len(missing)} images without one); add them"
         )
-    return truth, spacing
+    return masks, spacing
 
 # %% ../../nbs/50_app/08_fit.ipynb #2944c5f6
+def note_reading(
+    run: Run,
+    request: Request,
+):
+    "Note how true masks are read, where that is not the usual way, for programs that read them again."
+    reading = dict(axis=request.config.images.axis, label=list(request.label), geometry=request.geometry)
+    if reading != dict(axis="axial", label=[], geometry="header"):
+        run.note(truth_reading=reading)
+
+
 def run_request(
     fabric,
     request: Request,
@@ -336,13 +353,15 @@ def run_request(
             auxiliary_folders=[str(f) for f in request.aux_masks],
             skipped=list(images.skipped),
         )
+        if truth:
+            note_reading(run, request)
         setting = Setting(run, run.config, images, training, prior, fabric, request.quiet, *groups)
         return finish_run(setting, truth, spacing, request.began)
 
 
 def finish_run(
     setting: Setting,
-    truth,  # folders of true masks, or None
+    truth,  # `TrueMasks`, or None
     spacing,
     began: float,  # seconds since the epoch
 ) -> Run:
@@ -376,6 +395,8 @@ def fit(
     reviews=None,  # with `resume`: a reviews.csv; a finished run continues for one round with these decisions
     overwrite: bool = False,  # replace the run in `out`
     quiet: bool = False,  # no progress bars
+    label=(),  # values of the organ in true masks that are label maps; auxiliary ones: `auxiliary_label`
+    geometry: str = "header",  # of volumes and their masks: headers must agree; 'voxels' or 'resample'
     config: Config = None,  # a ready configuration instead of `parameters`
     **parameters,  # preset, task, variant, shape, seed, ...: any option
 ) -> Run:
@@ -390,6 +411,8 @@ def fit(
     if config is None:
         config = make_config(**{"shape": "masks" if aux_masks else "ellipse", **parameters})
     check_disjoint(folders, aux_masks)
+    if geometry not in GEOMETRIES:
+        raise InputError(f"geometry={geometry!r} is unknown{nearest(geometry, GEOMETRIES)}")
     request = Request(
         folders,
         out,
@@ -404,6 +427,8 @@ def fit(
         reviews,
         overwrite,
         quiet,
+        as_labels(label),
+        geometry,
         began,
     )
     return launch(run_request, config.machine, request) or Run(out)

@@ -287,7 +287,7 @@ MEASURED = dict(  # stage -> folder
 def measure(
     run: Run,
     images: Images,
-    truth,  # for `TrueMasks`
+    truth,  # `TrueMasks`, or folders for it
     spacing=None,  # see `evaluate`
 ):
     "Write metrics.csv: pseudo labels and final masks against true masks."

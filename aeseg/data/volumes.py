@@ -227,6 +227,8 @@ def mask_format(
 ) -> str:  # 'png', 'nifti' or 'seg'
     "In which format the mask of an image is written. Raises `InputError` where the image has no such masks."
     in_volume = isinstance(source, Slice)
+    if in_volume and is_segmentation(source.path):
+        raise InputError(f"{source.path} is a DICOM SEG file, which holds masks; give the images of the scan")
     nifti = in_volume and is_nifti(source.path)
     dicom = not nifti and source.suffix.lower() not in SUFFIXES
     if format == "auto":
