@@ -144,7 +144,7 @@ def write_csv(
     rows: list,  # dicts with the same keys; at least one
 ):
     "Write rows as CSV, atomically. Raises `InputError` where nothing can be written."
-    with atomic_write(path) as temporary, temporary.open("w", newline="") as f:
+    with atomic_write(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as f:
         w = csv.DictWriter(f, rows[0].keys())
         w.writeheader()
         w.writerows(rows)

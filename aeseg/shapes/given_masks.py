@@ -11,11 +11,11 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ..core.errors import InputError
+from ..core.errors import InputError, plural
 from ..data.augmentation import random_affine, warp
 from ..data.datasets import image_paths
 from ..data.formats import Slice
-from ..data.images import as_labels, place, read_mask, to_canvas
+from ..data.images import as_labels, is_inverted, place, read_mask, to_canvas
 from ..data.volumes import images_beside, pair_volumes
 
 # %% ../../nbs/20_shapes/02_given_masks.ipynb #f5019545
@@ -60,17 +60,20 @@ def load_masks(
     axis: str = "axial",  # of the slices of volumes
     label=(),  # values that are inside, where masks are label maps, see `read_mask`
     geometry: str = "header",  # how volumes are paired with those in images/, see `pair_slices`
+    remarks: list = None,  # takes a sentence about masks that look inverted
 ) -> torch.Tensor:  # (N, 1, height, width) uint8 of 0 and 255
     "Read auxiliary masks onto the canvas. Raises `InputError`, which names the first bad file."
     folders = [folders] if isinstance(folders, (str, Path)) else list(folders)
     if not folders:
         raise InputError("no folder of auxiliary masks is given; give one with --aux-masks FOLDER")
-    masks, problems, label = [], [], as_labels(label)
+    masks, problems, inverted, label = [], [], [], as_labels(label)
     for path in [path for folder in folders for path in auxiliary_paths(folder, axis, geometry)]:
         may_be_empty = isinstance(path, Slice) or label
         try:
             if not may_be_empty or read_mask(path, label).any():
                 masks.append(read_canvas_mask(path, canvas, label))
+                if remarks is not None and is_inverted(read_mask(path, label)):
+                    inverted.append(path)
         except InputError as e:
             if str(e) not in problems:  # a volume, once for all of its slices
                 problems.append(str(e))
@@ -80,6 +83,11 @@ def load_masks(
     if not masks:
         which = f"no mask with the label {', '.join(map(str, label))}" if label else "empty masks only"
         raise InputError(f"{folders[0]} holds {which}; give masks of the organ")
+    if inverted:
+        remarks.append(
+            f"{plural(len(inverted), 'auxiliary mask')} of {len(masks)} may be inverted, such as"
+            f" {inverted[0]}: most of the image and of its frame is inside; the organ is 255, the rest 0"
+        )
     return torch.from_numpy(np.stack(masks))[:, None]
 
 # %% ../../nbs/20_shapes/02_given_masks.ipynb #ae76a188
