@@ -306,7 +306,9 @@ def test_deep_colours_of_png(tmp_path, samples, interlaced):
     def chunk(kind, data):
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
-    passes = [(0, 0, 8, 8), (0, 4, 8, 8), (4, 0, 8, 4), (0, 2, 4, 4), (2, 0, 4, 2), (0, 1, 2, 2), (1, 0, 2, 1)]
+    starts = [(0, 0), (0, 4), (4, 0), (0, 2), (2, 0), (0, 1), (1, 0)]
+    steps = [(8, 8), (8, 8), (8, 4), (4, 4), (4, 2), (2, 2), (2, 1)]
+    passes = [(*start, *step) for start, step in zip(starts, steps)]
     rows = b""
     for y, x, dy, dx in passes if interlaced else [(0, 0, 1, 1)]:
         for row in array[y::dy, x::dx]:

@@ -380,8 +380,6 @@ def run_request(
     opened = Run(request.out, writes=False)
     if first:
         opened = Run.open(request.out, request.config, request.resume, request.overwrite)
-    for sentence in remarks if first else ():
-        print(sentence)
     with opened as run:
         if source and first:
             take_gan(source, run)
@@ -406,6 +404,8 @@ def run_request(
             skipped=list(images.skipped),
             remarks=remarks,
         )
+        for sentence in remarks if first else ():
+            print(sentence)
         if truth:
             note_reading(run, request)
         setting = Setting(run, run.config, images, training, prior, fabric, request.quiet, *groups)

@@ -241,7 +241,7 @@ def table_remarks(
     folder,  # a data-set folder
     sources: dict,  # id -> path or `Slice`, of the images
 ) -> list:  # sentences
-    "Rows of splits.csv and patients.csv without an image, and splits of an unknown name. Raises `InputError`."
+    "Rows of splits.csv and patients.csv without an image, and unknown splits. Raises `InputError`."
     known = {*sources, *(s.volume for s in sources.values() if isinstance(s, Slice))}
     sentences = []
     for path in (Path(folder) / "splits.csv", Path(folder) / "patients.csv"):
@@ -400,8 +400,8 @@ def _window_remark(window, blackened, count):
 def _read_pass(paths, canvas, channels, limit, scratch, window, fine=1):
     """Read all images once.
 
-    Returns the pixels of those with so many channels, id -> shape, sentences about bad files, id -> orientation
-    of a file, id -> range of an image that the window leaves without contrast.
+    Returns the pixels of those with so many channels, id -> shape, sentences about bad files, id ->
+    orientation of a file, id -> range of an image that the window leaves without contrast.
     """
     shapes, problems, larger = {}, [], tuple(fine * v for v in canvas)
     orientations, blackened = {}, {}

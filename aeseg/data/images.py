@@ -179,7 +179,7 @@ def _tiff_with_pillow(path, colours, bits):
 
 
 def _read_tiff(path):
-    "The array in a TIFF file as it is shown, and its orientation. Raises `InputError` and what libraries raise."
+    "The array in a TIFF file as it is shown, and its orientation. Raises what libraries raise."
     import tifffile
 
     with tifffile.TiffFile(path) as file:
@@ -233,9 +233,9 @@ def _exif_orientation(image):
     return orientation if orientation in range(1, 9) else 1
 
 
-def _read_with_pillow(path):
-    "The array in an image file as it is shown, and its orientation. Raises what Pillow raises."
-    with Image.open(path) as image:
+def _read_with_pillow(path, file):
+    "The array in an open image file as it is shown, and its orientation. Raises what Pillow raises."
+    with Image.open(file) as image:
         check_size(path, image.size)
         deep = image.format == "PNG" and image.mode in ("RGB", "RGBA") and image.tile[0][3].endswith(";16B")
         image.load()
@@ -250,8 +250,10 @@ def _read_array(path, window=()):
     if is_dicom(path):
         return read_dicom(path, window), 1
     with open(path, "rb") as file:
-        is_tiff = file.read(4) in TIFF_STARTS
-    return _read_tiff(path) if is_tiff else _read_with_pillow(path)
+        if file.read(4) not in TIFF_STARTS:
+            file.seek(0)
+            return _read_with_pillow(path, file)
+    return _read_tiff(path)
 
 # %% ../../nbs/10_data/04_images.ipynb #img00003
 def _not_an_image(path, shape):
@@ -470,6 +472,6 @@ def read_mask(
 def is_inverted(
     mask: np.ndarray,  # (H, W) bool
 ) -> bool:
-    "Whether a mask looks inverted: more than half of the image and of its frame is inside, but not all of it."
+    "Whether a mask looks inverted: more than half of the image and of its frame is inside, but not all."
     frame = np.concatenate([mask[0], mask[-1], mask[:, 0], mask[:, -1]])
     return bool(mask.mean() > 0.5 and frame.mean() > 0.5 and not mask.all())
