@@ -3,16 +3,26 @@
 Right values are computed with numpy, Pillow and tifffile, from files that this file writes byte by byte.
 """
 
+import os
 import struct
+import subprocess
 import zlib
 
+import nibabel
 import numpy as np
 import pytest
 import tifffile
+from commands import FAST, ONE_CORE, SCRIPT, refused, succeeded
 from PIL import Image, ImageOps
 
+from aeseg.app.decisions import read_reviews
+from aeseg.cli import COMMANDS
 from aeseg.core.errors import InputError
+from aeseg.data.check import check_dataset
+from aeseg.data.datasets import image_paths, read_patients, read_splits
+from aeseg.data.formats import write_dicom, write_series
 from aeseg.data.images import as_shown, read_image, read_mask, read_oriented, write_mask
+from aeseg.evaluation.true_masks import read_spacing
 
 RNG = np.random.default_rng(0)
 SIZE = (12, 17)
@@ -364,3 +374,324 @@ def test_masks_in_the_geometry_of_their_file(tmp_path, orientation):
     with Image.open(tmp_path / "mask.png") as picture:
         assert np.array_equal(np.asarray(picture) > 0, array > 99)
         assert np.array_equal(np.asarray(ImageOps.exif_transpose(picture)) > 0, read > 99)
+
+
+# ---------------------------------------------------------------- tables
+
+SPLITS = {"a": "train", "b": "val"}
+TABLES = {  # the same table, as people have it
+    "plain": "id,split\na,train\nb,val\n",
+    "byte order mark": "\ufeffid,split\na,train\nb,val\n",
+    "spaces after commas": "id, split\na, train\nb, val\n",
+    "spaces around": " id ,split \n a ,train \n b,val \n",
+    "semicolons": "id;split\na;train\nb;val\n",
+    "tabs": "id\tsplit\na\ttrain\nb\tval\n",
+    "quotes": '"id","split"\n"a","train"\n"b","val"\n',
+    "quotes after spaces": 'id, split\na, "train"\n"b" , "val"\n',
+    "line ends of Windows": "id,split\r\na,train\r\nb,val\r\n",
+    "line ends of old Macs": "id,split\ra,train\rb,val\r",
+    "capital columns": "ID,Split\na,train\nb,val\n",
+    "suffixes": "id,split\na.png,train\nb.PNG,val\n",
+    "suffix of a volume": "id,split\na.nii.gz,train\nb.dcm,val\n",
+    "paths": "id,split\nimages/a.png,train\nC:\\data\\b.tif,val\n",
+    "more columns": "age,id,split,\n40,a,train,\n41,b,val,\n",
+    "empty lines": "\nid,split\n\na,train\n,\nb,val\n\n\n",
+    "line of Excel": "sep=;\nid;split\na;train\nb;val\n",
+    "no line end": "id,split\na,train\nb,val",
+    "commas in other cells": 'id;split;note\na;train;"x, y"\nb;val;x, y, z\n',
+}
+ENCODINGS = ["utf-8", "utf-16"]
+
+
+@pytest.mark.parametrize("encoding", ENCODINGS)
+@pytest.mark.parametrize("name", TABLES)
+def test_splits(tmp_path, name, encoding):
+    (tmp_path / "splits.csv").write_bytes(TABLES[name].encode(encoding))
+    assert read_splits(tmp_path, ["a", "b"]) == SPLITS
+    for i in SPLITS:
+        Image.fromarray(numbers("uint8")).save(tmp_path / f"{i}.png")
+    report = check_dataset(tmp_path)
+    assert report.facts["splits"] == "1 train, 1 val"
+    assert report.errors == []
+
+
+@pytest.mark.parametrize("encoding", ENCODINGS)
+@pytest.mark.parametrize("name", TABLES)
+def test_patients(tmp_path, name, encoding):
+    text = TABLES[name].replace("Split", "Patient").replace("split", "patient")
+    (tmp_path / "patients.csv").write_bytes(text.encode(encoding))
+    paths = {i: tmp_path / f"{i}.png" for i in SPLITS}
+    assert read_patients(tmp_path, paths) == SPLITS
+
+
+@pytest.mark.parametrize("encoding", ENCODINGS)
+@pytest.mark.parametrize("name", TABLES)
+def test_spacing(tmp_path, name, encoding):
+    text = TABLES[name].replace("Split", "Spacing").replace("split", "spacing")
+    decimal = "0,25" if ";" in text or "\t" in text else "0.25"
+    (tmp_path / "a.csv").write_bytes(text.replace("train", decimal).replace("val", "2").encode(encoding))
+    assert read_spacing(tmp_path / "a.csv") == {"a": 0.25, "b": 2}
+
+
+@pytest.mark.parametrize("encoding", ENCODINGS)
+@pytest.mark.parametrize("delimiter", [",", ", ", ";", "\t"])
+@pytest.mark.parametrize("suffix", ["", ".png"])
+def test_reviews(tmp_path, delimiter, encoding, suffix):
+    lines = [
+        ["id", "decision", "round", "corrected", "note", "time"],
+        [f"a{suffix}", "accepted", "1", "", '"good, but small"', "2026-01-31T10:00:00Z"],
+        [f"b{suffix}", "corrected", "2", "b-ab.png", "", "2026-01-31T10:00:00Z"],
+    ]
+    text = "\ufeff" * (encoding == "utf-8") + "\r\n".join(delimiter.join(line) for line in lines)
+    (tmp_path / "reviews.csv").write_bytes(text.encode(encoding))
+    rows, problems = read_reviews(tmp_path / "reviews.csv")
+    assert problems == []
+    assert {i: (row["decision"], row["round"], row["corrected"]) for i, row in rows.items()} == {
+        "a": ("accepted", 1, ""),
+        "b": ("corrected", 2, "b-ab.png"),
+    }
+    assert rows["a"]["note"] == "good, but small"
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("id,split\na,b,train\n", "line 2, has 3 cells"),
+        ("id,split\na,train\na.png,val\n", "more than one row for 'a'"),
+        ("id,split\na,train\n", "no row for 'b'"),
+        ("name,split\na,train\n", "must have the columns"),
+        (b"id,split\n\xe4,train\n", "is not a CSV file"),
+        (b"\xff\xfei", "is not a CSV file"),
+    ],
+)
+def test_refused_tables(tmp_path, text, words):
+    (tmp_path / "splits.csv").write_bytes(text if isinstance(text, bytes) else text.encode())
+    with pytest.raises(InputError, match=words):
+        read_splits(tmp_path, ["a", "b"])
+
+
+# ---------------------------------------------------------------- what is told
+
+
+def save(path, array):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(array).save(path)
+
+
+def small(folder, *names):
+    "Write small pictures with a bright blob."
+    y, x = np.mgrid[:40, :60]
+    for k, name in enumerate(names):
+        blob = np.hypot(y - 20, x - 25 - k) < 12
+        save(
+            folder / name,
+            (blob * 150 + np.random.default_rng(k).integers(60, size=blob.shape)).astype(np.uint8),
+        )
+
+
+LOST = {  # what lies in a folder: (files, words that every command says)
+    "other formats": (["images/x.gif", "images/y.gif"], ["2 .gif files", "images/x.gif"]),
+    "without suffix": (["images/README"], ["1 extensionless file", "images/README"]),
+    "subfolder": (["images/more/x.png", "images/more/deep/y.png"], ["1 folder", "images/more", "2 images"]),
+    "beside": (["x.png", "y.tif"], ["2 images beside images/", "x.png"]),
+    "volumes below": (["images/p1/x.nii.gz"], ["1 folder", "images/p1", "1 image"]),
+    "table among images": (["images/list.csv"], ["1 .csv file"]),
+    "a row too many": (["splits.csv"], ["splits.csv names 1 id without an image (gone)"]),
+    "an unknown split": (["splits.csv"], ["1 image into the split 'Train'", "did you mean 'train'"]),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", LOST)
+def test_what_is_not_used_is_told(aeseg, finished, tmp_path, name):
+    files, words = LOST[name]
+    small(tmp_path / "set/images", *(f"{i}.png" for i in "abcd"))
+    for file in files:
+        small(tmp_path / "set", file) if file.endswith((".png", ".tif")) else None
+        (tmp_path / "set" / file).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "set" / file).touch()
+    if "splits.csv" in files:
+        rows = "a,train\nb,train\nc,train\nd,Train\ngone,val\n"
+        (tmp_path / "set/splits.csv").write_text("id,split\n" + rows)
+    commands = [["check", "set"]]
+    if "splits.csv" in files or name == "subfolder":
+        commands += [["fit", "--images", "set", "--out", "run", *FAST]]
+    if "splits.csv" not in files:
+        commands += [["predict", finished, "--images", "set", "--out", "masks", "--quiet"]]
+    if name == "subfolder":
+        commands += [["new", "mytask", "--images", "set"], ["split", "set", "--overwrite"]]
+    for command in commands:
+        done = aeseg(*command, cwd=tmp_path)
+        assert done.code == int(command[0] == "check" and "splits.csv" in files), done
+        for word in words:
+            assert word in done.out, (command, done)
+        assert done.err == ""
+
+
+def test_what_is_not_used_of_masks_is_told(aeseg, tmp_path):
+    for folder in ("pred", "truth"):
+        save(tmp_path / folder / "a.png", (np.mgrid[:40, :60][0] > 20) * np.uint8(255))
+    (tmp_path / "pred/b.gif").touch()
+    (tmp_path / "truth/old").mkdir()
+    save(tmp_path / "truth/old/c.png", numbers("uint8"))
+    (tmp_path / "mm.csv").write_text("id;spacing\na.png;0,5\nz;1\n")
+    command = ["evaluate", "--pred", "pred", "--truth", "truth", "--out", "m.csv", "--spacing", "mm.csv"]
+    loud = succeeded(aeseg(*command, cwd=tmp_path)).out
+    quiet = succeeded(aeseg(*command, "--quiet", cwd=tmp_path)).out
+    ignored = [
+        "1 .gif file, such as pred/b.gif",
+        "1 folder, such as truth/old",
+        "1 id without a prediction (z)",
+    ]
+    for word in ignored:
+        assert word in loud
+        assert word in quiet
+    assert "dice" in loud
+    assert [line[:8] for line in quiet.splitlines()] == ["ignored:"] * 3
+
+
+def test_a_black_window_is_told(aeseg, tmp_path):
+    small(tmp_path / "set", *(f"{i}.png" for i in "abcd"))
+    command = ["fit", "--images", "set", "--out", "run", *FAST, "-p", "window=[1000, 2000]"]
+    out = succeeded(aeseg(*command, cwd=tmp_path)).out
+    assert "the window from 1000 to 2000 leaves 4 images of 4 without contrast, such as a with values" in out
+    masks = ["predict", "run", "--images", "set", "--out", "masks"]
+    assert "leaves 4 images of 4 without contrast" in succeeded(aeseg(*masks, cwd=tmp_path)).out
+
+
+def test_inverted_masks_are_told(aeseg, tmp_path):
+    small(tmp_path / "set", *(f"{i}.png" for i in "abcd"))
+    y, x = np.mgrid[:40, :60]
+    for k in range(6):
+        blob = np.hypot(y - 20, x - 25 - k) < 12
+        save(tmp_path / f"aux/masks/{k}.png", (blob if k < 4 else ~blob) * np.uint8(255))
+    words = "2 auxiliary masks of 6 may be inverted, such as aux/masks/4.png"
+    command = ["fit", "--images", "set", "--out", "run", "--aux-masks", "aux", "--task", "lung", *FAST]
+    assert words in succeeded(aeseg(*command, cwd=tmp_path)).out
+    assert "2 masks of 6 may be inverted (4.png, 5.png)" in aeseg("check", "aux", cwd=tmp_path).out
+    command = ["new", "mytask", "--images", "set", "--aux-masks", "aux"]
+    assert words in succeeded(aeseg(*command, cwd=tmp_path)).out
+
+
+def test_trees_of_dicom(aeseg, finished, tmp_path):
+    "Series at any depth; reports and directories of a disc are left out."
+    volume = np.stack([numbers("uint8", (40, 60))] * 4)
+    series = {"p1/s1/ct": "1", "p1/s2/ct": "1", "p2/s1/a/b": "2"}
+    for name, patient in series.items():
+        write_series(tmp_path / "set/images" / name, volume, (2, 1, 1), PatientID=patient)
+    (tmp_path / "set/images/DICOMDIR").write_bytes(bytes(128) + b"DICM")
+    paths = image_paths(tmp_path / "set")
+    ids = [name.replace("/", "_") for name in series]
+    assert list(paths) == [f"{i}_{k:03}" for i in ids for k in range(4)]
+    assert set(read_patients(tmp_path / "set", paths).values()) == {"1", "2"}
+    (tmp_path / "set/splits.csv").write_text("id,split\n" + "".join(f"{i},train\n" for i in ids))
+    report = aeseg("check", "set", cwd=tmp_path)
+    assert report.code == 0, report
+    assert "12 train" in report.out
+    command = ["predict", finished, "--images", "set", "--out", "masks", "--format", "nifti"]
+    succeeded(aeseg(*command, cwd=tmp_path))
+    assert sorted(p.name for p in (tmp_path / "masks").iterdir()) == [f"{i}.nii.gz" for i in ids]
+    command = ["evaluate", "--pred", "masks", "--truth", "masks", "--out", "m.csv"]
+    assert "measured predictions: 3" in succeeded(aeseg(*command, cwd=tmp_path)).out
+
+
+# ---------------------------------------------------------------- names, pipes and silence
+
+LONG = "\u533b" * 83  # 249 bytes
+
+
+def test_long_names(aeseg, tmp_path):
+    "Masks of a name near the limit of 255 bytes are written; longer ones are refused before training."
+    small(tmp_path / "set", *(f"{i}.png" for i in ("a", "b", LONG)))
+    succeeded(aeseg("fit", "--images", "set", "--out", "run", *FAST, cwd=tmp_path))
+    assert (tmp_path / f"run/predictions/{LONG}.png").exists()
+    succeeded(aeseg("predict", "run", "--images", "set", "--out", "masks", cwd=tmp_path))
+    assert (tmp_path / f"masks/{LONG}.png").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "words"), [("\u533b" * 83 + ".nii", "too long"), (b"\xe4.png", "UTF-8"), ("b" * 255, "too long")]
+)
+def test_names_that_no_mask_can_have(aeseg, finished, tmp_path, name, words):
+    small(tmp_path / "set", "a.png", "b.png")
+    target = os.fsencode(tmp_path / "set") + b"/" + os.fsencode(name)
+    if isinstance(name, str) and name.endswith(".nii"):
+        volume = nibabel.Nifti1Image(np.stack([numbers("uint8", (40, 60))] * 4), np.eye(4))
+        nibabel.save(volume, tmp_path / "v.nii")
+    elif name == "b" * 255:
+        write_dicom(tmp_path / "v.nii", numbers("uint8", (40, 60)))
+    else:
+        small(tmp_path, "v.png")
+        (tmp_path / "v.png").rename(tmp_path / "v.nii")
+    os.rename(tmp_path / "v.nii", target)
+    refused(aeseg("fit", "--images", "set", "--out", "run", *FAST, cwd=tmp_path), words)
+    assert not (tmp_path / "run").exists()
+    command = ["predict", finished, "--images", "set", "--out", "masks", "--format", "png"]
+    refused(aeseg(*command, cwd=tmp_path), words)
+    assert not (tmp_path / "masks").exists()
+
+
+def test_long_names_of_folders(aeseg, finished, tmp_path):
+    small(tmp_path / "set", "a.png", "b.png")
+    for command in (
+        ["fit", "--images", "set", "--out", "b" * 256, *FAST],
+        ["fit", "--images", "b" * 256, "--out", "run", *FAST],
+        ["fit", "--images", "set", "--out", "/".join(["b" * 250] * 17), *FAST],
+        ["predict", finished, "--images", "set", "--out", "b" * 256],
+        ["check", "b" * 256],
+        ["evaluate", "--pred", "set", "--truth", "set", "--out", "b" * 256],
+        ["new", "b" * 256, "--images", "set"],
+    ):
+        refused(aeseg(*command, cwd=tmp_path), "long")
+
+
+def closed(*words, both=False, **options):
+    "Run a command whose output nobody reads."
+    reader, writer = os.pipe()
+    os.close(reader)
+    errors = writer if both else subprocess.PIPE
+    words = [SCRIPT, *words]
+    done = subprocess.run(words, env=ONE_CORE, stdout=writer, stderr=errors, timeout=100, **options)
+    os.close(writer)
+    assert done.returncode in (0, 2, 141) if both else (0, 141), done
+    if not both:
+        assert done.stderr == b"", done
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [None, *COMMANDS])
+def test_closed_pipe(name):
+    "`aeseg ... | head -0` ends without a word, in every command."
+    closed(*([name] if name else []), "--help")
+
+
+@pytest.mark.slow
+def test_closed_pipe_at_work(phantoms, finished, tmp_path):
+    masks = ["--pred", finished / "predictions", "--truth", phantoms, "--out", tmp_path / "m.csv"]
+    for command in (
+        ["check", phantoms],
+        ["evaluate", *masks],
+        ["predict", finished, "--images", phantoms, "--out", tmp_path / "masks"],
+        ["experiment", "list"],
+        ["fit", "--images", phantoms, "--out", tmp_path / "run", *FAST],
+    ):
+        closed(*command)
+    assert (tmp_path / "m.csv").exists()
+    assert len(list((tmp_path / "masks").iterdir())) == 6
+    assert (tmp_path / "run/report.html").exists()
+    closed("check", tmp_path / "none", both=True)
+    loud = [word for word in FAST if word != "--quiet"]
+    closed("fit", "--images", phantoms, "--out", tmp_path / "loud", *loud, both=True)  # tqdm writes to it
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full")
+def test_full_disk_behind_the_output(phantoms):
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [SCRIPT, "check", phantoms], env=ONE_CORE, stdout=full, stderr=subprocess.PIPE, text=True
+        )
+    assert done.returncode == 2
+    assert done.stderr.startswith("aeseg: ")
+    assert "No space left" in done.stderr
+    assert done.stderr.count("\n") == 1

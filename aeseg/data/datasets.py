@@ -54,15 +54,15 @@ def entry_files(
     path: Path,  # an entry of a folder
 ) -> list:  # pairs of a file, or the folder of a series, and its id where this is not its name
     "The images in one entry of a folder, by their names and first bytes; empty where there are none."
-    if path.name.startswith("."):
+    if path.name.startswith(".") or path.name.upper() == "DICOMDIR":
+        return []
+    if path.exists() and not path.is_file() and not path.is_dir():  # a pipe, which would be waited for
         return []
     if path.is_dir() and not is_nifti(path):
         series = series_below(path)
         return [(s, "" if s == path else "_".join(s.relative_to(path.parent).parts)) for s in series]
     if is_volume(path):
         return [(path, "")]
-    if path.exists() and not path.is_file():  # such as a pipe, which would be waited for
-        return []
     is_picture = path.suffix.lower() in SUFFIXES
     return [(path, "")] if is_picture or path.is_file() and is_dicom(path) and not is_no_image(path) else []
 

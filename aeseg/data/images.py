@@ -11,8 +11,10 @@ __all__ = ['ORIENTATION', 'SUFFIXES', 'TIFF_STARTS', 'TIFF_COMPRESSIONS', 'PACKE
 # %% ../../nbs/10_data/04_images.ipynb #7aec1480
 import io
 import math
+import os
 import struct
 import zlib
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -66,13 +68,31 @@ PLAIN_MODES = {  # modes of Pillow -> modes that hold intensities only
 WHITE_IS_ZERO, BLACK_IS_ZERO, RGB, PALETTE, MASK, INKS, YCBCR = range(7)  # colours of a TIFF file
 
 # %% ../../nbs/10_data/04_images.ipynb #img00013
+@contextmanager
+def _mute_libtiff():
+    "Send what libtiff writes to stderr about damaged files to nowhere."
+    try:
+        kept = os.dup(2)
+    except OSError:  # there is no stderr
+        yield
+        return
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
+
+
 def _unpack_strip(packed, compression, rows, columns):
     "The bytes (rows x columns) of a strip, by libtiff, to which they are a gray image."
     entries = [(256, columns), (257, rows), (258, 8), (259, compression), (262, 1)]  # 8 bits, gray
     entries += [(273, 8 + 2 + 9 * 12 + 4), (277, 1), (278, rows), (279, len(packed))]
     directory = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in entries)
     head = b"II*\0" + struct.pack("<IH", 8, len(entries)) + directory + bytes(4)
-    with Image.open(io.BytesIO(head + packed)) as image:
+    with _mute_libtiff(), Image.open(io.BytesIO(head + packed)) as image:
         return image.tobytes()
 
 
@@ -172,7 +192,8 @@ def _tiff_with_pillow(path, colours, bits):
     with Image.open(_without_orientation(path)) as image:
         check_size(path, image.size)
         turned_over = image.tag_v2.get(262, WHITE_IS_ZERO) == WHITE_IS_ZERO
-        image.load()
+        with _mute_libtiff():
+            image.load()
         array = _plain(image)
         turned_over = turned_over and image.mode in ("1", "L", "LA")
     return _inverted(array, min(bits, 16)) if turned_over != (colours == WHITE_IS_ZERO) else array

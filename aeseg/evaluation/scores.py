@@ -187,13 +187,13 @@ def evaluate(
             f"none of the true masks holds the label {shown}; look at their values, and give others"
         )
     missing = frame.attrs["without_prediction"] = len(truths) - len(paths)
+    if out is not None:
+        with atomic_write(out) as unfinished:
+            frame.to_csv(unfinished, index=False, float_format="%.6g")  # MONAI's numbers have seven digits
     echo(
         f"measured predictions: {len(frame)}, empty ones among them: {int(frame['empty'].sum())}, true masks"
         f" without a prediction: {missing}"
     )
-    if out is not None:
-        with atomic_write(out) as unfinished:
-            frame.to_csv(unfinished, index=False, float_format="%.6g")  # MONAI's numbers have seven digits
     return frame
 
 # %% ../../nbs/40_evaluation/03_scores.ipynb #a18f03ca
