@@ -12,7 +12,7 @@ from html import escape
 from pathlib import Path
 
 FOLDER = Path(__file__).resolve().parents[1] / "nbs/images"
-WIDTH, HEIGHT = 1120, 440
+WIDTH, HEIGHT = 1120, 494
 # safe for colour-blind readers
 COLOURS = dict(input="#56606e", gan="#0072b2", label="#a3560a", network="#00704f")
 PALE = "#b9bec6"
@@ -36,6 +36,7 @@ BOXES = dict(
     registration=(690, 180, 150, 50, "label", ("Registration", "onto image edges")),
     refinement=(690, 250, 150, 50, "label", ("Refinement", "signed edges, volumes")),
     quality=(690, 320, 150, 66, "label", ("Quality (LQSS)", "score, selection,", "weights")),
+    adaptation=(376, 440, 190, 44, "label", ("Adaptation", "size and place of labels")),
     losses=(902, 72, 190, 56, "network", ("Noise-weighted Dice", "weight per pixel and image")),
     segmentation=(902, 180, 190, 60, "network", ("C, a U-Net", "learns from selected labels")),
     masks=(902, 310, 190, 70, "network", ("Masks of C", "area calibrated,", "labels of the next round")),
@@ -62,6 +63,8 @@ ARROWS = dict(
     third=("M765,160 V174", "label", "", None),
     fourth=("M765,230 V244", "label", "", None),
     fifth=("M765,300 V314", "label", "", None),
+    sizes=("M690,275 H668 V462 H572", "label", "", None),
+    prior=("M376,462 H90 V386", "label", "before the GAN proper, from two small ones", (230, 454)),
     select=("M840,345 C872,330 872,224 896,214", "label", "", None),
     loss=("M997,128 V174", "network", "", None),
     predict=("M997,240 V304", "network", "", None),

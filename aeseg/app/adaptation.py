@@ -27,6 +27,7 @@ from ..data.augmentation import normalise
 from ..data.datasets import Images
 from ..data.images import place, read_mask
 from ..method.registration import edge_strength, sample_maps, sample_outline
+from ..method.volumes import refine_volumes
 from aeseg.shapes.adaptation import (
     PriorChange,
     adapt_prior,
@@ -136,11 +137,14 @@ def open_first(
 
 def first_labels(
     first: Setting,
-):  # refined labels (N, 1, H, W); mean edge strength under each of the unrefined ones (N,)
+):  # refined labels (N, 1, H, W); mean edge strength under each before they are fitted to edges (N,)
     "Train a small GAN, and refine its labels."
     gan, labels, _ = train_gan(first, train_vae(first))
+    pixels, groups = first.training.pixels, first.training_groups
     refined = start_refiner(first, gan).start(labels, gan.predict_masks, first.auxiliary_masks(COMPARED))
-    return refined, label_edges(labels, first.training.pixels)
+    if groups:
+        labels, _ = refine_volumes(labels, pixels, groups, max(labels.shape[2:]) / 128)
+    return refined, label_edges(labels, pixels)
 
 
 def find_prior(

@@ -25,8 +25,14 @@ from ..core.runs import Run
 from ..data.datasets import Images
 from ..data.images import from_canvas, write_mask
 from ..evaluation.scores import evaluate
-from ..method.outlines import Correction, OutlineModel, outline_model, refine_outlines
-from ..method.refinement import find_sign, refine_on_edges
+from aeseg.method.outlines import (
+    Correction,
+    OutlineModel,
+    learn_correction,
+    outline_model,
+    refine_outlines,
+)
+from ..method.refinement import find_sign, learn_change, refine_on_edges
 from ..method.registration import register_labels
 from ..method.relabelling import relabel
 from ..method.rounds import Round
@@ -107,6 +113,7 @@ class MaskRefinement:
     anatomy: Anatomy = None  # rules that masks obey; None: none
     outlines: OutlineModel = None  # of auxiliary masks, where they are no ellipses and it explains them
     correction: Correction = None  # what the outlines of labels have in common
+    change: object = 0.0  # (5,) what the ellipses of E's labels have in common
 
     def __call__(
         self,
@@ -114,28 +121,27 @@ class MaskRefinement:
         images: Images,
         groups=(),  # of `group_slices`: slices of one volume
         where=None,  # None: in memory; a folder, see `write_array`
-        search: bool = True,  # outlines on the shape model; masks of C are near enough to be bent only
-    ):  # masks; what was done, as a dict: `volumes`, `shape`, `outlines` and `anatomy`, where they apply
+        search: bool = True,  # from what E's labels have in common; masks of C are near enough without it
+    ):  # masks; what was done: `volumes`, `shape`, `anatomy`, `outlines`, `anatomy_of_outlines`
         "Masks that fit their volume and the shape model, and obey the anatomy."
         facts, config = {}, self.config
         if groups:
             scale = max(masks.shape[2:]) / 128
             masks, facts["volumes"] = refine_volumes(masks, images.pixels, groups, scale, where=where)
         if config.quality.refine_shape and config.shapes.kind == "ellipse":
-            seed, pixels = config.run.seed, images.finest
-            masks, facts["shape"] = refine_on_edges(masks, pixels, seed, self.sign, where=where)
-        if self.outlines:
-            masks, facts["outlines"], _ = refine_outlines(
-                masks,
-                images.finest,
-                self.outlines,
-                config.run.seed,
-                search=search,
-                correction=self.correction,
-                where=where,
+            seed, pixels, change = config.run.seed, images.finest, self.change if search else 0.0
+            masks, facts["shape"] = refine_on_edges(
+                masks, pixels, seed, self.sign, change=change, where=where
             )
         if self.anatomy:
             masks, facts["anatomy"] = mend_masks(masks, self.anatomy, where)
+        if self.outlines:
+            model, correction, seed = self.outlines, self.correction, config.run.seed
+            masks, facts["outlines"] = refine_outlines(
+                masks, images.finest, model, correction, seed, search, where=where
+            )
+            if self.anatomy:
+                masks, facts["anatomy_of_outlines"] = mend_masks(masks, self.anatomy, where)
         return masks, facts
 
     def save(self, folder):
@@ -161,11 +167,13 @@ def find_refinement(
     if config.quality.refine_shape and config.shapes.kind != "ellipse" and auxiliary is not None:
         outlines = learn_outlines(auxiliary)
     if outlines:
-        _, _, correction = refine_outlines(labels, images.finest, outlines, config.run.seed)
-    sign = EDGE_SIGNS.get(config.run.task, "auto")
-    if sign == "auto" and config.quality.refine_shape and config.shapes.kind == "ellipse":
-        sign, _, _ = find_sign(labels, images.finest)
-    return MaskRefinement(config, sign, anatomy, outlines, correction)
+        correction, _ = learn_correction(labels, images.finest, outlines, config.run.seed)
+    sign, change = EDGE_SIGNS.get(config.run.task, "auto"), 0.0
+    if config.quality.refine_shape and config.shapes.kind == "ellipse":
+        if sign == "auto":
+            sign, _, _ = find_sign(labels, images.finest)
+        change = learn_change(labels, images.finest, sign, config.run.seed)
+    return MaskRefinement(config, sign, anatomy, outlines, correction, change)
 
 
 def learn_outlines(
@@ -229,11 +237,11 @@ class LabelRefiner:
         predict,  # pixels -> labels, of E
         auxiliary=None,  # (M, 1, H, W) uint8, auxiliary masks, for the anatomy
     ):  # labels
-        "Refine E's labels, and decide whether registration applies: never where outlines are searched."
+        "Refine E's labels. Registration is for labels that no model of shapes and no volume describes."
         labels = self._relabel(labels, predict)
         seed, pixels = self.config.run.seed, self.images.pixels
         self.masks = find_refinement(self.config, labels, self.images, auxiliary)
-        if not self.masks.outlines:  # which reach further than registration
+        if self._of_any_shape():
             labels, self.registration = register_labels(labels, pixels, seed, where=self.where)
         return self._refine(labels)
 
@@ -257,6 +265,10 @@ class LabelRefiner:
 
         pieces = map(mixed, torch.arange(len(self.replaced)).split(16))
         return write_array(pieces, earlier.shape, self.where)
+
+    def _of_any_shape(self) -> bool:
+        shape = self.config.quality.refine_shape and self.config.shapes.kind == "ellipse"
+        return not (shape or self.groups or self.masks.outlines)
 
     def _relabel(self, labels, predict):
         fraction = self.config.quality.relabel_fraction

@@ -4,11 +4,12 @@
 
 # %% auto #0
 __all__ = ['DICOM_SUFFIXES', 'NIFTI_SUFFIXES', 'SEGMENTATIONS', 'WITHOUT_PIXELS', 'MOST_PIXELS', 'DEFLATED', 'DECODERS', 'AXES',
-           'MOST_BYTES', 'MM', 'is_dicom', 'is_nifti', 'is_series', 'series_below', 'is_segmentation', 'is_no_image',
-           'is_volume', 'file_id', 'write_dicom', 'check_size', 'silent', 'read_dicom', 'oriented', 'oriented_affine',
-           'flat_axis', 'Volume', 'nifti_header', 'series_files', 'scan_files', 'series_notes', 'is_one_series',
-           'write_series', 'Segmentation', 'open_volume', 'volume_header', 'volume_values', 'volume_shape',
-           'volume_spacing', 'Slice', 'volume_slices', 'source_id', 'pixel_spacing', 'patient_id']
+           'MOST_BYTES', 'MM', 'NEAR', 'is_dicom', 'is_nifti', 'is_series', 'series_below', 'is_segmentation',
+           'is_no_image', 'is_volume', 'file_id', 'write_dicom', 'check_size', 'silent', 'is_installed', 'read_dicom',
+           'oriented', 'oriented_affine', 'flat_axis', 'Volume', 'nifti_header', 'series_files', 'scan_files',
+           'series_notes', 'is_one_series', 'write_series', 'Segmentation', 'frame_places', 'open_volume',
+           'volume_header', 'volume_values', 'volume_shape', 'volume_spacing', 'Slice', 'volume_slices', 'source_id',
+           'pixel_spacing', 'patient_id']
 
 # %% ../../nbs/10_data/03_formats.ipynb #993b1607
 import gzip
@@ -19,7 +20,7 @@ import tempfile
 import warnings
 from contextlib import contextmanager
 from functools import lru_cache
-from importlib.util import find_spec
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import NamedTuple
 
@@ -288,12 +289,23 @@ def _decode(data):
     return array
 
 
-DECODERS = ("pylibjpeg", "libjpeg", "openjpeg", "jpeg_ls")  # modules of what aeseg[dicom] installs
+DECODERS = ("pylibjpeg", "pylibjpeg-libjpeg", "pylibjpeg-openjpeg", "pyjpegls")  # of aeseg[dicom]
+
+
+def is_installed(
+    package: str,  # as pip names it
+) -> bool:
+    "Whether a package is installed."
+    try:
+        version(package)
+    except PackageNotFoundError:
+        return False
+    return True
 
 
 def _decoding_remedy():
     "What helps where pixels cannot be decoded: more decoders, if some are not installed."
-    if all(find_spec(name) for name in DECODERS):
+    if all(map(is_installed, DECODERS)):
         return (
             "which no installed decoder can read, or is damaged; save it uncompressed, as dcmdjpeg of DCMTK"
             " does"
@@ -417,6 +429,12 @@ def oriented_affine(
     return turned
 
 
+def _shown_size(header, axis):
+    "Slices, rows and columns of a volume with this shape and affine matrix, cut along an axis."
+    shape, affine = header
+    return tuple(int(shape[stored]) for stored in _axis_order(affine, axis)[0])
+
+
 def flat_axis(
     shape,  # (I, J, K) in the order of the file
     affine: np.ndarray,  # (4, 4), voxel indices to mm
@@ -471,8 +489,11 @@ MOST_BYTES = 16_000_000_000  # of one volume
 
 def _check_affine(path, affine):
     "An affine matrix that can be inverted. Raises `InputError`."
+    import nibabel
+
     affine = np.asarray(affine, float)
-    if not (np.isfinite(affine).all() and abs(np.linalg.det(affine[:3, :3])) > 1e-9):
+    regular = np.isfinite(affine).all() and abs(np.linalg.det(affine[:3, :3])) > 1e-18  # mm³
+    if not regular or np.isnan(nibabel.io_orientation(affine)).any():
         raise InputError(
             f"{path} does not say how its voxels lie in the patient (its affine cannot be inverted); repair"
             " the header"
@@ -737,8 +758,9 @@ def series_notes(
     if not others:
         return []
     more = f" and {len(others) - 1} more" if len(others) > 1 else ""
-    kind = "DICOM SEG files" if all(map(is_segmentation, others)) else "DICOM files without pixels"
-    return [f"{others[0]}{more} left out of the series: {kind}"]
+    verb = "are" if more else "is"
+    kind = "masks" if all(map(is_segmentation, others)) else "without pixels"
+    return [f"{others[0]}{more} {verb} left out of the series, DICOM {kind}"]
 
 
 def is_one_series(
@@ -836,13 +858,13 @@ def _group_numbers(path, data, frame, sequence, key, count):
     return None if item is None else _numbers(path, item, key, count)
 
 
-def _slice_numbers(path, places, usual):
+def _slice_numbers(path, places, between, thickness):
     "The number of each frame's slice, from 0, and the distance of slices in mm. Raises `InputError`."
     places = np.array(places)
     levels = np.unique(places.round(3))
-    gap = np.diff(levels).min() if len(levels) > 1 else usual or 1.0
-    if usual and abs(gap / usual - round(gap / usual)) < 0.1 and gap > 0.9 * usual:
-        gap = usual  # slices between are left out
+    gap = np.diff(levels).min() if len(levels) > 1 else between or thickness or 1.0
+    if between and abs(gap / between - round(gap / between)) < 0.1 and gap > 0.9 * between:
+        gap = between  # slices between are left out
     numbers = (places - levels[0]) / gap
     if abs(numbers - numbers.round()).max() > 0.2:
         raise InputError(f"{path} has frames at unequal distances; save its masks as NIfTI")
@@ -860,30 +882,39 @@ class Segmentation(NamedTuple):
     spaced: bool  # whether the header gives the spacing of pixels
 
 
+def _segment_numbers(data, count):
+    "The number of the segment of each frame."
+    named = [_group_item(data, frame, "SegmentIdentificationSequence") for frame in range(count)]
+    return np.array([1 if item is None else int(item.ReferencedSegmentNumber) for item in named])
+
+
+def _frame_stack(path, data, segments, normal):
+    "The slice of each frame, the place of the first slice and the step to the next. Raises `InputError`."
+    count = len(segments)
+    distances = _group_item(data, 0, "PixelMeasuresSequence") or {}
+    keys = "SpacingBetweenSlices", "SliceThickness"
+    between, thickness = (abs(_number(path, distances, key, 0)) for key in keys)
+    position = "PlanePositionSequence", "ImagePositionPatient", 3
+    positions = [_group_numbers(path, data, frame, *position) for frame in range(count)]
+    if any(place is None for place in positions):
+        numbers = np.array([(segments[:frame] == segments[frame]).sum() for frame in range(count)])
+        return numbers, np.zeros(3), normal * (between or thickness or 1.0)
+    numbers, gap = _slice_numbers(path, [normal @ p for p in positions], between, thickness)
+    first, last = positions[numbers.argmin()], positions[numbers.argmax()]
+    return numbers, first, (last - first) / numbers.max() if numbers.max() else normal * gap
+
+
 def _parse_segmentation(path, data):
     "See `Segmentation`. Raises `InputError`, and other errors for a damaged header."
     count = int(_number(path, data, "NumberOfFrames", 1))
     rows, columns = (int(_number(path, data, key, 0)) for key in ("Rows", "Columns"))
     check_size(path, (rows, columns))
-    measures = "PixelMeasuresSequence"
-    spacing = _group_numbers(path, data, 0, measures, "PixelSpacing", 2)
-    between = _group_item(data, 0, measures) or {}
-    usual = _number(path, between, "SpacingBetweenSlices", 0) or _number(path, between, "SliceThickness", 0)
+    spacing = _group_numbers(path, data, 0, "PixelMeasuresSequence", "PixelSpacing", 2)
+    between_rows, between_columns = (1.0, 1.0) if spacing is None else spacing
     directions = _group_numbers(path, data, 0, "PlaneOrientationSequence", "ImageOrientationPatient", 6)
     row, column = np.split(np.eye(3)[:2].ravel() if directions is None else directions, 2)
-    normal = np.cross(row, column)
-    position = "PlanePositionSequence", "ImagePositionPatient", 3
-    positions = [_group_numbers(path, data, frame, *position) for frame in range(count)]
-    named = [_group_item(data, frame, "SegmentIdentificationSequence") for frame in range(count)]
-    segments = np.array([1 if item is None else int(item.ReferencedSegmentNumber) for item in named])
-    if any(p is None for p in positions):
-        numbers = np.array([(segments[:frame] == segments[frame]).sum() for frame in range(count)])
-        origin, step = np.zeros(3), normal * (abs(usual) or 1.0)
-    else:
-        numbers, gap = _slice_numbers(path, [normal @ p for p in positions], abs(usual))
-        first, last = positions[numbers.argmin()], positions[numbers.argmax()]
-        origin, step = first, (last - first) / numbers.max() if numbers.max() else normal * gap
-    between_rows, between_columns = (1.0, 1.0) if spacing is None else spacing
+    segments = _segment_numbers(data, count)
+    numbers, origin, step = _frame_stack(path, data, segments, np.cross(row, column))
     affine = np.eye(4)
     affine[:3] = np.stack([row * between_columns, column * between_rows, step, origin], 1)
     affine = _check_affine(path, np.diag([-1.0, -1, 1, 1]) @ affine)
@@ -896,7 +927,8 @@ def _read_segmentation(path, modified):
     "See `Segmentation`. Raises `InputError`."
     data = _read_dataset(path, stop_before_pixels=True)
     try:
-        return _parse_segmentation(path, data)
+        with silent():
+            return _parse_segmentation(path, data)
     except InputError:
         raise
     except Exception as e:
@@ -921,10 +953,11 @@ def _frame_masks(path, segmentation):
         frames = _decode(data).reshape(count, rows, columns)
     except Exception as e:
         raise InputError(f"{path} has frames that cannot be read ({type(e).__name__}); replace it") from None
-    kind = str(data.get("SegmentationType", "BINARY"))
+    with silent():
+        kind = str(data.get("SegmentationType", "BINARY"))
+        full = int(_number(path, data, "MaximumFractionalValue", 1)) if kind == "FRACTIONAL" else 1
     if kind == "LABELMAP":
         return frames
-    full = int(_number(path, data, "MaximumFractionalValue", 1)) if kind == "FRACTIONAL" else 1
     if ((frames != 0) & (frames != full)).any():
         raise InputError(f"{path} holds fractional segments, not masks; save it as a binary segmentation")
     return (frames != 0) * segmentation.segments[:, None, None]
@@ -953,18 +986,63 @@ def _open_file(path):
     return _open_segmentation(path) if is_segmentation(path) else _open_nifti(path)
 
 
+NEAR = 0.1  # voxels that two places may lie apart to count as one
+
+
+def frame_places(
+    path,  # of a DICOM SEG file
+    shape,  # of a volume, along the axes of its file
+    affine: np.ndarray,  # (4, 4) of that volume
+) -> (
+    tuple
+):  # axis; slice of the file -> slice of the volume. None where its frames are no slices of the volume
+    "Which slices of a volume the frames of a DICOM SEG file are. Raises `InputError`."
+    own = _segmentation(path)
+    axis = next(name for name in AXES if _axis_order(own.affine, name)[0][0] == 2)
+    size, own_size = (_shown_size(header, axis) for header in ((shape, affine), (own.shape, own.affine)))
+    if size[1:] != own_size[1:]:
+        return None
+    to_volume = np.linalg.inv(oriented_affine(shape, affine, axis)) @ oriented_affine(
+        own.shape, own.affine, axis
+    )
+    backwards = _axis_order(own.affine, axis)[1][0]
+    numbers = {}
+    for stored in np.unique(own.slices).tolist():
+        shown = own.shape[2] - 1 - stored if backwards else stored
+        corners = np.array(
+            [[shown, row, column, 1] for row in (0, size[1] - 1) for column in (0, size[2] - 1)]
+        )
+        placed = to_volume @ corners.T
+        number = round(float(placed[0, 0]))
+        placed[0] -= number - shown
+        if abs(placed - corners.T).max() > NEAR or not 0 <= number < size[0]:
+            return None
+        numbers[shown] = number
+    return axis, numbers
+
+
+def _place_frames(path, shape, affine):
+    "A DICOM SEG file as `Volume` in the grid of a volume that it belongs to. Raises `InputError`."
+    places = frame_places(path, shape, affine)
+    if places is None:
+        raise InputError(f"{path} has frames that are no slices of the volume")
+    axis, numbers = places
+    volume, file = _open_segmentation(path), tempfile.TemporaryFile(prefix="aeseg")
+    labels = np.memmap(file, volume.dtype, "w+", 0, tuple(shape), order="F")
+    target, source = oriented(labels, affine, axis), volume.view(axis)
+    for shown, number in numbers.items():
+        target[number] = source[shown]
+    return volume._replace(file=file, shape=tuple(shape), affine=affine)
+
+
 def _resampled(volume, shape, affine):
     "A volume in another grid, by nearest neighbour."
     from scipy.ndimage import affine_transform
 
     stored = np.memmap(volume.file, volume.dtype, "r", volume.offset, volume.shape, order="F")
-    own = volume.affine.copy()
-    if volume.shape[2] == 1:  # the distance to the next slice is not known
-        step = affine[:3, 2] * np.sign(own[:3, 2] @ affine[:3, 2] or 1.0)
-        own[:3, 2] = step if abs(np.linalg.det(np.c_[own[:3, :2], step])) > 1e-9 else own[:3, 2]
     file, dtype = tempfile.TemporaryFile(prefix="aeseg"), volume.dtype.newbyteorder("=")
     output = np.memmap(file, dtype, "w+", 0, tuple(shape), order="F")
-    affine_transform(stored, np.linalg.inv(own) @ affine, output=output, order=0)
+    affine_transform(stored, np.linalg.inv(volume.affine) @ affine, output=output, order=0)
     return volume._replace(file=file, dtype=dtype, offset=0, shape=tuple(shape), affine=affine)
 
 
@@ -976,6 +1054,8 @@ def _open(file, like_file, geometry):
         if not like:
             return _open_file(path)
         shape, affine = volume_header(like)
+        if geometry == "frames":
+            return _place_frames(path, shape, affine)
         volume = _open_file(path)
         if geometry == "resample":
             return _resampled(volume, shape, affine)
@@ -989,7 +1069,7 @@ def _open(file, like_file, geometry):
 def open_volume(
     path,  # NIfTI file, folder of a series, or DICOM SEG file
     like=None,  # another volume, in whose grid this one is shown; None: its own
-    geometry: str = "voxels",  # with `like`: 'voxels' or 'resample'
+    geometry: str = "voxels",  # with `like`: 'voxels', 'frames' or 'resample'
 ) -> Volume:
     "Open a volume to read slices of it; the last two volumes stay open. Raises `InputError`."
     for p in (path, like or path):
@@ -1042,12 +1122,6 @@ def volume_values(
     return _values(str(path), Path(path).stat().st_mtime_ns, most)
 
 # %% ../../nbs/10_data/03_formats.ipynb #a0522495
-def _shown_shape(header, axis):
-    "Slices, rows and columns of a volume with this shape and affine matrix."
-    shape, affine = header
-    return tuple(shape[stored] for stored in _axis_order(affine, flat_axis(shape, affine, axis))[0])
-
-
 def _shown_spacing(header, axis):
     "Spacing between slices, rows and columns, in mm, of a volume with this shape and affine matrix."
     shape, affine = header
@@ -1061,7 +1135,8 @@ def volume_shape(
     axis: str,  # 'axial', 'coronal' or 'sagittal'; a single slice is shown as it lies
 ) -> tuple:  # slices, rows, columns
     "The size of a volume as its slices are shown. Raises `InputError`."
-    shape = _shown_shape(volume_header(path), axis)
+    header = volume_header(path)
+    shape = _shown_size(header, flat_axis(*header, axis))
     check_size(path, shape[1:])
     return shape
 
@@ -1082,7 +1157,7 @@ class Slice(NamedTuple):
     index: int  # of the slice, from 0
     digits: int = 3  # of the index in the id; 0: the only slice, which has the id of the volume
     like: Path = None  # another volume, in whose grid this one is shown, see `open_volume`
-    geometry: str = "voxels"  # with `like`: 'voxels' or 'resample'
+    geometry: str = "voxels"  # with `like`: 'voxels', 'frames' or 'resample'
     label: str = ""  # id of the volume, if it is not the name of its file or folder
 
     def __str__(self):
@@ -1139,12 +1214,13 @@ def volume_slices(
     path,  # NIfTI file, folder of a series, or DICOM SEG file
     axis: str = "axial",  # 'axial', 'coronal' or 'sagittal'; a single slice is shown as it lies
     like=None,  # another volume, in whose grid this one is shown, see `open_volume`
-    geometry: str = "voxels",  # with `like`: 'voxels' or 'resample'
+    geometry: str = "voxels",  # with `like`: 'voxels', 'frames' or 'resample'
     label: str = "",  # id of the volume, if it is not the name of its file or folder
 ) -> list:  # of `Slice`
     "All slices of a volume, from its header alone. Raises `InputError`."
     header = volume_header(like or path)
-    axis, (count, *size) = flat_axis(*header, axis), _shown_shape(header, axis)
+    axis = flat_axis(*header, axis)
+    count, *size = _shown_size(header, axis)
     check_size(path, size)
     digits = max(3, len(str(count - 1))) if count > 1 else 0
     like = Path(like) if like else None

@@ -284,7 +284,7 @@ def _foreground(read, *arguments):
 
 
 def _stated_spacing(source):
-    "Mm per pixel of a volume; None where its matrix is the identity, as in a header that was never filled in."
+    "Mm per pixel of a volume; None for an identity matrix, as in a header that was never filled in."
     _, affine = source.header
     return None if np.array_equal(abs(affine[:3, :3]), np.eye(3)) else pixel_spacing(source)[0]
 
