@@ -45,7 +45,7 @@ quick: install
 
 test: install
 	$(BIN)/python tests/run_notebooks.py
-	$(BIN)/python -m pytest -n 2 --dist worksteal --durations 15
+	$(BIN)/python -m pytest -n 2 --dist worksteal --durations 15 --malformed 500
 	$(BIN)/python tests/check_clean.py
 
 gpu: install

@@ -7,6 +7,7 @@ Each case is a folder with files and the words of an aeseg command. No file here
 
 import gzip
 import io
+import os
 import pickle
 import shutil
 import struct
@@ -343,6 +344,168 @@ def splits_file(case, rng, canary):
     return True
 
 
+STRANGE_TAGS = [  # of a TIFF file: tag -> value
+    {262: 9},
+    {262: 3},
+    {258: 3},
+    {258: 64},
+    {259: 5},
+    {259: 7},
+    {259: 50000},
+    {259: 34712},
+    {274: 77},
+    {277: 0},
+    {277: 60000},
+    {278: 0},
+    {279: 1},
+    {279: 2**31},
+    {273: 2**31},
+    {284: 2},
+    {317: 3},
+    {322: 16, 323: 16},
+    {338: 2},
+    {339: 5},
+    {339: 3},
+    {256: 0},
+]
+
+
+def strange_tiff(case, rng, canary):
+    "A TIFF file with a tag that has an unusual or contradictory value."
+    array = picture(rng)
+    entries = {
+        256: SIZE[1],
+        257: SIZE[0],
+        258: 8,
+        259: 1,
+        262: 1,
+        273: 0,
+        277: 1,
+        278: SIZE[0],
+        279: array.size,
+    }
+    entries |= STRANGE_TAGS[int(rng.integers(len(STRANGE_TAGS)))]
+    start = 8 + 2 + 12 * len(entries) + 4
+    entries[273] = entries[273] or start
+    directory = b"".join(struct.pack("<HHII", tag, 4, 1, entries[tag]) for tag in sorted(entries))
+    content = b"II*\0" + struct.pack("<IH", 8, len(entries)) + directory + bytes(4) + array.tobytes()
+    bad(case, ".tif", content[: len(content) - int(rng.choice([0, 0, 500]))])
+    return False
+
+
+def strange_exif(case, rng, canary):
+    "A picture whose EXIF block is cut, random, or names an orientation that there is not."
+    blocks = [b"", b"Exif\0\0", b"Exif\0\0II*\0\xff\xff\xff\xff", b"Exif\0\0" + rng.bytes(60)]
+    entry = struct.pack("<HHHIII", 1, 274, 3, 1, int(rng.integers(70_000)), 0)
+    blocks += [b"Exif\0\0II*\0\x08\0\0\0" + entry, b"Exif\0\0MM\0*\0\0\0\x08" + entry]
+    suffix = str(rng.choice([".png", ".jpg"]))
+    block = blocks[int(rng.integers(len(blocks)))]
+    Image.fromarray(picture(rng)).save(case / f"data/images/bad{suffix}", exif=block)
+    return False
+
+
+def strange_bmp(case, rng, canary):
+    "A BMP file that is cut, or has twelve random bytes in its header."
+    content = io.BytesIO()
+    Image.fromarray(picture(rng)).save(content, "bmp")
+    content = bytearray(content.getvalue())
+    if rng.random() < 0.5:
+        bad(case, ".bmp", bytes(content[: int(len(content) * rng.uniform(0, 0.6))]))
+        return True
+    for k in rng.integers(0, 54, 12):
+        content[k] = int(rng.integers(256))
+    bad(case, ".bmp", bytes(content))
+    return False
+
+
+def strange_file(case, rng, canary):
+    "What has the name of an image and is none: a folder, a pipe, a link to itself or to nothing."
+    path = case / f"data/images/bad{rng.choice(SUFFIXES)}"
+    kind = int(rng.integers(4))
+    if kind == 0:
+        path.mkdir()
+    elif kind == 1:
+        os.mkfifo(path)
+    elif kind == 2:
+        path.symlink_to(path)
+    else:
+        path.symlink_to(case / "none")
+    return False
+
+
+NAMES = [
+    "b" * 251 + ".png",
+    "\u533b" * 83 + ".tif",
+    "line\nbreak.png",
+    "tab\there.png",
+    "-rf.png",
+    "a,b;c.png",
+    '"quoted".png',
+    "=cmd|' A0.png",
+    "%s%n.png",
+    "{x}.png",
+    "<b>.png",
+    "..png",
+    "CON.png",
+    "\u202egnp.png",
+    "\udce4.png",
+    "\U0001fa7b.png",
+]
+
+
+def strange_name(case, rng, canary):
+    "An image whose name is near the limit, no text, or holds characters with a meaning elsewhere."
+    Image.fromarray(picture(rng)).save(case / "v.png")
+    name = NAMES[int(rng.integers(len(NAMES)))]
+    os.rename(case / "v.png", os.fsencode(case / "data/images") + b"/" + os.fsencode(name))
+    return False
+
+
+TABLES = [
+    "\ufeffid;split\nsound_0;train\n",
+    "id,split\nsound_0,train,extra\n",
+    "id,split\nsound_0,train\nsound_0.png,val\n",
+    "sep=;\n",
+    "sep=",
+    "id,split,id,split\nsound_0,train,sound_1,val\n",
+    ",,,\n,,,\n",
+    'id,split\n"sound_0"",train\n',
+    "id\tsplit\nsound_0,train\n",
+    "id,split\r\r\rsound_0,train\r",
+    "id,patient\nsound_0,\x00\n",
+    "id,patient\n../../x,1\n",
+    "patient\n1\n",
+    "id,split\n" + "sound_0,train\n" * 3000,
+]
+
+
+def strange_table(case, rng, canary):
+    "A table of splits or patients as a broken export leaves it."
+    text = TABLES[int(rng.integers(len(TABLES)))]
+    content = text.encode(str(rng.choice(["utf-8", "utf-16", "utf-16-le"])))
+    (case / "data" / str(rng.choice(["splits.csv", "patients.csv"]))).write_bytes(content)
+    return False
+
+
+def strange_reviews(case, rng, canary):
+    "Decisions of people that are cut, of another form, or name files elsewhere."
+    head = "id,decision,round,corrected,note,time\n"
+    rows = [
+        "sound_0,accepted,1,,,2026-01-31T10:00:00Z\n",
+        "x,corrected,1,../../x.png,,2026-01-31T10:00:00Z\n",
+        "fetal_head_0000,corrected,1,none.png,,2026-01-31T10:00:00Z\n",
+        "fetal_head_0000,accepted,99,,,2026-01-31T10:00:00Z\n",
+        "fetal_head_0000,perhaps,1,,,\n",
+        "fetal_head_0000,accepted\n",
+        "",
+    ]
+    text = head + rows[int(rng.integers(len(rows)))]
+    text = text if rng.random() < 0.7 else text[: int(rng.integers(len(text)))]
+    (case / "reviews.csv").write_bytes(text.encode(str(rng.choice(["utf-8", "utf-8-sig", "utf-16"]))))
+    words = ["fit", "--images", case / "phantoms", "--out", case / "run", "--resume", "FAST"]
+    return True, [*words, "--reviews", case / "reviews.csv"]
+
+
 SPACINGS = [
     "id,size\nsound_0,1\n",
     "",
@@ -486,6 +649,13 @@ KINDS = [
     model_with_code,
     checkpoint_with_code,
     run_file,
+    strange_tiff,
+    strange_exif,
+    strange_bmp,
+    strange_file,
+    strange_name,
+    strange_table,
+    strange_reviews,
     damaged_segmentation,
     strange_pair,
     header_of_a_scan,
@@ -518,7 +688,7 @@ def make(
         Image.fromarray(picture(rng)).save(case / f"data/images/sound_{k}.png")
         Image.fromarray((picture(rng) > 90).astype(np.uint8) * 255).save(case / f"data/masks/sound_{k}.png")
     shutil.copytree(case / "data/masks", case / "truth")
-    if kind in (model_with_code, checkpoint_with_code, run_file):
+    if kind in (model_with_code, checkpoint_with_code, run_file, strange_reviews):
         shutil.copytree(run, case / "run")
     else:
         (case / "run").symlink_to(run)

@@ -183,11 +183,10 @@ ERRORS = {
         table(lambda t: t.replace("train", "Train")),
         [["no image into 'train' (20 x Train, 4 x val)"]],
     ),
-    "semicolons": (table(lambda t: t.replace(",", ";")), [["columns id,split", "'id;split'"]]),
-    "marked UTF-8": (table(lambda t: "\ufeff" + t), [["columns id,split", r"'\ufeffid,split'"]]),
+    "other columns": (table(lambda t: t.replace("split", "part")), [["columns id,split", "'id,part'"]]),
     "no text": (table(lambda t: ""), [["at least one row"]]),
-    "UTF-16": (
-        lambda f: (f / "splits.csv").write_bytes("id,split\n".encode("utf-16")),
+    "Latin-1": (
+        lambda f: (f / "splits.csv").write_bytes("id,split\nä,train\n".encode("latin-1")),
         [["splits.csv is not a CSV file", "UTF-8"]],
     ),
     "folder": (splits_are_a_folder, [["splits.csv cannot be read"]]),
@@ -250,9 +249,9 @@ WARNINGS = {
     ),
     "unknown formats": (
         lambda f: [(f / "images" / n).touch() for n in ("a.mha", "b.mha", "c.gif")],
-        [["a.mha and 1 more .mha", "convert"], ["c.gif is ignored", "convert"]],
+        [["2 .mha files, such as images/a.mha", "convert"], ["1 .gif file", "images/c.gif"]],
     ),
-    "folder": (lambda f: (f / "masks" / "old").mkdir(), [["masks/old is ignored", "move"]]),
+    "folder": (lambda f: (f / "masks" / "old").mkdir(), [["ignored: 1 folder, such as masks/old", "move"]]),
     "few": (
         table(lambda t: t.replace("0000,train", "0000,val")),
         [["training sees 19 images", f"at least {FEW}"]],
@@ -362,7 +361,7 @@ def test_no_data_set(tmp_path):
         check_dataset(tmp_path)
     (tmp_path / "images").mkdir()
     (tmp_path / "images" / "a.mha").touch()
-    with pytest.raises(InputError, match="a.mha is ignored"):
+    with pytest.raises(InputError, match="ignored: 1 .mha file, such as images/a.mha"):
         check_dataset(tmp_path)
 
 

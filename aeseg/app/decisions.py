@@ -18,9 +18,9 @@ import torch
 
 from ..core.arrays import as_probability, to_bytes, write_array
 from ..core.errors import InputError
-from ..core.files import atomic_write
+from ..core.files import atomic_write, read_csv_lines
 from ..core.runs import Run
-from ..data.datasets import Images
+from ..data.datasets import Images, listed_id
 from ..data.images import read_mask, to_canvas, write_mask
 
 # %% ../../nbs/50_app/03_decisions.ipynb #25e10002
@@ -47,28 +47,25 @@ def read_reviews(
     path,  # reviews.csv
 ):  # {id: row}, and sentences about rows that were left out
     "Read human decisions. Raises `InputError` where the file holds no decisions."
+    if not Path(path).exists():
+        raise InputError(f"{path} does not exist; write it with aeseg inspect, or leave out --reviews")
     try:
-        lines = list(csv.reader(Path(path).read_text(encoding="utf-8").splitlines()))
-    except FileNotFoundError:
-        raise InputError(
-            f"{path} does not exist; write it with aeseg inspect, or leave out --reviews"
-        ) from None
-    except (OSError, UnicodeDecodeError, csv.Error) as e:
-        raise InputError(
-            f"{path} cannot be read ({type(e).__name__}); restore it, or delete it to start reviewing again"
-        ) from None
-    if not lines or tuple(lines[0]) != REVIEW_COLUMNS:
+        lines = read_csv_lines(path)
+    except InputError as e:
+        raise InputError(f"{e}; or delete it to start reviewing again") from None
+    if not lines or tuple(lines[0][1]) != REVIEW_COLUMNS:
         raise InputError(
             f"{path} does not start with the columns {','.join(REVIEW_COLUMNS)}; restore it, or delete it to"
             " start reviewing again"
         )
     rows, problems = {}, []
-    for number, values in enumerate(lines[1:], 2):
+    for number, values in lines[1:]:
         if not is_complete(values):
             problems.append(f"{path}, line {number}, is not a whole row and was left out")
             continue
         row = dict(zip(REVIEW_COLUMNS, values))
-        rows[row["id"]] = {**row, "round": int(row["round"])}
+        id = listed_id(row["id"])
+        rows[id] = {**row, "id": id, "round": int(row["round"])}
     return rows, problems
 
 

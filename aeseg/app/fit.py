@@ -4,14 +4,15 @@
 
 # %% auto #0
 __all__ = ['Learned', 'learn', 'spaced', 'generate_examples', 'report_pictures', 'true_pictures', 'check_source', 'take_gan',
-           'Request', 'as_folders', 'check_disjoint', 'read_input', 'volume_groups', 'read_given_spacing',
-           'find_evaluation', 'note_reading', 'run_request', 'finish_run', 'fit']
+           'Request', 'as_folders', 'check_disjoint', 'input_remarks', 'truth_remarks', 'read_input', 'volume_groups',
+           'read_given_spacing', 'find_evaluation', 'note_reading', 'run_request', 'finish_run', 'fit']
 
 # %% ../../nbs/50_app/08_fit.ipynb #458c54b8
 import shutil
 import time
 from dataclasses import dataclass
 from datetime import datetime, timezone
+from fnmatch import fnmatch
 from pathlib import Path
 
 import numpy as np
@@ -25,11 +26,18 @@ from .stages import Setting, learn_from_labels, refine_labels, train_gan, train_
 from ..core.arrays import as_probability
 from ..core.config import Config, gan_values, make_config
 from ..core.draws import generator_for
-from ..core.errors import InputError, nearest
-from ..core.files import atomic_write
+from ..core.errors import InputError, nearest, plural, some
+from ..core.files import atomic_write, check_names, existing_parent
 from ..core.processes import launch
 from ..core.runs import Run
-from ..data.datasets import Images, find_images, matching_ids, read_images
+from aeseg.data.datasets import (
+    Images,
+    find_images,
+    ignored_files,
+    matching_ids,
+    read_images,
+    table_remarks,
+)
 from ..data.formats import pixel_spacing
 from ..data.images import as_labels, to_canvas
 from ..data.volumes import GEOMETRIES
@@ -224,17 +232,55 @@ def check_disjoint(folders, aux_masks):
         )
 
 
+def input_remarks(
+    request: Request,
+    images: Images,
+    paths: dict,  # id -> path or `Slice`, of all images of the folders
+) -> list:  # sentences
+    "What the folders of a run hold that is not used, and what its tables name that is not there."
+    truth = find_truth(request.truth, request.folders)
+    masks = [*request.aux_masks, *(as_folders(truth) if truth else ())]
+    ignored = [sentence for folder in request.folders for sentence in ignored_files(folder)]
+    ignored += [sentence for folder in dict.fromkeys(masks) for sentence in ignored_files(folder, "masks")]
+    tables = [sentence for folder in request.folders for sentence in table_remarks(folder, paths)]
+    patterns = [
+        f"no image has an id like {pattern!r}"
+        for pattern in request.ids
+        if not any(fnmatch(i, pattern) for i in paths)
+    ]
+    return [*(f"ignored: {sentence}" for sentence in ignored), *tables, *patterns, *images.remarks]
+
+
+def truth_remarks(
+    images: Images,
+    masks: TrueMasks,
+    paths: dict,  # id -> path or `Slice`, of all images of the folders
+) -> list:  # sentences
+    "How many images have no true mask, and how many true masks have no image."
+    without = [id for id in images.ids if id not in masks]
+    lost = [id for id in masks if id not in paths]
+    sentences = []
+    if without:
+        sentences.append(
+            f"{plural(len(without), 'image')} of {len(images)} without a true mask ({some(without)})"
+        )
+    if lost:
+        sentences.append(f"ignored: {plural(len(lost), 'true mask')} without an image ({some(lost)})")
+    return sentences
+
+
 def read_input(
     request: Request,
+    remarks: list = None,  # takes sentences about what is not used or looks wrong
 ):  # images, prior, id -> path or `Slice`
     "Images and auxiliary masks of a run. Raises `InputError`."
     c, out = request.config, Path(request.out).absolute()
-    scratch = next(
-        p for p in [out, *out.parents] if p.is_dir()
-    )  # the run folder is made when all input is fine
+    scratch = existing_parent(out)  # the run folder is made when all input is fine
     paths, splits, bad = find_images(request.folders, c.images.axis, request.skip_bad)
+    chosen = matching_ids(paths, request.ids, request.folders[0])
+    check_names((f"{i}.png" for i in chosen), out / "rounds" / "round_10" / "decided")
     images = read_images(
-        matching_ids(paths, request.ids, request.folders[0]),
+        chosen,
         splits,
         bad,
         c.run.size,
@@ -250,8 +296,10 @@ def read_input(
             f'{request.folders[0]} has {count} training image(s); at least 2 are needed, marked "train" in'
             " splits.csv or without a splits.csv"
         )
+    remarks = [] if remarks is None else remarks
+    remarks += input_remarks(request, images, paths)
     prior = make_prior(
-        c.shapes, c.run.task, images.canvas, request.aux_masks, c.images.axis, request.geometry
+        c.shapes, c.run.task, images.canvas, request.aux_masks, c.images.axis, request.geometry, remarks
     )
     return images, prior, paths
 
@@ -320,8 +368,10 @@ def run_request(
     request: Request,
 ) -> Run:
     "A run in one process; of several, the first opens the run, and the others follow when it is there."
-    images, prior, paths = read_input(request)
+    remarks = []
+    images, prior, paths = read_input(request, remarks)
     truth, spacing = find_evaluation(request, images, paths)
+    remarks += truth_remarks(images, truth, paths) if truth else []
     training = images.split("train")
     groups = [volume_groups(request.config, chosen, paths) for chosen in (images, training)]
     del paths  # names take memory, too
@@ -352,7 +402,10 @@ def run_request(
             canvas=list(images.canvas),
             auxiliary_folders=[str(f) for f in request.aux_masks],
             skipped=list(images.skipped),
+            remarks=remarks,
         )
+        for sentence in remarks if first else ():
+            print(sentence)
         if truth:
             note_reading(run, request)
         setting = Setting(run, run.config, images, training, prior, fabric, request.quiet, *groups)

@@ -72,7 +72,8 @@ def write_masks(
 ):
     "Write one PNG an image, at the image's own size."
     for id, placement, p in zip(images.ids, images.placements, labels):
-        write_mask(Path(folder) / f"{id}.png", mask_of_image(p, placement, anatomy))
+        mask = mask_of_image(p, placement, anatomy)
+        write_mask(Path(folder) / f"{id}.png", mask, placement.orientation)
 
 
 def write_round(

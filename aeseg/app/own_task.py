@@ -265,16 +265,18 @@ def contact_sheet(
     config: Config,  # window, shapes, task and seed
     canvas,  # (height, width)
     folders=(),  # of auxiliary masks
-):
+) -> list:  # sentences about masks that look wrong
     "Write a picture of some images on the canvas and of shapes that the prior draws. Raises `InputError`."
     images = [
         to_canvas(apply_window(array, config.images.window), place(array.shape[:2], canvas), canvas)
         for array in evenly_spaced(facts.arrays, 8)
     ]
-    prior = make_prior(config.shapes, config.run.task, canvas, folders, config.images.axis)
+    remarks, axis = [], config.images.axis
+    prior = make_prior(config.shapes, config.run.task, canvas, folders, axis, remarks=remarks)
     masks = prior.sample(len(images), generator_for(config.run.seed, "examples", 0))[:, 0].numpy()
     with atomic_write(path) as temporary:
         _draw_sheet(images, masks).savefig(temporary)
+    return remarks
 
 # %% ../../nbs/50_app/11_own_task.ipynb #own00014
 WIDE = dict(  # ranges of an organ of which nothing is known
@@ -346,7 +348,8 @@ def new(
     if as_labels(label):
         values["auxiliary_label"] = list(as_labels(label))
     run["out"] = f"runs/{path.stem}"
-    contact_sheet(path.with_suffix(".png"), facts, make_config(**values), canvas, aux_masks)
+    for sentence in contact_sheet(path.with_suffix(".png"), facts, make_config(**values), canvas, aux_masks):
+        print(sentence)
     with atomic_write(path) as temporary:
         temporary.write_text(task_text(path.stem, facts, {**run, **values}, canvas))
     return path

@@ -12,14 +12,15 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from tqdm.auto import tqdm
 
 from .labels import fine_factor, load_refinement, mask_of_image
 from .models import apply_model, find_run, load_model
 from ..core.config import Config
 from ..core.devices import make_fabric
-from ..core.errors import InputError, nearest
-from ..data.check import plural
-from ..data.datasets import Images, find_images, read_images
+from ..core.errors import InputError, nearest, plural
+from ..core.files import check_names
+from ..data.datasets import Images, find_images, ignored_files, read_images
 from ..data.formats import Slice
 from ..data.images import write_mask
 from aeseg.data.volumes import (
@@ -91,11 +92,11 @@ def write_predictions(
         if mask_format(paths[i], format) == "seg":
             write_segmentation(folder / f"{i}.dcm", [paths[i]], mask(k)[None])
         else:
-            write_mask(folder / f"{i}.png", mask(k))
+            write_mask(folder / f"{i}.png", mask(k), images.placements[k].orientation)
 
     def write_all():
         masks = ((paths[i].index, mask(k)) for k, i in enumerate(images.ids))
-        write_volume(folder, first.path, first.axis, masks, mask_format(first, format))
+        write_volume(folder, first.path, first.axis, masks, mask_format(first, format), first.volume)
 
     in_one_file = isinstance(first, Slice) and mask_format(first, format) != "png"
     writers = [write_all] if in_one_file else [partial(write_one, k, i) for k, i in enumerate(images.ids)]
@@ -130,6 +131,12 @@ def _check_options(format, smooth):
         raise InputError(f"smooth={smooth:g} must be from 0 to 20 slices")
 
 
+def _mask_name(i, source, format):
+    "The name of the file with the mask of an image."
+    suffix = {"png": ".png", "nifti": ".nii.gz", "seg": ".dcm"}[mask_format(source, format)]
+    return (source.volume if suffix != ".png" and isinstance(source, Slice) else i) + suffix
+
+
 def _check_target(out, images, paths, format):
     "Raises `InputError` where masks would replace data, or an image has no mask of the format."
     occupied = {path.parent.resolve() for path in paths.values()}
@@ -139,6 +146,7 @@ def _check_target(out, images, paths, format):
     kinds = {getattr(path, "path", path.suffix.lower()): path for path in paths.values()}
     for source in kinds.values():  # each volume, and a picture of each kind
         mask_format(source, format)
+    check_names({_mask_name(i, source, format) for i, source in paths.items()}, out)
 
 
 def shear_notes(
@@ -168,6 +176,7 @@ def predict(
     format: str = "auto",  # 'png', 'nifti', 'seg', or 'auto': that of each image
     smooth: float = 0.0,  # standard deviation of a Gaussian along the slices of a volume, slices
     largest: bool = False,  # keep the largest connected component of each volume
+    quiet: bool = False,  # no progress bar, and no word but about what was left out
 ) -> Path:  # `out`
     """Write masks of new images with the model of a run.
 
@@ -182,12 +191,16 @@ def predict(
     _check_target(out, images, paths, format)
     layout = dict(canvas=canvas, channels=channels, window=run.config.images.window)
     layout["fine"] = fine_factor(run.config)
+    for sentence in ignored_files(images):
+        print(f"ignored: {sentence}")
     for sentence in bad:
         print(f"skipped: {sentence}")
     refinement = load_refinement(run.folder, run.config)
     pattern = run.config.quality.volume_pattern if refinement else ""
     mended = written = 0
+    bar = tqdm(total=len(paths), desc="images", disable=quiet or None)  # None: on a terminal only
     for sources, volumes in image_batches(paths, pattern=pattern):
+        bar.update(len(sources))
         try:
             batch = read_images(sources, splits, skip_bad=skip_bad, **layout)
         except InputError as e:  # with skip_bad: no image of the batch can be read
@@ -197,6 +210,8 @@ def predict(
             continue
         for sentence in batch.skipped:
             print(f"skipped: {sentence}")
+        for sentence in batch.remarks:
+            print(sentence)
         labels = apply_model(model, run.config, batch.pixels, fabric)
         if refinement:
             groups = rows_of_volumes(volumes, batch.ids)
@@ -211,10 +226,11 @@ def predict(
         written += write_predictions(out, batch, sources, labels, format, anatomy, problems)
         for sentence in unwritten:
             print(f"skipped: {sentence}")
+    bar.close()
     if not written:
         raise InputError(f"no mask of the {len(paths)} images in {images} could be written, see above")
     for sentence in shear_notes(paths, format):
         print(sentence)
-    if mended:
+    if mended and not quiet:
         print(f"{plural(mended, 'mask')} mended: they broke a rule that auxiliary masks obey")
     return Path(out)

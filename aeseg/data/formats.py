@@ -4,12 +4,12 @@
 
 # %% auto #0
 __all__ = ['DICOM_SUFFIXES', 'NIFTI_SUFFIXES', 'SEGMENTATIONS', 'WITHOUT_PIXELS', 'MOST_PIXELS', 'DEFLATED', 'DECODERS', 'AXES',
-           'MOST_BYTES', 'MM', 'NEAR', 'is_dicom', 'is_nifti', 'is_series', 'is_segmentation', 'is_no_image',
-           'is_volume', 'file_id', 'write_dicom', 'check_size', 'silent', 'is_installed', 'read_dicom', 'oriented',
-           'oriented_affine', 'flat_axis', 'Volume', 'nifti_header', 'series_files', 'scan_files', 'series_notes',
-           'is_one_series', 'write_series', 'Segmentation', 'frame_places', 'open_volume', 'volume_header',
-           'volume_values', 'volume_shape', 'volume_spacing', 'Slice', 'volume_slices', 'source_id', 'pixel_spacing',
-           'patient_id']
+           'MOST_BYTES', 'MM', 'NEAR', 'is_dicom', 'is_nifti', 'is_series', 'series_below', 'is_segmentation',
+           'is_no_image', 'is_volume', 'file_id', 'write_dicom', 'check_size', 'silent', 'is_installed', 'read_dicom',
+           'oriented', 'oriented_affine', 'flat_axis', 'Volume', 'nifti_header', 'series_files', 'scan_files',
+           'series_notes', 'is_one_series', 'write_series', 'Segmentation', 'frame_places', 'open_volume',
+           'volume_header', 'volume_values', 'volume_shape', 'volume_spacing', 'Slice', 'volume_slices', 'source_id',
+           'pixel_spacing', 'patient_id']
 
 # %% ../../nbs/10_data/03_formats.ipynb #993b1607
 import gzip
@@ -63,7 +63,19 @@ def is_series(
     path = Path(path)
     if not path.is_dir() or path.name.startswith("."):
         return False
-    return any(is_dicom(p) for p in path.iterdir() if p.is_file())
+    return any(is_dicom(p) for p in path.iterdir() if p.is_file() and p.name.upper() != "DICOMDIR")
+
+
+def series_below(
+    path,  # of a folder
+) -> list:  # of folders, sorted
+    "The folders with DICOM images at or below a folder, as in a tree of patients, studies and series."
+    folders = []
+    for parent, below, _ in os.walk(path):
+        below[:] = sorted(name for name in below if not name.startswith("."))
+        if is_series(parent) and not all(map(is_no_image, series_files(parent))):
+            folders.append(Path(parent))
+    return folders
 
 # %% ../../nbs/10_data/03_formats.ipynb #9bbdc0d1
 SEGMENTATIONS = (b"1.2.840.10008.5.1.4.1.1.66.4", b"1.2.840.10008.5.1.4.1.1.66.7")  # SOP classes
@@ -1146,6 +1158,7 @@ class Slice(NamedTuple):
     digits: int = 3  # of the index in the id; 0: the only slice, which has the id of the volume
     like: Path = None  # another volume, in whose grid this one is shown, see `open_volume`
     geometry: str = "voxels"  # with `like`: 'voxels', 'frames' or 'resample'; 'stored': not turned as shown
+    label: str = ""  # id of the volume, if it is not the name of its file or folder
 
     def __str__(self):
         return f"{self.path} ({self.axis} slice {self.index})"
@@ -1153,7 +1166,7 @@ class Slice(NamedTuple):
     @property
     def volume(self) -> str:
         "The id of the volume."
-        return file_id(self.path)
+        return self.label or file_id(self.path)
 
     @property
     def stem(self) -> str:
@@ -1205,6 +1218,7 @@ def volume_slices(
     axis: str = "axial",  # 'axial', 'coronal' or 'sagittal'; a single slice is shown as it lies
     like=None,  # another volume, in whose grid this one is shown, see `open_volume`
     geometry: str = "voxels",  # with `like`: 'voxels', 'frames' or 'resample'
+    label: str = "",  # id of the volume, if it is not the name of its file or folder
 ) -> list:  # of `Slice`
     "All slices of a volume, from its header alone. Raises `InputError`."
     header = volume_header(like or path)
@@ -1212,8 +1226,9 @@ def volume_slices(
     count, *size = _shown_size(header, axis)
     check_size(path, size)
     digits = max(3, len(str(count - 1))) if count > 1 else 0
-    place = (Path(like), geometry) if like else ()
-    return [Slice(Path(path), axis, index, digits, *place) for index in range(count)]
+    like = Path(like) if like else None
+    geometry = geometry if like else "voxels"
+    return [Slice(Path(path), axis, index, digits, like, geometry, label) for index in range(count)]
 
 
 def source_id(

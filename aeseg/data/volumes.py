@@ -36,6 +36,7 @@ from aeseg.data.formats import (
     volume_header,
     volume_slices,
 )
+from .images import SUFFIXES
 from .masks import largest_components
 
 # %% ../../nbs/10_data/07_volumes.ipynb #7e7e33b3
@@ -231,7 +232,7 @@ def mask_format(
     if in_volume and is_segmentation(source.path):
         raise InputError(f"{source.path} is a DICOM SEG file, which holds masks; give the images of the scan")
     nifti = in_volume and is_nifti(source.path)
-    dicom = not nifti and source.suffix.lower() not in (".png", ".jpg", ".jpeg", ".tif", ".tiff")
+    dicom = not nifti and source.suffix.lower() not in SUFFIXES
     if format == "auto":
         format = "nifti" if nifti else "seg" if dicom else "png"
     if format == "nifti" and not in_volume:
@@ -249,14 +250,15 @@ def write_volume(
     axis: str,  # 'axial', 'coronal' or 'sagittal'
     masks,  # see `fill_volume`
     format: str,  # 'nifti' or 'seg'
+    name: str = "",  # of the file, without suffix; empty: the name of the scan
 ) -> Path:  # the file, with the id of the scan as its name
     "Write the mask of a scan."
-    array = fill_volume(source, axis, masks)
+    array, name = fill_volume(source, axis, masks), name or file_id(source)
     if format == "nifti":
-        path = Path(folder) / f"{file_id(source)}.nii.gz"
+        path = Path(folder) / f"{name}.nii.gz"
         write_nifti(path, array, mask_header(source))
     else:
-        path = Path(folder) / f"{file_id(source)}.dcm"
+        path = Path(folder) / f"{name}.dcm"
         write_segmentation(path, scan_files(source), array.transpose(2, 1, 0))
     return path
 
@@ -368,7 +370,8 @@ def replace_slices(
     replaced = {}
     for id, source in paths.items():
         if isinstance(source, Slice) and source.path == volume.path:
-            replaced.update({s.stem: s for s in slices})
+            named = [s._replace(label=volume.label) for s in slices]
+            replaced.update({s.stem: s for s in named})
         else:
             replaced[id] = source
     return replaced

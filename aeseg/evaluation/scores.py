@@ -8,12 +8,14 @@ __all__ = ['METRICS', 'pair_predictions', 'evaluate', 'summarise']
 # %% ../../nbs/40_evaluation/03_scores.ipynb #a6187ea0
 import math
 import re
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from ..core.errors import InputError, nearest
-from ..core.files import atomic_write
+from ..core.errors import InputError, nearest, plural, some
+from ..core.files import atomic_write, check_names
+from ..data.datasets import ignored_files
 from ..data.formats import Slice, is_segmentation, pixel_spacing, source_id
 from ..data.images import as_labels, read_mask
 from ..data.volumes import GEOMETRIES, as_pictures, pair_slices, replace_slices, volumes_of
@@ -118,6 +120,15 @@ def pair_predictions(
     return paths, truths
 
 
+def _ignored_masks(*folders):
+    "What folders of masks hold that is not used; anything but a path is passed over."
+    listed = [
+        folder for given in folders for folder in (given if isinstance(given, (list, tuple)) else [given])
+    ]
+    paths = [folder for folder in listed if isinstance(folder, (str, Path))]
+    return [sentence for folder in paths for sentence in ignored_files(folder, "masks")]
+
+
 def _value_of_each(values, ids, name):
     "A dict id -> value, from such a dict or from one value. Raises `InputError` where an id is missing."
     if not isinstance(values, dict):
@@ -149,11 +160,18 @@ def evaluate(
         raise InputError(f"geometry={geometry!r} is unknown{nearest(geometry, GEOMETRIES)}")
     pred_label = as_labels(pred_label)
     truths = truth if isinstance(truth, TrueMasks) else TrueMasks(truth, axis, label, geometry)
+    for sentence in _ignored_masks(pred, truth):
+        echo(f"ignored: {sentence}")
+    if out is not None:
+        check_names([Path(out).name], Path(out).parent)
     paths, truths = pair_predictions(mask_paths(pred, axis), truths, geometry)
     paths = _with_truth(paths, truths, partial)
     if spacing is None:  # DICOM files and volumes know theirs
         spacing = {id: pixel_spacing(path) or pixel_spacing(truths.paths[id]) for id, path in paths.items()}
     spacings = _value_of_each(spacing, paths, "spacing")
+    unused = [id for id in spacings if id not in paths]
+    if unused:
+        echo(f"ignored: the spacing of {plural(len(unused), 'id')} without a prediction ({some(unused)})")
     if splits is not None:
         splits = _value_of_each(splits, paths, "split")
     entries, first = _join_slices(paths)
@@ -171,13 +189,13 @@ def evaluate(
             f"none of the true masks holds the label {shown}; look at their values, and give others"
         )
     missing = frame.attrs["without_prediction"] = len(truths) - len(paths)
+    if out is not None:
+        with atomic_write(out) as unfinished:
+            frame.to_csv(unfinished, index=False, float_format="%.6g")  # MONAI's numbers have seven digits
     echo(
         f"measured predictions: {len(frame)}, empty ones among them: {int(frame['empty'].sum())}, true masks"
         f" without a prediction: {missing}"
     )
-    if out is not None:
-        with atomic_write(out) as unfinished:
-            frame.to_csv(unfinished, index=False, float_format="%.6g")  # MONAI's numbers have seven digits
     return frame
 
 # %% ../../nbs/40_evaluation/03_scores.ipynb #a18f03ca

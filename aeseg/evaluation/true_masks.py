@@ -6,7 +6,7 @@
 __all__ = ['ID_COLUMNS', 'SPACING_COLUMNS', 'mask_paths', 'TrueMasks', 'find_truth', 'truth_on_canvas', 'read_spacing']
 
 # %% ../../nbs/40_evaluation/02_true_masks.ipynb #a8491a64
-import csv
+import re
 from copy import copy
 from pathlib import Path
 
@@ -14,7 +14,8 @@ import numpy as np
 import torch
 
 from ..core.errors import InputError
-from ..data.datasets import Images, image_paths
+from ..core.files import read_csv_rows
+from ..data.datasets import Images, image_paths, listed_id
 from ..data.images import SUFFIXES, as_labels, read_mask, to_canvas
 from ..data.volumes import images_beside, pair_volumes
 from .metrics import spacing_pair
@@ -124,9 +125,9 @@ SPACING_COLUMNS = ("resized pixel size(mm)", "pixel size(mm)", "spacing")  # the
 
 def _spacing_column(path, rows):
     "Pairs (id, spacing) of text. Raises `InputError` where one of the two columns is missing."
-    present = {name.strip(): name for name in rows[0] if name} if rows else {}
-    id_column = next((present[name] for name in ID_COLUMNS if name in present), None)
-    column = next((present[name] for name in SPACING_COLUMNS if name in present), None)
+    present = [name for name in rows[0] if name] if rows else []
+    id_column = next((name for name in ID_COLUMNS if name in present), None)
+    column = next((name for name in SPACING_COLUMNS if name in present), None)
     if id_column is None or column is None:
         raise InputError(
             f"{path} needs a column {' or '.join(ID_COLUMNS)} and a column {' or '.join(SPACING_COLUMNS)}; it"
@@ -139,13 +140,12 @@ def _spacing_numbers(path, rows):
     "The spacing of each id. Raises `InputError` where an id is missing or occurs again, or for a bad number."
     spacing = {}
     for name, value in rows:
-        name = (name or "").strip()
-        id = Path(name).stem if Path(name).suffix.lower() in SUFFIXES else name
+        id = listed_id(name)
         if not id or id in spacing:
             problem = f"more than one row for {id!r}" if id else "a row without an id"
             raise InputError(f"{path} has {problem}; keep one row for each image")
         try:
-            spacing[id] = spacing_pair(value)[0]
+            spacing[id] = spacing_pair(re.sub(r"^(\d+),(\d+)$", r"\1.\2", value))[0]  # 0,15 in Germany
         except InputError:
             raise InputError(
                 f"{path} gives {id!r} the spacing {value!r}; it must be a number of mm per pixel above zero"
@@ -157,11 +157,5 @@ def read_spacing(
     path,  # CSV with one of `ID_COLUMNS` and one of `SPACING_COLUMNS`
 ) -> dict:  # id -> mm per pixel
     "Read pixel spacings. Raises `InputError` naming the file and the columns or the row."
-    try:
-        with Path(path).open(newline="", encoding="utf-8-sig") as f:
-            rows = list(csv.DictReader(f, skipinitialspace=True))
-    except OSError as e:
-        raise InputError(f"{path} cannot be read ({e.strerror}); give a CSV file of pixel spacings") from None
-    except (UnicodeDecodeError, csv.Error):
-        raise InputError(f"{path} is not a CSV file; save it as comma-separated UTF-8 text") from None
+    rows = read_csv_rows(path)
     return _spacing_numbers(path, _spacing_column(path, rows))
