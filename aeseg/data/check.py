@@ -25,7 +25,7 @@ from aeseg.data.datasets import (
     listed_splits,
     read_patients,
 )
-from .formats import Slice, is_series, series_notes, source_id
+from .formats import Slice, series_notes, source_id
 from .images import SUFFIXES, as_labels, choose_canvas, is_inverted, read_image, read_mask
 from .volumes import as_pictures, compare_volumes, pair_slices, replace_slices, volumes_of
 
