@@ -408,13 +408,13 @@ def _predict(
     print(f"masks: {predict(run, images, out, **options).resolve()}")
 
 
-@command("app.export.export", "aeseg export runs/hc18 --out hc18.pt", out="FILE.pt")
+@command("app.export.export", "aeseg export runs/hc18 --out hc18.pt", out="FILE")
 def _export(
     run,
     *,
-    out,  # takes the numbers of an image, gives the probability of each of its pixels
+    out,  # model.pt (TorchScript) or model.onnx (ONNX): image in, probability of each of its pixels out
 ):
-    "Write the model with its preprocessing as TorchScript."
+    "Write the model with its preprocessing as TorchScript or ONNX."
     from aeseg.app.export import export
 
     print(f"model: {export(run, out).resolve()}")
