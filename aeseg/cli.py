@@ -500,11 +500,12 @@ def _prepare(
     out,
     crop,  # optic discs: cut squares around the true masks
     seed,
+    skip_bad,
 ):
     "Turn the official download of a public data set into a data-set folder."
     from aeseg.data.official import prepare
 
-    print(f"data set: {prepare(name, src, out, crop, seed).resolve()}")
+    print(f"data set: {prepare(name, src, out, crop, seed, skip_bad=skip_bad).resolve()}")
 
 
 @command("data.official.write_splits", 'aeseg split DATA/hc18 --patient "^([0-9]+)_" --val 0.2')
