@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['ARCHIVES', 'MOST_FILES', 'MOST_BYTES', 'RATIO', 'FREE', 'DEPTH', 'PIXELS_COUNT', 'PIXEL_STARTS', 'OTHER_ARCHIVES',
-           'OTHER_SUFFIXES', 'UNREADABLE', 'stores_pixels', 'safe_name', 'other_archive', 'other_archives', 'unpack',
-           'regular_files', 'list_source']
+           'OTHER_SUFFIXES', 'SPLIT_SUFFIXES', 'UNFINISHED_SUFFIXES', 'UNREADABLE', 'stores_pixels', 'safe_name',
+           'other_archive', 'other_archives', 'unpack', 'regular_files', 'list_source']
 
 # %% ../../nbs/10_data/09_archives.ipynb #ed736042
 import lzma
@@ -147,7 +147,9 @@ OTHER_ARCHIVES = {  # first bytes -> kind
     b"LZIP": "a file compressed with lzip",
     b"MSCF": "a cabinet archive",
 }
-OTHER_SUFFIXES = (".rar", ".7z", ".zst", ".z", ".lz", ".cab", ".001", ".z01", ".part", ".zipx")
+OTHER_SUFFIXES = (".rar", ".7z", ".zst", ".z", ".lz", ".cab", ".zipx")
+SPLIT_SUFFIXES = (".001", ".z01", ".part")
+UNFINISHED_SUFFIXES = (".crdownload", ".partial", ".download")
 
 
 def other_archive(
@@ -161,8 +163,10 @@ def other_archive(
         if start.startswith(mark):
             program = "unrar or 7z" if "RAR" in kind else "7z"
             return f"{path} is {kind}, " + remedy.format(program)
-    if str(path).lower().endswith((".001", ".z01", ".part")):
+    if str(path).lower().endswith(SPLIT_SUFFIXES):
         return f"{path} is a part of a split archive, " + remedy.format("7z")
+    if str(path).lower().endswith(UNFINISHED_SUFFIXES):
+        return f"{path} is an unfinished download; download it again"
     return ""
 
 
@@ -170,7 +174,8 @@ def other_archives(
     files: dict,  # relative name -> path, see `list_source`
 ) -> list:  # sentences
     "What to do with the archives of a download that are not read."
-    suspects = (path for name, path in files.items() if name.lower().endswith(OTHER_SUFFIXES))
+    suffixes = OTHER_SUFFIXES + SPLIT_SUFFIXES + UNFINISHED_SUFFIXES
+    suspects = (path for name, path in files.items() if name.lower().endswith(suffixes))
     return list(filter(None, map(other_archive, suspects)))
 
 # %% ../../nbs/10_data/09_archives.ipynb #arc00008
