@@ -295,7 +295,7 @@ def contents_of_file(
             ("rules of anatomy", refinement.anatomy),
         ]
         names = ", ".join(name for name, applies in steps if applies)
-        lacks.append(f"the refinement of masks by predict ({names}), so masks differ from those of predict")
+        lacks.append(f"the refinement of masks by predict ({names}), so masks may differ from those of predict")
     return contains, lacks
 
 

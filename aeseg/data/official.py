@@ -4,11 +4,12 @@
 
 # %% auto #0
 __all__ = ['INSIDE', 'ILLUSTRATIONS', 'IMAGE_FOLDERS', 'ANNOTATIONS', 'LONGEST_PIXEL', 'WINDOW', 'SLICES', 'LEAST',
-           'IRCAD_IN_LITS', 'UNSURE', 'OFFICIAL', 'SHOWN', 'PICTURES', 'Item', 'odd_items', 'gray', 'shape_of',
-           'same_size', 'Download', 'plain_name', 'files_matching', 'images_matching', 'part_of', 'by_id',
-           'area_inside', 'known_length', 'hc18', 'drishti_gs', 'refuge', 'rim_one_dl', 'ichallenge_pm', 'crop_around',
-           'jsrt', 'montgomery', 'shenzhen', 'liver_slices', 'known_spacing', 'lits', 'chaos_ct', 'ircad', 'Official',
-           'split_patients', 'write_splits', 'Notes', 'with_channels', 'without_prepared', 'not_used', 'prepare']
+           'IRCAD_IN_LITS', 'UNSURE', 'OFFICIAL', 'PICTURES', 'Item', 'odd_items', 'gray', 'shape_of', 'same_size',
+           'Download', 'plain_name', 'files_matching', 'images_matching', 'part_of', 'by_id', 'area_inside',
+           'known_length', 'hc18', 'drishti_gs', 'refuge', 'rim_one_dl', 'ichallenge_pm', 'crop_around', 'jsrt',
+           'montgomery', 'shenzhen', 'liver_slices', 'is_unmeasured', 'known_spacing', 'lits', 'chaos_ct', 'ircad',
+           'Official', 'split_patients', 'write_splits', 'Notes', 'with_channels', 'without_prepared', 'not_used',
+           'prepare']
 
 # %% ../../nbs/10_data/10_official.ipynb #875684f2
 import filecmp
@@ -33,7 +34,7 @@ from PIL import Image
 from ..core.errors import InputError, nearest
 from ..core.files import atomic_write, read_csv_rows, write_csv
 from .archives import ARCHIVES, list_source, other_archives, regular_files
-from .check import check_dataset, plural, some
+from .check import SHOWN, check_dataset, plural, some
 from .datasets import image_paths, read_patients
 from .formats import pixel_spacing, read_dicom, volume_header, volume_slices
 from .images import apply_window, read_image, write_mask
@@ -443,16 +444,23 @@ def liver_slices(
         )
 
 # %% ../../nbs/10_data/10_official.ipynb #9ddbbd04
+def is_unmeasured(
+    shape,  # voxels along the axes of the file
+    affine: np.ndarray,  # (4, 4), voxel indices to mm
+) -> bool:
+    "Whether an affine matrix is the identity, up to directions, about a corner or the middle."
+    place, middle = abs(affine[:3, 3]), (np.array(shape[:3]) - 1) / 2
+    at_rest = np.allclose(place, 0, atol=1e-3) or np.allclose(place, middle, atol=1e-3)
+    return at_rest and np.allclose(np.sort(abs(affine[:3, :3]), None), [0] * 6 + [1] * 3, atol=1e-6)
+
+
 def known_spacing(
     source,  # DICOM file or NIfTI volume
 ) -> tuple:  # mm per pixel, or None where it is unknown; doubts
     "The size of the square pixels of a slice, from its header. Raises `InputError`."
     source = Path(source)
     if source.suffix.lower() in (".nii", ".gz"):
-        shape, affine = volume_header(source)
-        place, middle = abs(affine[:3, 3]), (np.array(shape[:3]) - 1) / 2
-        is_empty = np.allclose(place, 0, atol=1e-3) or np.allclose(place, middle, atol=1e-3)
-        if is_empty and np.allclose(np.sort(abs(affine[:3, :3]), None), [0] * 6 + [1] * 3, atol=1e-6):
+        if is_unmeasured(*volume_header(source)):
             return None, ("its affine is the identity, so the size of its pixels is unknown",)
         source = volume_slices(source)[0]
     spacing = pixel_spacing(source)
@@ -686,9 +694,6 @@ def write_splits(
     return {s: counts[s] for s in ("train", "val", "test")}
 
 # %% ../../nbs/10_data/10_official.ipynb #off00020
-SHOWN = 5  # sentences of a kind that are told one by one
-
-
 class Notes:
     "What is told about the items of a download; `bad` is None where an odd item is an error."
 
