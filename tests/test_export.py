@@ -43,6 +43,26 @@ def test_preprocessing_is_that_of_pillow(canvas, window):
         assert abs(returned - expected).max() < 1e-6, size  # a byte is 4e-3
 
 
+# canvas, channels, window
+ONNX = [((64, 96), 1, (-20, 200)), ((96, 128), 3, ())]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("canvas, channels, window", ONNX, ids=str)
+def test_preprocessing_in_onnx(canvas, channels, window, tmp_path):
+    "The same graph in ONNX Runtime, for images of all sizes and for a constant one."
+    apply = exporting._write_onnx(tmp_path / "m.onnx", Identity(), canvas, channels, window, "{}")
+    rng = np.random.default_rng(0)
+    for size in [*SIZES, (50, 60)]:
+        image = rng.integers(0, 256, (*size, 3)[: 2 + (channels == 3)], dtype=np.uint8)
+        image = image if size != (50, 60) else np.full_like(image, 9)
+        placement = place(size, canvas)
+        on_canvas = to_canvas(apply_window(image, window), placement, canvas)
+        first = on_canvas if channels == 1 else on_canvas[..., 0]
+        expected = at_own_size(first.astype(np.float32) / 255, placement)
+        assert abs(apply(torch.tensor(image)).numpy() - expected).max() < 1e-6, size
+
+
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory):
     "Tiny runs by name, and their images: gray with a network of a round, and in colours with a GAN."

@@ -176,7 +176,9 @@ def other_archives(
     "What to do with the archives of a download that are not read."
     suffixes = OTHER_SUFFIXES + SPLIT_SUFFIXES + UNFINISHED_SUFFIXES
     suspects = (path for name, path in files.items() if name.lower().endswith(suffixes))
-    return list(filter(None, map(other_archive, suspects)))
+    nested = [name for name in files if ".inside/" in name and name.lower().endswith(ARCHIVES)]
+    deep = [f"{name} lies inside too many archives; unpack it first, and give the folder" for name in nested]
+    return [*filter(None, map(other_archive, suspects)), *deep]
 
 # %% ../../nbs/10_data/09_archives.ipynb #arc00008
 # what zipfile, tarfile and zlib raise for damaged, encrypted and unknown archives

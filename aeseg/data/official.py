@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['INSIDE', 'ILLUSTRATIONS', 'IMAGE_FOLDERS', 'ANNOTATIONS', 'LONGEST_PIXEL', 'WINDOW', 'SLICES', 'LEAST',
            'IRCAD_IN_LITS', 'UNSURE', 'OFFICIAL', 'PICTURES', 'Item', 'odd_items', 'gray', 'shape_of', 'same_size',
-           'Download', 'plain_name', 'files_matching', 'images_matching', 'part_of', 'by_id', 'area_inside',
+           'Download', 'plain_name', 'files_matching', 'images_matching', 'leave', 'part_of', 'by_id', 'area_inside',
            'known_length', 'hc18', 'drishti_gs', 'refuge', 'rim_one_dl', 'ichallenge_pm', 'crop_around', 'jsrt',
            'montgomery', 'shenzhen', 'liver_slices', 'is_unmeasured', 'known_spacing', 'lits', 'chaos_ct', 'ircad',
            'Official', 'split_patients', 'write_splits', 'Notes', 'with_channels', 'without_prepared', 'not_used',
@@ -152,9 +152,17 @@ def images_matching(
     images = [(m, path) for m, path in matches if not ANNOTATIONS.search(m.string)] or matches
     usual = {path.name.lower() for m, path in images if IMAGE_FOLDERS.search(m.string)}
     images = [(m, p) for m, p in images if p.name.lower() not in usual or IMAGE_FOLDERS.search(m.string)]
-    if isinstance(files, Download):
-        files.used.difference_update({path for _, path in matches} - {path for _, path in images})
+    leave(files, {path for _, path in matches} - {path for _, path in images})
     return images
+
+
+def leave(
+    files: dict,  # relative name -> path, see `list_source`
+    paths,  # that matched a pattern
+):
+    "Note that files are not used, although their names match."
+    if isinstance(files, Download):
+        files.used.difference_update(paths)
 
 
 def part_of(
@@ -259,7 +267,10 @@ def _head(match, path, outlines, spacing):
     keys = [(part, id)] if part == "test" else [(part, id), ("", id)]
     outline = next((outlines[key] for key in keys if key in outlines), None)
     is_test = part == "test" or not part and not outline
-    length, doubts = next((known_length(spacing[key]) for key in keys if key in spacing), (None, ()))
+    sizes = [known_length(spacing[key]) for key in keys if key in spacing]
+    length, doubts = sizes[0] if sizes else (None, ())
+    if not sizes and {table_part for table_part, _ in spacing} & {key_part for key_part, _ in keys}:
+        doubts = ("the table of pixel sizes has no row for it, so its size is unknown",)
     mask = area_inside(gray(outline) > 0) if outline else None
     if outline and mask is None:
         doubts += ("its outline is open, so its mask is unknown",)
@@ -488,6 +499,7 @@ def lits(
     volumes = files_matching(files, r"(?:^|/)volume-(\d+)\.nii(?:\.gz)?$")
     for m, path in sorted(volumes, key=lambda volume: int(volume[0][1])):
         if m[1] not in masks:
+            leave(files, [path])
             continue
         items = []
         with odd_items(bad):
@@ -546,6 +558,7 @@ def ircad(
             for part in ("patient_dicom", "masks_dicom/(?:.*/)?liver")
         )
         keys = sorted(images.keys() & masks.keys(), key=lambda k: int(k.removeprefix("image_")))
+        leave(files, [p for part in (images, masks) for k, p in part.items() if k not in keys])
         items = []
         with odd_items(bad):
             slices = [
