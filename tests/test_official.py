@@ -318,6 +318,7 @@ AFFINES = {  # kind: affine matrix, code of the forms, size of a pixel
     "measured": (matrix([0.7, 0.7, 5], [-90, -100, 30]), 1, 0.7),
     "measured without a place": (matrix([-0.7, -0.7, 5]), 1, 0.7),
     "identity": (np.eye(4), 1, None),
+    "identity, counted from 1": (matrix([1, 1, 1], [1, 1, 1]), 1, None),
     "identity to the left": (matrix([-1, -1, 1]), 1, None),
     "no forms": (None, 0, None),
     "1 mm with a place": (matrix([1, 1, 1], [-90, -100, 30]), 1, 1.0),
@@ -444,8 +445,7 @@ def test_one_odd_item(kind, tmp_path):
     with pytest.raises(InputError, match=words) as error:
         prepare(name, tmp_path / "source", tmp_path / "out", echo=silent)
     assert not (tmp_path / "out").exists()
-    if "voxel" not in words:
-        assert "--skip-bad" in str(error.value)
+    assert "--skip-bad" in str(error.value)
     lines = []
     out = prepare(name, tmp_path / "source", tmp_path / "out", echo=lines.append, skip_bad=True)
     assert [words in line for line in lines if line.startswith("skipped: ")] == [True]

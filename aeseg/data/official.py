@@ -61,7 +61,8 @@ def odd_items(
         yield
     except InputError as e:
         if bad is None:
-            raise
+            remedy = "" if "--skip-bad" in str(e) else ", or leave it out with --skip-bad"
+            raise InputError(f"{e}{remedy}") from None
         bad.append(str(e))
 
 
@@ -459,9 +460,9 @@ def is_unmeasured(
     shape,  # voxels along the axes of the file
     affine: np.ndarray,  # (4, 4), voxel indices to mm
 ) -> bool:
-    "Whether an affine matrix is the identity, up to directions, about a corner or the middle."
+    "Whether an affine matrix is the identity, up to directions, about the first voxel or the middle."
     place, middle = abs(affine[:3, 3]), (np.array(shape[:3]) - 1) / 2
-    at_rest = np.allclose(place, 0, atol=1e-3) or np.allclose(place, middle, atol=1e-3)
+    at_rest = (place < 1.001).all() or np.allclose(place, middle, atol=1e-3)
     return at_rest and np.allclose(np.sort(abs(affine[:3, :3]), None), [0] * 6 + [1] * 3, atol=1e-6)
 
 
