@@ -295,7 +295,7 @@ def contents_of_file(
             ("rules of anatomy", refinement.anatomy),
         ]
         names = ", ".join(name for name, applies in steps if applies)
-        lacks.append(f"the refinement of masks by predict ({names}), so masks may differ from those of predict")
+        lacks.append(f"the refinement of masks by predict ({names}), so its masks may differ from the file's")
     return contains, lacks
 
 
