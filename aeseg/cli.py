@@ -483,13 +483,13 @@ def _predict(
         print(f"masks: {masks.resolve()}")
 
 
-@command("app.export.export", "aeseg export runs/hc18 --out hc18.pt", out="FILE.pt")
+@command("app.export.export", "aeseg export runs/hc18 --out hc18.pt", out="FILE")
 def _export(
     run,
     *,
-    out,  # takes the numbers of an image, gives the probability of each of its pixels
+    out,  # model.pt (TorchScript) or model.onnx (ONNX): image in, probability of each of its pixels out
 ):
-    "Write the model with its preprocessing as TorchScript."
+    "Write the model with its preprocessing as TorchScript or ONNX."
     from aeseg.app.export import export
 
     print(f"model: {export(run, out).resolve()}")
@@ -589,11 +589,12 @@ def _prepare(
     out,
     crop,  # optic discs: cut squares around the true masks
     seed,
+    skip_bad,
 ):
     "Turn the official download of a public data set into a data-set folder."
     from aeseg.data.official import prepare
 
-    print(f"data set: {prepare(name, src, out, crop, seed).resolve()}")
+    print(f"data set: {prepare(name, src, out, crop, seed, skip_bad=skip_bad).resolve()}")
 
 
 @command("data.official.write_splits", 'aeseg split DATA/hc18 --patient "^([0-9]+)_" --val 0.2')

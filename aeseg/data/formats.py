@@ -289,7 +289,7 @@ def _decode(data):
     return array
 
 
-DECODERS = ("pylibjpeg", "pylibjpeg-libjpeg", "pylibjpeg-openjpeg", "pyjpegls")  # of aeseg[dicom]
+DECODERS = ("pylibjpeg", "pylibjpeg-openjpeg", "pyjpegls", "python-gdcm")  # of aeseg[dicom]
 
 
 def is_installed(
@@ -308,11 +308,12 @@ def _decoding_remedy():
     if all(map(is_installed, DECODERS)):
         return (
             "which no installed decoder can read, or is damaged; save it uncompressed, as dcmdjpeg of DCMTK"
-            " does"
+            " does, or, if it is 12-bit JPEG, pip install pylibjpeg-libjpeg (licence GPL-3)"
         )
     return (
-        "for which no decoder is installed; pip install 'aeseg[dicom]' has those of JPEG Lossless, 12-bit"
-        " JPEG, JPEG 2000 and JPEG-LS, or save the file uncompressed"
+        "for which no decoder is installed; pip install 'aeseg[dicom]' has those of JPEG Lossless, JPEG 2000"
+        " and JPEG-LS, pip install pylibjpeg-libjpeg (licence GPL-3) that of 12-bit JPEG; or save the file"
+        " uncompressed"
     )
 
 
