@@ -6,6 +6,7 @@
 __all__ = ['QUALITY_COLUMNS', 'SORTS', 'FILTERS', 'Cases', 'mask_or_none', 'is_writable', 'dice_or_nan', 'threshold_statistics']
 
 # %% ../../nbs/50_app/12_cases.ipynb #d6107c91
+import argparse
 import os
 import shlex
 from functools import lru_cache
@@ -18,7 +19,7 @@ from fastcore.basics import patch
 from .decisions import DECISIONS, decision_line
 from ..core.errors import InputError, nearest
 from ..core.files import atomic_write, read_table
-from ..core.runs import Run
+from ..core.runs import Run, as_list
 from ..data.datasets import image_paths
 from ..data.images import read_image, read_mask, scale_intensity
 from ..data.masks import hard_dice
@@ -51,6 +52,7 @@ class Cases:
         self._check_files()
         self._check_scores()
         self._check_pictures()
+        self._check_sizes()
         self.reviewed = ", ".join(map(decision_line, self.provenance().get("reviews", [])))
         self.table = self._numbers(self.last)
 
@@ -100,40 +102,66 @@ def provenance(self: Cases) -> dict:
 @patch
 def _find_images(self: Cases, folders):
     "Set `images`, {id: path}, and their folders."
-    if folders is None:
-        folders = self.provenance().get("image_folders", [])
-    elif isinstance(folders, (str, Path)):
-        folders = [folders]
+    given = [(folder, Path(folder).resolve()) for folder in as_list(folders)]
+    pairs = given or self._noted("image_folders")
     self.image_folders, self.images = [], {}
-    for folder in folders:
-        places = [Path(folder), *(parent / folder for parent in self.folder.resolve().parents)]
-        path = next((p for p in places if p.is_dir()), None)
+    for name, path in pairs:
         try:
-            self.images.update(image_paths(path or folder))
+            self.images.update(image_paths(path or name, self._axis()))
             self.image_folders.append(path)
         except InputError as e:
-            self.problems.append(f"{e}; give the folder of the images")
-    if not folders:
+            self.problems.append(f"{e}; give the folder of the images with --images")
+    if not pairs:
         self.problems.append(
-            "provenance.json is missing or damaged, and no folder of images was given; give it"
+            "provenance.json is missing or damaged, so the folder of the images is not known; give it with"
+            " --images"
         )
+    if self.images and not set(self.ids) & set(self.images):
+        self.problems.append(
+            f"no image of the run is in {', '.join(map(str, self.image_folders))}, which holds others, such"
+            f" as {min(self.images)}; give the folder of its images with --images"
+        )
+
+
+@patch
+def _axis(self: Cases):
+    "How the run cut volumes into slices."
+    try:
+        return self.run.config.images.axis
+    except (InputError, OSError):
+        return "axial"
+
+
+@patch
+def _noted(self: Cases, kind):
+    "Pairs of `Run.find_folders`; none where the provenance is damaged."
+    try:
+        return self.run.find_folders(kind)
+    except ValueError:
+        return []
 
 
 @patch
 def _find_truth(self: Cases, truth):
     "Set `truth`, {id: human masks}. They are compared with; training reads nothing here."
-    self.truth = {}
+    self.truth, named = {}, truth != "auto"
     try:
-        folders = find_truth(truth, self.image_folders) if self.image_folders or truth != "auto" else None
+        folders = find_truth(truth, self.image_folders) if self.image_folders or named else None
     except OSError:
         folders = None
     if not folders:
         return
     try:
-        masks = TrueMasks(folders)
+        masks = TrueMasks(folders, self._axis())
         self.truth = {id: masks for id in self.ids if id in masks}
     except InputError as e:
-        self.problems.append(str(e))
+        self.problems.append(f"{e}; check --truth")
+    else:
+        if not self.truth:
+            self.problems.append(
+                f"no image of the run has a true mask in {', '.join(map(str, as_list(folders)))}, which holds"
+                f" those of others, such as {min(masks)}; check --truth"
+            )
 
 # %% ../../nbs/50_app/12_cases.ipynb #01f5263b
 def _count_missing(ids, what):
@@ -180,8 +208,37 @@ def _check_pictures(self: Cases):
     if self.images:
         kinds.insert(0, (self.images, "image files are missing"))
     for files, what in kinds:
-        if missing := [id for id in self.ids if id not in files]:
+        missing = [id for id in self.ids if id not in files]
+        if missing and len(missing) < len(self) or files is not self.images and missing:
             self.problems.append(_count_missing(missing, what))
+
+
+@patch
+def _check_sizes(self: Cases):
+    "Report images, or true masks, of another size than labels: they are those of another data set."
+    labels, masks = self.labels[self.last], self.truth
+    for what, flag, read in (
+        ("images", "--images", lambda id: read_image(self.images[id])),
+        ("true masks", "--truth", lambda id: masks[id][id]),
+    ):
+        for id in self.ids[:: max(1, len(self) // 4)]:
+            shapes = [_shape_or_none(read, id), _shape_or_none(lambda id: read_mask(labels[id]), id)]
+            if None in shapes or shapes[0] == shapes[1]:
+                continue
+            sizes = [f"{width} x {height}" for height, width in shapes]
+            self.problems.append(
+                f"{what} have another size than labels ({id}: {sizes[0]} and {sizes[1]} pixels), so they are"
+                f" not those of this run; check {flag}"
+            )
+            break
+
+
+def _shape_or_none(read, id):
+    "Height and width of what is read; None where it is missing or damaged."
+    try:
+        return read(id).shape[:2]
+    except (InputError, KeyError):
+        return None
 
 # %% ../../nbs/50_app/12_cases.ipynb #c037773f
 QUALITY_COLUMNS = ("score", "vae", "discriminator", "ensemble", "edges", "uniformity", "weight")
@@ -411,23 +468,37 @@ def threshold_statistics(
 @patch
 def command(self: Cases) -> str:
     "The command that continues the run with the decisions of `reviews.csv`."
-    provenance = self.provenance()
-    words = shlex.split(provenance.get("command") or "")
-    if words[:2] == ["aeseg", "fit"]:
-        words = _without_continuation(words)
-    else:
-        words = ["aeseg", "fit"]
-        for folder in provenance.get("image_folders", ["IMAGES"]):
-            words += ["--images", folder]
-        for folder in provenance.get("auxiliary_folders", []):
-            words += ["--aux-masks", folder]
-        words += ["--config", str(self.folder / "config.yaml"), "--out", str(self.folder)]
-    return shlex.join([*words, "--resume", "--reviews", str(self.folder / "reviews.csv")])
+    run, words = self.folder.resolve(), ["aeseg", "fit"]
+    images = [str(path) for path in self.image_folders if path]
+    for folder in images or [name for name, _ in self._noted("image_folders")] or ["IMAGES"]:
+        words += ["--images", folder]
+    for name, path in self._noted("auxiliary_folders"):
+        words += ["--aux-masks", str(path or name)]
+    words += ["--config", str(run / "config.yaml"), "--out", str(run), *self._asked()]
+    return shlex.join([*words, "--resume", "--reviews", str(run / "reviews.csv")])
 
 
-def _without_continuation(words):
-    "The words of a command without `--resume`, `--overwrite` and `--reviews FILE`."
-    if "--reviews" in words:
-        position = words.index("--reviews")
-        words = words[:position] + words[position + 2 :]
-    return [word for word in words if word not in ("--resume", "--overwrite")]
+@patch
+def _asked(self: Cases):
+    "The arguments of the run that are neither in its configuration nor folders that it learned from."
+    asked = self.provenance().get("asked") or _read_command(self.provenance().get("command") or "")
+    words = [word for pattern in asked.get("ids", ()) for word in ("--ids", pattern)]
+    words += ["--skip-bad"] if asked.get("skip_bad") else []
+    truth, file = self._noted("truth_folders"), self._noted("spacing_file")
+    if not asked.get("evaluated", True):
+        words += ["--truth", "none"]
+    elif truth and truth[0][1]:
+        words += ["--truth", str(truth[0][1])]
+    spacing = str(file[0][1] or file[0][0]) if file else asked.get("spacing")
+    return words + (["--spacing", spacing] if spacing else [])
+
+
+def _read_command(command):
+    "What a run of an earlier version was asked for, from its command line."
+    parser = argparse.ArgumentParser(add_help=False, exit_on_error=False, allow_abbrev=False)
+    parser.add_argument("--ids", action="append", default=[])
+    parser.add_argument("--skip-bad", action="store_true")
+    parser.add_argument("--truth")
+    words = shlex.split(command)
+    known = vars(parser.parse_known_args(words if words[:2] == ["aeseg", "fit"] else [])[0])
+    return dict(known, evaluated=known["truth"] != "none")
