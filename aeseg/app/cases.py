@@ -113,8 +113,7 @@ def _find_images(self: Cases, folders):
             self.problems.append(f"{e}; give the folder of the images with --images")
     if not pairs:
         self.problems.append(
-            "provenance.json is missing or damaged, so the folder of the images is not known; give it with"
-            " --images"
+            "provenance.json is missing or damaged, and no folder of images was given; give it with --images"
         )
     if self.images and not set(self.ids) & set(self.images):
         self.problems.append(
