@@ -6,9 +6,7 @@
 __all__ = ['QUALITY_COLUMNS', 'SORTS', 'FILTERS', 'Cases', 'mask_or_none', 'is_writable', 'dice_or_nan', 'threshold_statistics']
 
 # %% ../../nbs/50_app/12_cases.ipynb #d6107c91
-import argparse
 import os
-import shlex
 from functools import lru_cache
 from pathlib import Path
 
@@ -16,7 +14,7 @@ import numpy as np
 import pandas as pd
 from fastcore.basics import patch
 
-from .decisions import DECISIONS, decision_line
+from .decisions import DECISIONS, decision_line, training_command
 from ..core.errors import InputError, nearest
 from ..core.files import atomic_write, read_table
 from ..core.runs import Run, as_list
@@ -467,37 +465,7 @@ def threshold_statistics(
 @patch
 def command(self: Cases) -> str:
     "The command that continues the run with the decisions of `reviews.csv`."
-    run, words = self.folder.resolve(), ["aeseg", "fit"]
-    images = [str(path) for path in self.image_folders if path]
-    for folder in images or [name for name, _ in self._noted("image_folders")] or ["IMAGES"]:
-        words += ["--images", folder]
-    for name, path in self._noted("auxiliary_folders"):
-        words += ["--aux-masks", str(path or name)]
-    words += ["--config", str(run / "config.yaml"), "--out", str(run), *self._asked()]
-    return shlex.join([*words, "--resume", "--reviews", str(run / "reviews.csv")])
-
-
-@patch
-def _asked(self: Cases):
-    "The arguments of the run that are neither in its configuration nor folders that it learned from."
-    asked = self.provenance().get("asked") or _read_command(self.provenance().get("command") or "")
-    words = [word for pattern in asked.get("ids", ()) for word in ("--ids", pattern)]
-    words += ["--skip-bad"] if asked.get("skip_bad") else []
-    truth, file = self._noted("truth_folders"), self._noted("spacing_file")
-    if not asked.get("evaluated", True):
-        words += ["--truth", "none"]
-    elif truth and truth[0][1]:
-        words += ["--truth", str(truth[0][1])]
-    spacing = str(file[0][1] or file[0][0]) if file else asked.get("spacing")
-    return words + (["--spacing", spacing] if spacing else [])
-
-
-def _read_command(command):
-    "What a run of an earlier version was asked for, from its command line."
-    parser = argparse.ArgumentParser(add_help=False, exit_on_error=False, allow_abbrev=False)
-    parser.add_argument("--ids", action="append", default=[])
-    parser.add_argument("--skip-bad", action="store_true")
-    parser.add_argument("--truth")
-    words = shlex.split(command)
-    known = vars(parser.parse_known_args(words if words[:2] == ["aeseg", "fit"] else [])[0])
-    return dict(known, evaluated=known["truth"] != "none")
+    try:
+        return training_command(self.run, [path for path in self.image_folders if path])
+    except ValueError as e:
+        return f"# {e}"
