@@ -1,4 +1,4 @@
-"What a run says while it runs: lines or bars, the time that is left, alarms when they are raised, what is next."
+"What a run says while it runs: lines or bars, the time left, alarms when they are raised, what is next."
 
 import fcntl
 import os

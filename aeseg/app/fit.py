@@ -384,7 +384,7 @@ def find_evaluation(
     return truth, spacing
 
 # %% ../../nbs/50_app/08_fit.ipynb #fit00020
-# relative time of one mask, for a step of a stage, or in work without training; measured with the preset table
+# relative time of one mask, for a step of a stage, or in work without training; of the preset table
 COSTS = dict(vae=1, gan=30, round=4, refine=50, predict=20, measure=10)
 
 

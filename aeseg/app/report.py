@@ -98,7 +98,7 @@ def report_header(data: ReportData) -> dict:
 
 # %% ../../nbs/50_app/05_report.ipynb #5d1e70a1
 def registration_facts(data: ReportData) -> dict:
-    "What registration did to all labels in common, or None; `outline_moved` is empty where nothing was fitted."
+    "What registration did to all labels in common, or None; `outline_moved` is empty where it was not tried."
     facts = data.provenance.get("registration")
     if not facts:
         return None
@@ -558,7 +558,7 @@ def reproduction_section(data: ReportData) -> dict:
 
 # %% ../../nbs/50_app/05_report.ipynb #d9648585
 def next_commands(data: ReportData) -> list:  # pairs of what it is for, and a command to copy
-    "What to do with a run that has ended; folders are resolved and quoted, words in capitals are to be replaced."
+    "What to do with a run that has ended; words in capitals are to be replaced."
     run = shlex.quote(str(data.run.folder.resolve()))
     trains = data.config.rounds.count and data.provenance.get("image_folders")
     return [
