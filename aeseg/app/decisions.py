@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['DECISIONS', 'REVIEW_COLUMNS', 'TIME', 'is_complete', 'read_reviews', 'write_reviews', 'check_reviews',
-           'reviews_digest', 'take_reviews', 'copy_decisions', 'ReviewDecisions', 'training_command', 'decision_line']
+           'reviews_digest', 'take_reviews', 'copy_decisions', 'ReviewDecisions', 'training_words', 'training_command',
+           'decision_line']
 
 # %% ../../nbs/50_app/03_decisions.ipynb #fd17ff71
 import argparse
@@ -218,10 +219,10 @@ class ReviewDecisions:
         return kept, torch.where(self.decided, torch.ones(()), weights)
 
 # %% ../../nbs/50_app/03_decisions.ipynb #25e10021
-def training_command(
+def training_words(
     run: Run,
     images=(),  # folders of its images, where they are not where the run found them
-) -> str:  # quoted for a shell
+) -> list:  # words, the first two are aeseg and fit
     "The command that continues a run with the decisions of its reviews.csv. Raises `InputError`."
     folder, words = run.folder.resolve(), ["aeseg", "fit"]
     for path in images or [path or name for name, path in run.find_folders("image_folders")] or ["IMAGES"]:
@@ -229,7 +230,12 @@ def training_command(
     for name, path in run.find_folders("auxiliary_folders"):
         words += ["--aux-masks", str(path or name)]
     words += ["--config", str(folder / "config.yaml"), "--out", str(folder), *_other_arguments(run)]
-    return shlex.join([*words, "--resume", "--reviews", str(folder / "reviews.csv")])
+    return [*words, "--resume", "--reviews", str(folder / "reviews.csv")]
+
+
+def training_command(run: Run, images=()) -> str:
+    "The same, quoted for a shell."
+    return shlex.join(training_words(run, images))
 
 
 def _other_arguments(run):
