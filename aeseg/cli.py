@@ -82,6 +82,7 @@ METAVARS = {  # what stands for the value of a parameter in the help
     "DIR": "aux_masks data_root images out pred truth",
     "KEY=VALUE": "parameter",
     "N": "devices repeats workers",
+    "LABELS": "aux_label label pred_label",
     "NAME": "format words",
     "PATH": "src",
     "PATTERN": "ids patient",
@@ -335,6 +336,10 @@ def _fit(
     config,  # a configuration file, such as config.yaml of another run
     truth,  # true masks for evaluation only (default: masks/ beside images/; "none": do not evaluate)
     spacing,
+    label=None,  # values of the organ in masks that are label maps, true and auxiliary, such as 1 or 1,2
+    aux_label=None,  # the same for auxiliary masks, where it differs
+    geometry: Literal["header", "voxels", "resample"] = None,  # volumes and their masks: headers must agree
+    # (default), or voxels correspond whatever headers say, or masks are resampled by their headers
     ids,  # only images whose id matches, such as "N*"
     labels_of,  # start from the VAE and the GAN of a finished run on the same images, so that only what
     # follows is trained
@@ -352,7 +357,13 @@ def _fit(
     if task_file and config:
         raise InputError(f"{task_file} and --config {config} both give a configuration; give one of them")
     folders = dict(images=images, out=out, aux_masks=aux_masks, truth=truth, spacing=spacing, ids=ids)
+    folders |= dict(label=label, geometry=geometry)
     of_task, folders = read_folders(task_file, folders)
+    folders["geometry"] = folders["geometry"] or "header"
+    if aux_label or label and folders["aux_masks"]:
+        from aeseg.data.images import as_labels
+
+        options.setdefault("auxiliary_label", list(as_labels(aux_label or label)))
     options = choose_options(options, of_task, preset, config)
     folders["truth"] = None if folders["truth"] == "none" else folders["truth"]
     switches = dict(skip_bad=skip_bad, resume=resume, overwrite=overwrite, quiet=quiet)
@@ -385,13 +396,14 @@ def _new(
     hint,  # about the ellipses, such as "radius 40-90 px, ratio 0.7-1"
     axis,  # how volumes are cut into slices
     overwrite,  # replace the file
+    aux_label=None,  # values that are inside auxiliary masks, where these are label maps, such as 1 or 1,2
     labels_of=None,  # a run, whose labels tell the size and place that auxiliary masks should have
 ):
     "Look at images and write a commented task file for aeseg fit."
     from aeseg.app.own_task import new
 
-    path = new(name, images, shape, aux_masks, hint, axis, overwrite)
-    _print_places(aux_masks, labels_of, axis)
+    path = new(name, images, shape, aux_masks, hint, axis, overwrite, aux_label)
+    _print_places(aux_masks, labels_of, axis, aux_label)
     print(f"look at {path.with_suffix('.png')}, change {path} where it is wrong, then: aeseg fit {path}")
 
 # %% ../nbs/70_command_line.ipynb #43c008a5
@@ -463,23 +475,28 @@ def _evaluate(
     spacing,  # mm per pixel: a CSV file with the columns id and spacing
     out=REQUIRED,  # file for the scores of each mask
     axis,  # how true volumes are cut, where the masks are pictures of slices
+    label=None,  # values of the organ in true masks that are label maps, such as 1 or 1,2
+    pred_label=None,  # the same in predictions
+    geometry: Literal["header", "voxels", "resample"],  # of volumes: headers must agree (default), or voxels
+    # correspond whatever headers say, or predictions are resampled by the headers
 ):
     "Measure masks against true masks of the same names."
     from aeseg.evaluation.scores import evaluate, summarise
     from aeseg.evaluation.true_masks import read_spacing
 
-    frame = evaluate(pred, truth, read_spacing(spacing) if spacing else None, out=out, axis=axis)
+    options = dict(axis=axis, label=label, pred_label=pred_label, geometry=geometry)
+    frame = evaluate(pred, truth, read_spacing(spacing) if spacing else None, out=out, **options)
     print(summarise(frame).drop(columns="empty").round(4).to_string())
     print(f"rows: {Path(out).resolve()}")
 
 
-def _print_places(aux_masks, labels_of, axis):
+def _print_places(aux_masks, labels_of, axis, label):
     "Compare auxiliary masks with the labels of a run, if one is given."
     if not labels_of:
         return
     from aeseg.app.adaptation import compare_places
 
-    print(compare_places(aux_masks, labels_of, axis))
+    print(compare_places(aux_masks, labels_of, axis, label))
 
 
 @command("data.check.check_dataset", "aeseg check DATA/hc18")
@@ -488,15 +505,17 @@ def _check(
     *,
     axis,  # how volumes are cut into slices
     patient,  # regular expression whose group in an id is the patient, such as "^([0-9]+)_"
+    label=None,  # values that are inside masks, where these are label maps, such as 1 or 1,2
     aux_masks=(),  # masks of another data set, whose size and place are compared with the labels of a run
+    aux_label=None,  # values that are inside auxiliary masks, where these are label maps
     labels_of=None,  # that run
 ):
     "Report what is in a data-set folder and what is wrong with it; exit code 1 on errors."
     from aeseg.data.check import check_dataset
 
-    report = check_dataset(folder, axis=axis, patient=patient)
+    report = check_dataset(folder, axis=axis, patient=patient, label=label)
     print(report)
-    _print_places(aux_masks, labels_of, axis)
+    _print_places(aux_masks, labels_of, axis, aux_label)
     return 0 if report.ok else 1
 
 # %% ../nbs/70_command_line.ipynb #5b0e17a1

@@ -22,6 +22,7 @@ import tifffile
 from PIL import Image
 
 from aeseg.data.formats import write_dicom, write_series
+from aeseg.data.volumes import write_volume
 
 SIZE = (40, 56)
 
@@ -408,6 +409,59 @@ def run_file(case, rng, canary):
     return False, ["fit", "--images", case / "phantoms", "--out", run, "--resume", "FAST"]
 
 
+def damaged_segmentation(case, rng, canary):
+    "Masks as DICOM SEG, with random bytes in the header, or cut off."
+    volume = np.stack([picture(rng)] * 6)
+    tags = dict(Modality="CT", SOPClassUID="1.2.840.10008.5.1.4.1.1.2", PatientName="A")
+    write_series(case / "scan", volume, (2, 1, 1), **tags)
+    masks = [(k, mask > 90) for k, mask in enumerate(volume)]
+    write_volume(case / "nifti", case / "scan", "axial", masks, "nifti")
+    path = write_volume(case / "seg", case / "scan", "axial", masks, "seg")
+    content = bytearray(path.read_bytes())
+    for k in rng.integers(300, min(5000, len(content)), int(rng.integers(1, 9))):
+        content[k] = int(rng.integers(256))
+    path.write_bytes(content[: int(len(content) * rng.uniform(0.3, 1))] if rng.random() < 0.3 else content)
+    pred, truth = ("seg", "nifti")[:: int(rng.choice([1, -1]))]
+    return False, ["evaluate", "--pred", case / pred, "--truth", case / truth, "--out", case / "scores.csv"]
+
+
+def strange_pair(case, rng, canary):
+    "Two volumes of masks that differ in size, header, values or axes."
+    for folder in ("pred", "truth"):
+        shape = [int(n) for n in rng.choice([1, 2, 9, 12], 3)]
+        shape = shape[: 2 if rng.random() < 0.2 else 3]
+        values = rng.choice([-3, 0, 1, 2, 255, 70000], int(rng.integers(1, 4)))
+        array = rng.choice(values, shape).astype(rng.choice([np.int32, np.float32]))
+        affine = np.eye(4)
+        affine[:3] = rng.choice([-1, 0, 0, 1, 0.5, 1e-8, 1e9], (3, 4)) if rng.random() < 0.5 else affine[:3]
+        image = nib.Nifti1Image(array, np.eye(4))
+        image.header.set_sform(affine, 1)
+        image.header["xyzt_units"] = int(rng.integers(256))
+        image.header["qform_code"] = int(rng.integers(5))
+        (case / folder).mkdir(exist_ok=True)
+        nib.save(image, case / folder / "c.nii")
+    geometry, label = rng.choice(["header", "voxels", "resample"]), rng.choice(["1", "0,2", "x", "9"])
+    words = ["evaluate", "--pred", case / "pred", "--truth", case / "truth", "--out", case / "scores.csv"]
+    more = ["--geometry", geometry, *(["--label", label] if rng.random() < 0.5 else [])]
+    return False, [*words, *more]
+
+
+def header_of_a_scan(case, rng, canary):
+    "A volume with a strange but readable header, for a mask that takes it."
+    shape = (int(rng.choice([1, 9, 40])), 40, int(rng.choice([1, 8])))
+    image = nib.Nifti1Image(rng.integers(0, 200, shape).astype(np.int16), np.eye(4))
+    for key in ("pixdim", "quatern_b", "qoffset_x", "srow_x", "srow_z", "scl_slope", "cal_max", "toffset"):
+        if rng.random() < 0.3:
+            image.header[key] = rng.choice([0, -1, 1e30, np.nan, 0.3], image.header[key].shape)
+    image.header["sform_code"], image.header["xyzt_units"] = (int(v) for v in rng.integers(0, 99, 2))
+    image.header["vox_offset"] = 352
+    content = image.header.binaryblock + bytes(4) + np.asarray(image.dataobj).tobytes(order="F")
+    (case / "scans").mkdir()
+    (case / "scans/a.nii").write_bytes(content)
+    run, out = case / "run", case / "masks"
+    return False, ["predict", run, "--images", case / "scans", "--out", out, "--skip-bad"]
+
+
 KINDS = [
     truncated,
     damaged_header,
@@ -432,6 +486,9 @@ KINDS = [
     model_with_code,
     checkpoint_with_code,
     run_file,
+    damaged_segmentation,
+    strange_pair,
+    header_of_a_scan,
 ]
 
 

@@ -56,7 +56,8 @@ def hospital(tmp_path_factory):
         nifti(folder / f"masks/{name}.nii.gz", mask.astype(np.uint8))
     image, mask = scan(2)
     write_series(folder / "images/c", (image + 1000).astype(np.uint16), (3, 0.8, 1.5), PatientID="7", **CT)
-    nifti(folder / "masks/c.nii", mask.astype(np.uint8))
+    affine = volume_header(folder / "images/c")[1]
+    nib.save(nib.Nifti1Image(mask.astype(np.uint8).transpose(2, 1, 0), affine), folder / "masks/c.nii")
     (folder / "splits.csv").write_text("id,split\na,train\nb,train\nc,val\n")
     return folder
 

@@ -230,6 +230,7 @@ def compare_places(
     aux_masks,  # one or several folders of masks of another data set
     labels_of,  # folder of a run
     axis: str = "axial",  # of the slices of volumes
+    label=(),  # values that are inside auxiliary masks, where these are label maps
 ) -> str:
     "Size and place of auxiliary masks and of the labels of a run, as a table. Raises `InputError`."
     run = find_run(labels_of)
@@ -240,7 +241,7 @@ def compare_places(
         raise InputError(f"{labels_of} holds no pseudo labels; give the folder of a finished run")
     if not aux_masks:
         raise InputError("labels of a run are compared with auxiliary masks; give these with --aux-masks")
-    given = measure_places(load_masks(aux_masks, canvas, axis))
+    given = measure_places(load_masks(aux_masks, canvas, axis, label))
     found = read_places(labels, canvas)
     rows = [f"{'median, percent of the canvas':32}width  height     x     y"]
     for name, places in (("auxiliary masks", given), (f"labels of {run.folder.name}", found)):

@@ -149,7 +149,9 @@ def _find_truth(self: Cases, truth):
     if not folders:
         return
     try:
-        masks = TrueMasks(folders, self._axis())
+        reading = self.provenance().get("truth_reading")
+        reading = reading if isinstance(reading, dict) else dict(axis=self._axis())
+        masks = TrueMasks(folders, **reading)
         self.truth = {id: masks for id in self.ids if id in masks}
     except InputError as e:
         self.problems.append(f"{e}; check --truth")

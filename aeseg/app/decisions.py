@@ -250,7 +250,12 @@ def _other_arguments(run):
     elif truth and truth[0][1]:
         words += ["--truth", str(truth[0][1])]
     spacing = str(file[0][1] or file[0][0]) if file else asked.get("spacing")
-    return words + (["--spacing", spacing] if spacing else [])
+    words += ["--spacing", spacing] if spacing else []
+    if asked.get("label"):  # which would be taken for auxiliary masks as well
+        words += ["--label", ",".join(map(str, asked["label"]))]
+        words += ["-p", f"auxiliary_label={list(run.config['auxiliary_label'])}"]
+    geometry = asked.get("geometry", "header")
+    return words + (["--geometry", geometry] if geometry != "header" else [])
 
 
 def _read_command(command):

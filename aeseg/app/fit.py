@@ -6,7 +6,7 @@
 __all__ = ['COSTS', 'Learned', 'learn', 'spaced', 'generate_examples', 'report_pictures', 'last_labels', 'ranked_labels',
            'differing_labels', 'true_pictures', 'check_source', 'take_gan', 'Request', 'as_folders', 'named_paths',
            'asked', 'check_disjoint', 'read_input', 'volume_groups', 'read_given_spacing', 'find_evaluation',
-           'plan_stages', 'run_request', 'finish_run', 'fit']
+           'plan_stages', 'note_reading', 'run_request', 'finish_run', 'fit']
 
 # %% ../../nbs/50_app/08_fit.ipynb #458c54b8
 import shutil
@@ -26,15 +26,16 @@ from .stages import Setting, learn_from_labels, refine_labels, train_gan, train_
 from ..core.arrays import ArrayFile, as_probability
 from ..core.config import Config, adapts_prior, gan_values, make_config
 from ..core.draws import generator_for
-from ..core.errors import InputError
+from ..core.errors import InputError, nearest
 from ..core.files import atomic_write, read_table
 from ..core.processes import launch
 from ..core.runs import Run
 from ..core.training import Progress
 from ..data.datasets import Images, find_images, matching_ids, read_images
 from ..data.formats import pixel_spacing
-from ..data.images import to_canvas
+from ..data.images import as_labels, to_canvas
 from ..data.masks import hard_dice
+from ..data.volumes import GEOMETRIES
 from ..evaluation.true_masks import TrueMasks, find_truth, read_spacing
 from ..method.cyclegan import GAN
 from ..method.volumes import group_slices
@@ -105,7 +106,7 @@ def generate_examples(
 def report_pictures(
     setting: Setting,
     learned: Learned,
-    truth=None,  # folders of true masks
+    truth=None,  # `TrueMasks`, or folders of true masks
 ) -> dict:  # see `write_report`
     "The pictures of the report."
     images, gan = setting.images, learned.gan
@@ -192,10 +193,11 @@ def differing_labels(
 def true_pictures(
     setting: Setting,
     chosen: list,  # numbers of images
-    truth,  # folders of true masks
+    truth,  # `TrueMasks`, or folders of true masks
 ):  # (K, 1, H, W) of 0 and 1; None where a mask is missing
     "True masks on the canvas."
-    images, masks = setting.images, TrueMasks(truth, setting.config.images.axis)
+    images = setting.images
+    masks = truth if isinstance(truth, TrueMasks) else TrueMasks(truth, setting.config.images.axis)
     if not all(images.ids[k] in masks for k in chosen):
         return None
     on_canvas = [
@@ -266,6 +268,8 @@ class Request:
     reviews: object = None
     overwrite: bool = False
     quiet: bool = False
+    label: tuple = ()
+    geometry: str = "header"
     began: float = 0.0  # seconds since the epoch
 
 
@@ -292,7 +296,8 @@ def asked(
     "What a run was asked for beside its configuration and its folders."
     spacing = None if isinstance(request.spacing, dict) else request.spacing
     facts = dict(ids=list(request.ids), skip_bad=request.skip_bad, evaluated=request.truth is not None)
-    return dict(facts, spacing=None if spacing is None else str(spacing))
+    masks = dict(label=list(request.label), geometry=request.geometry)
+    return dict(facts, spacing=None if spacing is None else str(spacing), **masks)
 
 
 def check_disjoint(folders, aux_masks):
@@ -332,7 +337,9 @@ def read_input(
             f'{request.folders[0]} has {count} training image(s); at least 2 are needed, marked "train" in'
             " splits.csv or without a splits.csv"
         )
-    prior = make_prior(c.shapes, c.run.task, images.canvas, request.aux_masks, c.images.axis)
+    prior = make_prior(
+        c.shapes, c.run.task, images.canvas, request.aux_masks, c.images.axis, request.geometry
+    )
     return images, prior, paths
 
 # %% ../../nbs/50_app/08_fit.ipynb #fit00011
@@ -361,7 +368,7 @@ def find_evaluation(
     request: Request,
     images: Images,
     paths: dict,  # id -> path or `Slice`
-):  # folders of true masks or None, spacing
+):  # `TrueMasks` in the grids of their images, or None; spacing
     "Where true masks are, and the spacing, for the evaluation after training. Raises `InputError`."
     truth, spacing = find_truth(request.truth, request.folders), read_given_spacing(request.spacing)
     if not truth:
@@ -369,7 +376,8 @@ def find_evaluation(
     if spacing is None:  # that of DICOM images and volumes, if any has one
         own = {id: pixel_spacing(paths[id]) for id in images.ids}
         spacing = own if any(own.values()) else None
-    masks = TrueMasks(truth, request.config.images.axis)
+    masks = TrueMasks(truth, request.config.images.axis, request.label, request.geometry)
+    masks = masks.paired({id: paths[id] for id in images.ids}, request.geometry)
     known = [id for id in images.ids if id in masks]
     if not known:
         raise InputError(
@@ -381,7 +389,7 @@ def find_evaluation(
         raise InputError(
             f"the spacing file has no row for {missing[0]!r} ({len(missing)} images without one); add them"
         )
-    return truth, spacing
+    return masks, spacing
 
 # %% ../../nbs/50_app/08_fit.ipynb #fit00020
 # relative time of one mask, for a step of a stage, or in work without training; of the preset table
@@ -416,6 +424,16 @@ def _gan_plan(config, steps, pixels):
     return [(name, COSTS[name] * masks * pixels) for name, masks in stages.items()]
 
 # %% ../../nbs/50_app/08_fit.ipynb #2944c5f6
+def note_reading(
+    run: Run,
+    request: Request,
+):
+    "Note how true masks are read, where that is not the usual way, for programs that read them again."
+    reading = dict(axis=request.config.images.axis, label=list(request.label), geometry=request.geometry)
+    if reading != dict(axis="axial", label=[], geometry="header"):
+        run.note(truth_reading=reading)
+
+
 def run_request(
     fabric,
     request: Request,
@@ -456,13 +474,15 @@ def run_request(
             skipped=list(images.skipped),
             asked=asked(request),
         )
+        if truth:
+            note_reading(run, request)
         setting = Setting(run, run.config, images, training, prior, fabric, request.quiet, *groups)
         return finish_run(setting, truth, spacing, request.began)
 
 
 def finish_run(
     setting: Setting,
-    truth,  # folders of true masks, or None
+    truth,  # `TrueMasks`, or None
     spacing,
     began: float,  # seconds since the epoch
 ) -> Run:
@@ -500,6 +520,8 @@ def fit(
     reviews=None,  # with `resume`: a reviews.csv; a finished run continues for one round with these decisions
     overwrite: bool = False,  # replace the run in `out`
     quiet: bool = False,  # no progress bars
+    label=(),  # values of the organ in true masks that are label maps; auxiliary ones: `auxiliary_label`
+    geometry: str = "header",  # of volumes and their masks: headers must agree; 'voxels' or 'resample'
     config: Config = None,  # a ready configuration instead of `parameters`
     **parameters,  # preset, task, variant, shape, seed, ...: any option
 ) -> Run:
@@ -514,6 +536,8 @@ def fit(
     if config is None:
         config = make_config(**{"shape": "masks" if aux_masks else "ellipse", **parameters})
     check_disjoint(folders, aux_masks)
+    if geometry not in GEOMETRIES:
+        raise InputError(f"geometry={geometry!r} is unknown{nearest(geometry, GEOMETRIES)}")
     request = Request(
         folders,
         out,
@@ -528,6 +552,8 @@ def fit(
         reviews,
         overwrite,
         quiet,
+        as_labels(label),
+        geometry,
         began,
     )
     return launch(run_request, config.machine, request) or Run(out)

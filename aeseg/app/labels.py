@@ -32,7 +32,7 @@ from aeseg.method.outlines import (
     outline_model,
     refine_outlines,
 )
-from ..method.refinement import find_sign, refine_on_edges
+from ..method.refinement import find_sign, learn_change, refine_on_edges
 from ..method.registration import register_labels
 from ..method.relabelling import relabel
 from ..method.rounds import Round
@@ -112,6 +112,7 @@ class MaskRefinement:
     anatomy: Anatomy = None  # rules that masks obey; None: none
     outlines: OutlineModel = None  # of auxiliary masks, where they are no ellipses and it explains them
     correction: Correction = None  # what the outlines of labels have in common
+    change: object = 0.0  # (5,) what the ellipses of E's labels have in common
 
     def __call__(
         self,
@@ -119,7 +120,7 @@ class MaskRefinement:
         images: Images,
         groups=(),  # of `group_slices`: slices of one volume
         where=None,  # None: in memory; a folder, see `write_array`
-        search: bool = True,  # outlines on the shape model; masks of C are near enough to be bent only
+        search: bool = True,  # from what E's labels have in common; masks of C are near enough without it
     ):  # masks; what was done: `volumes`, `shape`, `anatomy`, `outlines`, `anatomy_of_outlines`
         "Masks that fit their volume and the shape model, and obey the anatomy."
         facts, config = {}, self.config
@@ -127,8 +128,10 @@ class MaskRefinement:
             scale = max(masks.shape[2:]) / 128
             masks, facts["volumes"] = refine_volumes(masks, images.pixels, groups, scale, where=where)
         if config.quality.refine_shape and config.shapes.kind == "ellipse":
-            seed, pixels = config.run.seed, images.finest
-            masks, facts["shape"] = refine_on_edges(masks, pixels, seed, self.sign, where=where)
+            seed, pixels, change = config.run.seed, images.finest, self.change if search else 0.0
+            masks, facts["shape"] = refine_on_edges(
+                masks, pixels, seed, self.sign, change=change, where=where
+            )
         if self.anatomy:
             masks, facts["anatomy"] = mend_masks(masks, self.anatomy, where)
         if self.outlines:
@@ -164,10 +167,12 @@ def find_refinement(
         outlines = learn_outlines(auxiliary)
     if outlines:
         correction, _ = learn_correction(labels, images.finest, outlines, config.run.seed)
-    sign = EDGE_SIGNS.get(config.run.task, "auto")
-    if sign == "auto" and config.quality.refine_shape and config.shapes.kind == "ellipse":
-        sign, _, _ = find_sign(labels, images.finest)
-    return MaskRefinement(config, sign, anatomy, outlines, correction)
+    sign, change = EDGE_SIGNS.get(config.run.task, "auto"), 0.0
+    if config.quality.refine_shape and config.shapes.kind == "ellipse":
+        if sign == "auto":
+            sign, _, _ = find_sign(labels, images.finest)
+        change = learn_change(labels, images.finest, sign, config.run.seed)
+    return MaskRefinement(config, sign, anatomy, outlines, correction, change)
 
 
 def learn_outlines(
@@ -231,11 +236,11 @@ class LabelRefiner:
         predict,  # pixels -> labels, of E
         auxiliary=None,  # (M, 1, H, W) uint8, auxiliary masks, for the anatomy
     ):  # labels
-        "Refine E's labels, and decide whether registration applies: never where outlines are searched."
+        "Refine E's labels. Registration is for labels that no model of shapes and no volume describes."
         labels = self._relabel(labels, predict)
         seed, pixels = self.config.run.seed, self.images.pixels
         self.masks = find_refinement(self.config, labels, self.images, auxiliary)
-        if not self.masks.outlines:  # which reach further than registration
+        if self._of_any_shape():
             labels, self.registration = register_labels(labels, pixels, seed, where=self.where)
         return self._refine(labels)
 
@@ -259,6 +264,10 @@ class LabelRefiner:
 
         pieces = map(mixed, torch.arange(len(self.replaced)).split(16))
         return write_array(pieces, earlier.shape, self.where)
+
+    def _of_any_shape(self) -> bool:
+        shape = self.config.quality.refine_shape and self.config.shapes.kind == "ellipse"
+        return not (shape or self.groups or self.masks.outlines)
 
     def _relabel(self, labels, predict):
         fraction = self.config.quality.relabel_fraction
@@ -290,7 +299,7 @@ MEASURED = dict(  # stage -> folder
 def measure(
     run: Run,
     images: Images,
-    truth,  # for `TrueMasks`
+    truth,  # `TrueMasks`, or folders for it
     spacing=None,  # see `evaluate`
 ):
     "Write metrics.csv: pseudo labels and final masks against true masks."

@@ -22,7 +22,7 @@ from ..core.errors import InputError, nearest
 from ..core.files import atomic_write
 from ..data.datasets import image_paths
 from ..data.formats import Slice, pixel_spacing
-from ..data.images import apply_window, choose_canvas, place, read_image, to_canvas
+from ..data.images import apply_window, as_labels, choose_canvas, place, read_image, to_canvas
 from ..shapes.ellipses import EllipseRanges
 from ..shapes.priors import make_prior
 
@@ -149,6 +149,8 @@ RUN_KEYS = (  # of a task file, beside the fields of `Config`
     "truth",
     "spacing",
     "ids",
+    "label",
+    "geometry",
 )
 
 
@@ -169,11 +171,13 @@ def _read_mapping(path):
 
 def _resolve_run_value(path, key, value):
     "The value of one of `RUN_KEYS`, with paths from the folder of the task file. Raises `InputError`."
+    if key == "label":
+        return as_labels(value)
     several = isinstance(value, list)
     texts = value if several else [value]
     numbers = (int, float) if key == "spacing" else ()
     allowed = all(isinstance(text, str) or type(text) in numbers for text in texts)
-    if not texts or not allowed or several and key in ("out", "truth", "spacing"):
+    if not texts or not allowed or several and key in ("out", "truth", "spacing", "geometry"):
         or_several = " or a list of paths" if key in ("images", "aux_masks") else ""
         raise InputError(f"{path}: {key}={value!r} must be a path{or_several}")
     if key in ("images", "aux_masks"):
@@ -209,6 +213,7 @@ COMMENTS = dict(  # key of a task file -> what is written beside its value
     size="long side of the canvas in pixels; the canvas is {width} x {height} px",
     window="values that become black and white; []: percentiles of each image",
     axis="how volumes are cut",
+    auxiliary_label="values that are inside auxiliary masks, which are label maps",
     flips="left_right only where a mirrored image could be real",
     ellipse_semi_major="least and largest longer semi-axis, fraction of the canvas's width",
     ellipse_axis_ratio="shorter axis divided by the longer one",
@@ -323,6 +328,7 @@ def new(
     hint: str = "",  # see `parse_hint`
     axis: str = "axial",  # of the slices of volumes
     overwrite: bool = False,  # replace name.yaml
+    label=(),  # values that are inside auxiliary masks, where these are label maps
 ) -> Path:  # the YAML file
     "Inspect images, and write a task file and a contact sheet. Raises `InputError`."
     path = Path(name).with_suffix(".yaml")
@@ -337,6 +343,8 @@ def new(
     run = dict(images=_relative(images, path))
     if aux_masks:
         run["aux_masks"] = [_relative(folder, path) for folder in aux_masks]
+    if as_labels(label):
+        values["auxiliary_label"] = list(as_labels(label))
     run["out"] = f"runs/{path.stem}"
     contact_sheet(path.with_suffix(".png"), facts, make_config(**values), canvas, aux_masks)
     with atomic_write(path) as temporary:

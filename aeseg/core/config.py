@@ -31,10 +31,11 @@ def option(
     high=None,  # largest allowed number
     choices=None,  # allowed words
     pair: bool = False,  # a list that is empty or holds two numbers, the first one not above the second
+    labels: bool = False,  # a list, which may be empty, of whole numbers from 0 on
     reference=None,  # the value that leaves the name of a kept result as it is; None: the default
 ):
     "One field of a group, with its help and its allowed values."
-    meta = dict(help=help, key=key, low=low, high=high, choices=choices, pair=pair)
+    meta = dict(help=help, key=key, low=low, high=high, choices=choices, pair=pair, labels=labels)
     meta["reference"] = default if reference is None else reference
     if isinstance(default, list):
         return field(default_factory=lambda: list(default), metadata=meta)
@@ -152,6 +153,13 @@ class ShapeOptions:
         "auxiliary masks as they are given, or adapted to the size and place of the organs in the images by"
         " two small GANs (ours); auto: adapted for the variant plus",
         choices=("auto", "given", "adapted"),
+    )
+    labels: list = option(
+        [],
+        "values that are inside auxiliary masks, where these are label maps, such as [1, 2]; empty: masks"
+        " have two values",
+        key="auxiliary_label",
+        labels=True,
     )
     adaptation_steps: int = option(250, "prior=adapted: training steps of such a GAN", low=1)
     adaptation_size: int = option(96, "prior=adapted: long side of its images at most, pixels", low=32)
@@ -546,6 +554,10 @@ def check_range(
         raise InputError(f"{key}={value!r} is not a finite number")
     if meta["pair"]:
         check_pair(key, value, meta)
+        return
+    if meta["labels"]:
+        if not all(type(v) is int and v >= 0 for v in value):
+            raise InputError(f"{key}={value!r} must be a list of whole numbers from 0 on, such as [1, 2]")
         return
     if isinstance(value, list) and not (value and all(type(v) is int and v > 0 for v in value)):
         raise InputError(f"{key}={value!r} must be a list of whole numbers above zero, such as [1, 2, 4]")

@@ -18,9 +18,10 @@ import numpy as np
 from tqdm.auto import tqdm
 
 from ..core.errors import InputError
-from .datasets import image_sources, read_patients, read_splits
-from .formats import Slice, is_series, source_id
-from .images import SUFFIXES, choose_canvas, read_image, read_mask
+from .datasets import folder_entries, image_sources, read_patients, read_splits
+from .formats import Slice, is_series, series_notes, source_id
+from .images import SUFFIXES, as_labels, choose_canvas, read_image, read_mask
+from .volumes import as_pictures, compare_volumes, pair_slices, replace_slices, volumes_of
 
 # %% ../../nbs/10_data/08_check.ipynb #914a8ab0
 def plural(
@@ -93,6 +94,7 @@ NOTES = (".csv", ".json", ".md", ".pdf", ".txt", ".xlsx", ".yaml", ".yml")
 
 def _relative(report, path, error):
     "The sentence of an error about a file, with the file's name from the folder on."
+    path = path.path if isinstance(path, Slice) else path
     return str(error).replace(str(path), str(path.relative_to(report.folder)))
 
 
@@ -119,11 +121,15 @@ def list_files(
     "The image files of a folder; damaged volumes, ignored files and shared ids are reported."
     paths, ignored = {}, defaultdict(list)
     relative = inside.relative_to(report.folder)
-    for path in sorted(inside.iterdir()) if inside.is_dir() else []:
-        if _is_expected(path, inside == report.folder):
+    entries = sorted(inside.iterdir()) if inside.is_dir() else []
+    if inside == report.folder and folder_entries(inside) == [inside]:
+        entries = [inside]  # the files of one series
+    for path in entries:
+        if path != inside and _is_expected(path, inside == report.folder):
             continue
         try:
             sources = image_sources(path, axis)
+            report.warnings += series_notes(path) if sources and is_series(path) else []
         except InputError as e:
             report.errors.append(_relative(report, path, e))
             continue
@@ -263,8 +269,10 @@ def _warn_images(report, facts, names):
         (masks, "of two values only, like masks; true or auxiliary masks belong into masks/"),
         (
             odd,
-            f"of odd size, more than {ODD:g} times wider or narrower than the median aspect of"
-            f" {middle:.2f}; crop them alike",
+            (
+                f"of odd size, more than {ODD:g} times wider or narrower than the median aspect of"
+                f" {middle:.2f}; crop them alike"
+            ),
         ),
     ):
         if images:
@@ -305,7 +313,9 @@ def check_images(
         try:
             facts[i] = look_at(read_image(path))
         except InputError as e:
-            report.errors.append(_relative(report, path, e))
+            sentence = _relative(report, path, e)
+            if sentence not in report.errors:  # of a volume, once for all of its slices
+                report.errors.append(sentence)
     usual = Counter(f.channels for f in facts.values()).most_common(1)[0][0] if facts else 1
     for i, f in facts.items():
         if f.channels != usual:
@@ -326,6 +336,8 @@ def check_images(
 def _mask_fault(path, error):
     "The sentence of `read_mask`, with the values of a gray mask."
     sentence, _, remedy = str(error).rpartition("; ")
+    if isinstance(path, Slice):
+        return str(error)
     try:
         values = np.unique(read_image(path)).tolist()
     except InputError:
@@ -357,24 +369,50 @@ def _warn_masks(report, facts, paths, ids):
         )
 
 # %% ../../nbs/10_data/08_check.ipynb #chk00005
+def _pair_masks(report, paths, sources):
+    "The masks in the grid of their images; volumes of another size are reported and left out."
+    images, paired = volumes_of(sources), as_pictures(paths, sources)
+    for volume, mask in volumes_of(paths).items():
+        if volume not in images:
+            continue
+        image = images[volume]
+        try:
+            slices = pair_slices(image, mask)
+        except InputError:
+            difference = compare_volumes(image, mask)
+            sentence = difference.sentence.replace(f"{report.folder}/", "")
+            size = difference.kind == "size"
+            (report.errors if size else report.warnings).append(
+                sentence + ("" if size else "; or trust the voxels, with --geometry voxels")
+            )
+            slices = [] if size else pair_slices(image, mask, "voxels")
+        paired = replace_slices(paired, mask, slices)
+    return paired
+
+
 def check_masks(
     report: CheckReport,  # takes errors and warnings
     paths: dict,  # id -> path of a mask
     images,  # id -> `ImageFacts`, or None for auxiliary masks
-    ids=(),  # of all images, readable or not
+    ids=(),  # of all images, readable or not; or a dict id -> path or `Slice`, so that volumes are compared
     progress: bool = False,  # show a bar
+    label=(),  # values that are inside, of label maps, see `read_mask`
 ) -> dict:  # id -> ((height, width), foreground fraction) of the masks that can be read
     "Open every mask; faults are reported."
     facts, auxiliary = {}, images is None
+    if isinstance(ids, dict) and not auxiliary:
+        paths = _pair_masks(report, paths, ids)
     for i, path in tqdm(paths.items(), "masks", disable=not progress):
         if not auxiliary and i not in ids:
             report.errors.append(
                 f"masks/{path.name} has no image of the id {i!r}; add the image, or remove or rename the mask"
             )
         try:
-            mask = read_mask(path)
+            mask = read_mask(path, label)
         except InputError as e:
-            report.errors.append(_relative(report, path, _mask_fault(path, e)))
+            sentence = _relative(report, path, _mask_fault(path, e))
+            if sentence not in report.errors:  # of a volume, once for all of its slices
+                report.errors.append(sentence)
             continue
         facts[i] = mask.shape, float(mask.mean())
         if not auxiliary and i in images and mask.shape != images[i].shape:
@@ -461,6 +499,7 @@ def check_dataset(
     progress: bool = False,  # show a bar
     axis: str = "axial",  # of the slices of volumes
     patient: str = "",  # pattern of ids, see `read_patients`
+    label=(),  # values that are inside, of masks that are label maps
 ) -> CheckReport:
     """Check all files of a folder; every fault is in the report.
 
@@ -476,7 +515,8 @@ def check_dataset(
     if not paths and not files:
         raise InputError(
             f"{folder} holds neither images nor masks ending in {', '.join(SUFFIXES)}; put them into images/"
-            " and masks/" + "".join(f" ({w})" for w in (report.errors + report.warnings)[:1])
+            " and masks/"
+            + "".join(f" ({w})" for w in (report.errors + report.warnings)[:1])
         )
     if has_images and not paths:
         report.errors.append(
@@ -485,7 +525,7 @@ def check_dataset(
         )
     splits = check_splits(report, paths) if paths else {}
     images = check_images(report, paths, splits, progress)
-    masks = check_masks(report, files, images if has_images else None, paths, progress)
+    masks = check_masks(report, files, images if has_images else None, paths, progress, as_labels(label))
     check_patients(report, paths, splits, patient)
     report.facts = {"folder": str(folder), **_facts(images, paths, splits, masks, files), **report.facts}
     return report

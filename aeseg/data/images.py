@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['SUFFIXES', 'TIFF_COMPRESSIONS', 'PLAIN_MODES', 'read_image', 'scale_intensity', 'apply_window', 'Placement',
-           'choose_canvas', 'place', 'to_canvas', 'at_own_size', 'from_canvas', 'write_mask', 'read_mask']
+           'choose_canvas', 'place', 'to_canvas', 'at_own_size', 'from_canvas', 'write_mask', 'as_labels', 'read_mask']
 
 # %% ../../nbs/10_data/04_images.ipynb #7aec1480
 import math
@@ -16,7 +16,7 @@ from PIL import Image
 
 from ..core.errors import InputError
 from ..core.files import atomic_write
-from .formats import Slice, check_size, is_dicom, read_dicom, silent
+from .formats import Slice, check_size, is_dicom, read_dicom, silent, volume_values
 
 # %% ../../nbs/10_data/04_images.ipynb #c148f9bf
 SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
@@ -199,20 +199,59 @@ def write_mask(
     with atomic_write(path) as temporary:
         Image.fromarray((np.asarray(mask) > 0).astype(np.uint8) * 255).save(temporary)
 
+# %% ../../nbs/10_data/04_images.ipynb #d5f96f4c
+def _palette_indices(path):
+    "The indices of a PNG file with a palette, which are labels rather than colours; None for other files."
+    if isinstance(path, Slice) or Path(path).suffix.lower() != ".png":
+        return None
+    try:
+        with Image.open(path) as image:
+            return np.asarray(image) if image.mode == "P" else None
+    except Exception:  # decoders raise exceptions of many types; `read_image` says what is wrong
+        return None
+
+
+def _outside_value(path, array):
+    "The value of what is outside a mask; the other one is inside. Raises `InputError` for other arrays."
+    values = volume_values(path.path) if isinstance(path, Slice) else np.unique(array).tolist()
+    if len(values) == 2:
+        return values[0]
+    if len(values) == 1 and values[0] in (0, 1, 255, 65535):
+        return 0
+    name = path.path if isinstance(path, Slice) else path
+    raise InputError(
+        f"{name} is not a binary mask: it holds {len(values)} values, among them"
+        f" {values[len(values) // 2]:g}; give --label for a label map, or threshold it to 0 and 255"
+    )
+
+
+def as_labels(
+    label,  # None, a whole number, a list of such, or text such as '1,2'
+) -> tuple:  # whole numbers
+    "The values of a label map that are inside. Raises `InputError` for other texts."
+    if isinstance(label, str):
+        label = label.strip("[] ").split(",") if label.strip("[] ") else []
+    values = () if label is None else (label,) if isinstance(label, int) else label
+    try:
+        labels = tuple(int(value) for value in values)
+    except (TypeError, ValueError):
+        labels = (-1,)
+    if min(labels, default=0) < 0:
+        raise InputError(f"the label {label!r} is no whole number from 0 on, nor a list such as 1,2")
+    return labels
+
 
 def read_mask(
-    path,  # an image file with the values 0 and 255, or 0 and 1
+    path,  # an image file of two values, or a `Slice` of such a volume; with `label` of any values
+    label=(),  # values that are inside, of a label map; none: the larger one of two values
 ) -> np.ndarray:  # (H, W) bool
     "Read a mask. Raises `InputError`, which names the file and the values, where it is not binary."
-    array = read_image(path)
+    array = _palette_indices(path) if label else None
+    array = read_image(path) if array is None else array
     if array.ndim == 3:
         if (array != array[..., :1]).any():
             raise InputError(f"{path} is a colour image, not a mask; save it with one channel of 0 and 255")
         array = array[..., 0]
-    values = np.unique(array)
-    if not (set(values.tolist()) <= {0, 1} or set(values.tolist()) <= {0, 255}):
-        raise InputError(
-            f"{path} is not a binary mask: it holds {len(values)} values, among them"
-            f" {values[len(values) // 2]}; threshold it to 0 and 255"
-        )
-    return array > 0
+    if label:
+        return np.isin(array, label)
+    return array != _outside_value(path, array)

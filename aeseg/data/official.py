@@ -33,6 +33,7 @@ from .check import check_dataset
 from .datasets import image_paths, read_patients
 from .formats import pixel_spacing, read_dicom, volume_slices
 from .images import apply_window, read_image, write_mask
+from .volumes import compare_volumes, pair_slices
 
 # %% ../../nbs/10_data/10_official.ipynb #8b2a1377
 class Item(NamedTuple):
@@ -282,18 +283,32 @@ def _foreground(read, *arguments):
     return read(*arguments) > 0
 
 
+def _stated_spacing(source):
+    "Mm per pixel of a volume; None for an identity matrix, as in a header that was never filled in."
+    _, affine = source.header
+    return None if np.array_equal(abs(affine[:3, :3]), np.eye(3)) else pixel_spacing(source)[0]
+
+
 def lits(
     files: dict,  # relative name -> path, see `list_source`
 ):  # generator of `Item`s
-    "Convert LiTS; labels 1 (liver) and 2 (lesion) are liver."
+    """Convert LiTS; labels 1 (liver) and 2 (lesion) are liver.
+
+    Voxels of a scan and of its mask correspond, but the headers of some masks (28 to 47, and 53) are the
+    identity, so masks take the header of their scan. Raises `InputError` where their sizes differ.
+    """
     masks = by_id(files, r"segmentation-(\d+)\.nii(?:\.gz)?$")
     volumes = files_matching(files, r"volume-(\d+)\.nii(?:\.gz)?$")
     for m, path in sorted(volumes, key=lambda volume: int(volume[0][1])):
         if m[1] not in masks:
             continue
-        pairs = list(zip(volume_slices(path), volume_slices(masks[m[1]])))
-        slices = [(s.read, partial(_foreground, t.read)) for s, t in pairs]
-        for item in liver_slices(f"lits_{int(m[1]):03}", slices, pixel_spacing(pairs[0][0])[0]):
+        scan, mask = volume_slices(path), volume_slices(masks[m[1]])
+        difference = compare_volumes(scan[0], mask[0])
+        if difference and difference.kind == "size":
+            raise InputError(difference.sentence)
+        mask = pair_slices(scan[0], mask[0], "voxels")  # some masks have a broken header
+        slices = [(s.read, partial(_foreground, t.read)) for s, t in zip(scan, mask, strict=True)]
+        for item in liver_slices(f"lits_{int(m[1]):03}", slices, _stated_spacing(scan[0])):
             yield item._replace(split="ircad") if int(m[1]) in IRCAD_IN_LITS else item
 
 # %% ../../nbs/10_data/10_official.ipynb #off00014
@@ -395,7 +410,8 @@ OFFICIAL = dict(
         jsrt,
         "db.jsrt.or.jp (images) and www.isi.uu.nl/Research/Databases/SCR (masks)",
         "JSRT asks for registration; SCR allows research and education with citation and forbids"
-        " redistribution and commercial use. " + UNSURE,
+        " redistribution and commercial use. "
+        + UNSURE,
         "raw 12-bit values, high byte first, high where the film is dark, so they are turned over; SCR masks"
         " of 1024 x 1024 pixels are doubled",
     ),

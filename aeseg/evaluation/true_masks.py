@@ -7,6 +7,7 @@ __all__ = ['ID_COLUMNS', 'SPACING_COLUMNS', 'mask_paths', 'TrueMasks', 'find_tru
 
 # %% ../../nbs/40_evaluation/02_true_masks.ipynb #a8491a64
 import csv
+from copy import copy
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,8 @@ import torch
 
 from ..core.errors import InputError
 from ..data.datasets import Images, image_paths
-from ..data.images import SUFFIXES, read_mask, to_canvas
+from ..data.images import SUFFIXES, as_labels, read_mask, to_canvas
+from ..data.volumes import images_beside, pair_volumes
 from .metrics import spacing_pair
 
 # %% ../../nbs/40_evaluation/02_true_masks.ipynb #06278e50
@@ -46,10 +48,14 @@ class TrueMasks:
         self,
         folders,  # a data-set folder with masks/, a folder of masks, or a list of such (then ids must differ)
         axis="axial",  # of the slices of volumes
+        label=(),  # values that are the organ, where masks are label maps, see `read_mask`
+        geometry="header",  # how volumes are paired with those in images/, see `pair_slices`
     ):
-        self.paths = {}  # id -> path or `Slice`
+        self.paths, self.label = {}, as_labels(label)  # id -> path or `Slice`
         for folder in [folders] if isinstance(folders, (str, Path)) else folders:
             paths = mask_paths(folder, axis)
+            if geometry != "resample":  # then masks stay as they are, and predictions are resampled
+                paths = pair_volumes(images_beside(folder, axis), paths, geometry)
             shared = set(paths) & set(self.paths)
             if shared:
                 raise InputError(
@@ -62,7 +68,18 @@ class TrueMasks:
     def __getitem__(self, id: str) -> np.ndarray:  # (H, W) bool
         if id not in self.paths:
             raise InputError(f"no true mask has the id {id!r}, among {len(self)}")
-        return read_mask(self.paths[id])
+        return read_mask(self.paths[id], self.label)
+
+    def paired(
+        self,
+        sources: dict,  # id -> path or `Slice` of images or predictions
+        geometry="header",  # see `pair_slices`
+    ):  # TrueMasks
+        "The same masks, volumes in the grids of their images. Raises `InputError` where they do not fit."
+        masks = copy(self)
+        masks.paths = pair_volumes(sources, self.paths, geometry)
+        masks.ids = tuple(masks.paths)
+        return masks
 
     def __contains__(self, id):
         return id in self.paths
@@ -88,11 +105,16 @@ def truth_on_canvas(
     masks: TrueMasks,  # with a mask for each image
     images: Images,
 ) -> torch.Tensor:  # (N, 1, H, W) uint8, 0 to 255, in the order of the images
-    "Human masks, placed on the canvas as their images are. Raises `InputError` where one is missing."
-    placed = [
-        to_canvas(masks[id] * np.uint8(255), placement, images.canvas)
-        for id, placement in zip(images.ids, images.placements)
-    ]
+    "Human masks, placed as their images are. Raises `InputError` where one is missing or of another size."
+    placed = []
+    for id, placement in zip(images.ids, images.placements):
+        mask = masks[id]
+        if mask.shape != (placement.height, placement.width):
+            raise InputError(
+                f"{masks.paths[id]} is {mask.shape} and its image {placement[:2]} (height, width); give a"
+                " mask of the size of the image"
+            )
+        placed.append(to_canvas(mask * np.uint8(255), placement, images.canvas))
     return torch.from_numpy(np.stack(placed))[:, None]
 
 # %% ../../nbs/40_evaluation/02_true_masks.ipynb #398529ed

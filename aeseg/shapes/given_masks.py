@@ -15,12 +15,14 @@ from ..core.errors import InputError
 from ..data.augmentation import random_affine, warp
 from ..data.datasets import image_paths
 from ..data.formats import Slice
-from ..data.images import place, read_mask, to_canvas
+from ..data.images import as_labels, place, read_mask, to_canvas
+from ..data.volumes import images_beside, pair_volumes
 
 # %% ../../nbs/20_shapes/02_given_masks.ipynb #f5019545
 def auxiliary_paths(
     folder,  # a folder with masks/, or a folder of mask files
     axis: str = "axial",  # of the slices of volumes
+    geometry: str = "header",  # how volumes are paired with those in images/, see `pair_slices`
 ) -> list:  # paths or `Slice`s, sorted
     "The masks of a folder. Raises `InputError` where there are none."
     folder = Path(folder)
@@ -29,15 +31,16 @@ def auxiliary_paths(
         if (folder / "images").is_dir():
             raise InputError(f"{folder} has images/ but no masks/; give a folder of masks")
         masks = folder
-    return list(image_paths(masks, axis).values())
+    return list(pair_volumes(images_beside(folder, axis), image_paths(masks, axis), geometry).values())
 
 # %% ../../nbs/20_shapes/02_given_masks.ipynb #giv00005
 def read_canvas_mask(
     path,  # a mask file, or a `Slice`
     canvas,  # (height, width) in pixels
+    label=(),  # values that are inside, of a label map, see `read_mask`
 ) -> np.ndarray:  # (height, width) uint8 of 0 and 255
     "Read one mask onto the canvas. Raises `InputError` where it is empty or full, there or in the file."
-    mask = read_mask(path)
+    mask = read_mask(path, label)
     if mask.all():
         raise InputError(f"{path} is a full mask, every pixel is inside; remove the file")
     if not mask.any():
@@ -55,23 +58,28 @@ def load_masks(
     folders,  # one or several folders, see `auxiliary_paths`
     canvas,  # (height, width) in pixels
     axis: str = "axial",  # of the slices of volumes
+    label=(),  # values that are inside, where masks are label maps, see `read_mask`
+    geometry: str = "header",  # how volumes are paired with those in images/, see `pair_slices`
 ) -> torch.Tensor:  # (N, 1, height, width) uint8 of 0 and 255
     "Read auxiliary masks onto the canvas. Raises `InputError`, which names the first bad file."
     folders = [folders] if isinstance(folders, (str, Path)) else list(folders)
     if not folders:
         raise InputError("no folder of auxiliary masks is given; give one with --aux-masks FOLDER")
-    masks, problems = [], []
-    for path in [path for folder in folders for path in auxiliary_paths(folder, axis)]:
+    masks, problems, label = [], [], as_labels(label)
+    for path in [path for folder in folders for path in auxiliary_paths(folder, axis, geometry)]:
+        may_be_empty = isinstance(path, Slice) or label
         try:
-            if not isinstance(path, Slice) or read_mask(path).any():
-                masks.append(read_canvas_mask(path, canvas))
+            if not may_be_empty or read_mask(path, label).any():
+                masks.append(read_canvas_mask(path, canvas, label))
         except InputError as e:
-            problems.append(str(e))
+            if str(e) not in problems:  # a volume, once for all of its slices
+                problems.append(str(e))
     if problems:
         more = f" ({len(problems) - 1} more bad files)" if len(problems) > 1 else ""
         raise InputError(problems[0] + more)
     if not masks:
-        raise InputError(f"{folders[0]} holds empty masks only; give masks of the organ")
+        which = f"no mask with the label {', '.join(map(str, label))}" if label else "empty masks only"
+        raise InputError(f"{folders[0]} holds {which}; give masks of the organ")
     return torch.from_numpy(np.stack(masks))[:, None]
 
 # %% ../../nbs/20_shapes/02_given_masks.ipynb #ae76a188

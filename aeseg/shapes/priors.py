@@ -21,6 +21,7 @@ def make_prior(
     canvas,  # (height, width) in pixels
     folders=(),  # one or several folders of masks, for shape='masks' and 'statistical'
     axis: str = "axial",  # how volumes of masks are cut into slices
+    geometry: str = "header",  # how volumes are paired with those in images/, see `pair_slices`
 ):  # an object with `sample(n, generator)` -> (n, 1, height, width) float32 in [0, 1]
     "The source of auxiliary masks of a run. Raises `InputError` where options and folders disagree."
     folders = [folders] if isinstance(folders, (str, Path)) else list(folders or ())
@@ -35,7 +36,7 @@ def make_prior(
         raise InputError(
             f"shape={options.kind} needs masks of another data set; give them with --aux-masks FOLDER"
         )
-    masks = load_masks(folders, canvas, axis)
+    masks = load_masks(folders, canvas, axis, options.labels, geometry)
     augmentation = (options.rotation, options.scale, options.shift)
     if options.kind == "masks":
         return MaskPrior(masks, *augmentation)

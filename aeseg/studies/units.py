@@ -6,9 +6,9 @@
 __all__ = ['PACKAGE', 'CHECKS', 'REFINEMENT', 'AFTER_THE_GAN', 'BEFORE_THE_LABELS', 'UNIT_KINDS', 'SCORES', 'QUALITIES',
            'UNIT_COLUMNS', 'PROVENANCE', 'PACKED', 'Source', 'Unit', 'labels_unit', 'folder_digest', 'module_path',
            'absolute_name', 'direct_imports', 'imported_modules', 'without_docstrings', 'code_digest', 'fit_unit',
-           'fit_supervised_unit', 'fit_corrupted_unit', 'run_values', 'supervised_values', 'UnitKind', 'identity',
-           'cache_key', 'round_rows', 'unit_rows', 'checkpoint_dice', 'unit_facts', 'read_packed', 'Store',
-           'pack_units', 'run_unit', 'jobs_of', 'Progress', 'run_units']
+           'fit_supervised_unit', 'fit_refined_unit', 'fit_corrupted_unit', 'run_values', 'supervised_values',
+           'UnitKind', 'identity', 'cache_key', 'round_rows', 'unit_rows', 'checkpoint_dice', 'unit_facts',
+           'read_packed', 'Store', 'pack_units', 'run_unit', 'jobs_of', 'Progress', 'run_units']
 
 # %% ../../nbs/60_studies/07_units.ipynb #d32f44b4
 import ast
@@ -64,7 +64,7 @@ class Unit:
     kind: str  # a key of `UNIT_KINDS`
     config: Config
     source: Source
-    fraction: float = 1.0  # of the human masks, for kind='supervised'
+    fraction: float = 1.0  # of the human masks, for kind='supervised' and 'refined'
     noise: tuple = ()  # kind, rate and strength, for kind='corrupted'
 
     @property
@@ -188,6 +188,13 @@ def fit_supervised_unit(unit: Unit, folder, labels_of=None):
     return fit_supervised(list(source.images), folder, source.ids, unit.fraction, quiet=True, **values)
 
 
+def fit_refined_unit(unit: Unit, folder, labels_of=None):
+    "Train on human masks as `plus` trains on labels, and refine the masks as `plus` does."
+    source, values = unit.source, unit.config.flat()
+    given = dict(refined=True, aux_masks=source.aux_masks, quiet=True)
+    return fit_supervised(list(source.images), folder, source.ids, unit.fraction, **given, **values)
+
+
 def fit_corrupted_unit(unit: Unit, folder, labels_of=None):
     "Run the rounds from corrupted human masks."
     source, values = unit.source, unit.config.flat()
@@ -253,6 +260,7 @@ UNIT_KINDS = dict(
     supervised=UnitKind(
         fit_supervised_unit, supervised_values, "studies.supervised", CHECKS + BEFORE_THE_LABELS
     ),
+    refined=UnitKind(fit_refined_unit, run_values, "studies.supervised", CHECKS),
     corrupted=UnitKind(
         fit_corrupted_unit,
         run_values,
