@@ -36,7 +36,7 @@ import aeseg
 from .cases import Cases, FILTERS, SORTS, threshold_statistics
 from .network_worker import NetworkWorker
 from .reviews import CORRECTIONS, Reviews, draw_ellipse, fit_ellipse
-from .reviews import contours, encode, shown_shape, svg_outline
+from .reviews import contours, decode_runs, encode, encode_runs, shown_shape, svg_outline
 from ..core.errors import InputError
 from ..core.plots import DROPPED_COLOUR, KEPT_COLOUR, PREDICTION_COLOUR, save_small_png
 
@@ -155,7 +155,10 @@ REQUESTS = (
     "heat_maps",
     "propose",
     "correct",
+    "mask",
+    "picture",
     "decide",
+    "decide_many",
     "comment",
     "undo",
     "refresh",
@@ -183,19 +186,38 @@ class Inspector(anywidget.AnyWidget):
         self.source = (run, images, truth)
         self.cases, self.reviews = Cases(run, images, truth), Reviews(run)
         self.thumbnails, self.dice_limit = {}, 0.8
+        self.made = set()  # numbers of changes that were made or refused
         self.background = threading.Lock()  # one work in the background at a time
         self.on_msg(self._handle)
 
     def _handle(self, _, message, buffers):
-        "Answer a request."
+        "Answer a request; a numbered one is a change, is made once and confirmed."
         values = dict(message)
-        name = values.pop("request", None)
+        name, number, again = (values.pop(key, None) for key in ("request", "number", "again"))
+        base = values.pop("base", None)
         if name not in REQUESTS:
             return
         try:
-            getattr(self, f"answer_{name}")(**values)
-        except InputError as e:
+            if number not in self.made and not (again and self._is_made(base, values)):
+                getattr(self, f"answer_{name}")(**values, **(dict(buffers=buffers) if buffers else {}))
+        except (InputError, OSError) as e:
             self.reply("error", text=str(e))
+        if number is not None:
+            self.made.add(number)
+            self.reply("made", number=number)
+
+    def _is_made(self, base, values):
+        "Whether a change that is sent again was made. Raises `InputError` where a case was decided elsewhere."
+        self.reviews.refresh()
+        rows = {id: self.reviews.rows.get(id) or {} for id in (self.cases.ids[int(k)] for k in base or ())}
+        known = dict(zip(rows, (base or {}).values()))
+        changed = [id for id, row in rows.items() if row.get("time", "") != known[id]]
+        wanted = values.get("decision", "corrected")
+        if other := [id for id in changed if rows[id].get("decision", "") != wanted]:
+            raise InputError(
+                f"{other[0]} was decided elsewhere while this page was not connected; look again, decide anew"
+            )
+        return bool(changed)
 
     def reply(self, name, /, *arrays, **values):
         "Send a reply with its arrays or bytes as buffers."
@@ -223,6 +245,7 @@ def answer_start(self: Inspector):
         self._columns(),
         cases.table["kept"].to_numpy(np.uint8),
         cases.order("score"),
+        folder=str(cases.folder.resolve()),
         name=cases.folder.resolve().name,
         ids=cases.ids,
         columns=TABLE_COLUMNS,
@@ -416,7 +439,16 @@ def _facts(self: Inspector, id):
 def _change(self: Inspector, act):
     "Call a function that changes reviews, and send every row that differs afterwards."
     before = dict(self.reviews.rows)
-    undone = act()
+    undone = None
+    try:
+        undone = act()
+    finally:  # what an undo could not take back is an error, and the rest was taken back
+        self._send_changes(before, undone)
+
+
+@patch
+def _send_changes(self: Inspector, before, undone):
+    "Send rows that differ from earlier ones; the browser opens the case whose decision was taken back."
     after = self.reviews.rows
     changed = {id: after.get(id) for id in {*before, *after} if before.get(id) != after.get(id)}
     if not changed:
@@ -437,6 +469,13 @@ def answer_decide(self: Inspector, k, decision):
 
 
 @patch
+def answer_decide_many(self: Inspector, numbers, decision):
+    "Accept or reject many labels in one step."
+    ids = [self.cases.ids[k] for k in numbers]
+    self._change(lambda: self.reviews.decide_many(ids, decision, self.cases.last))
+
+
+@patch
 def answer_comment(self: Inspector, k, note):
     "Keep a note."
     self._change(lambda: self.reviews.comment(self.cases.ids[k], note, self.cases.last))
@@ -450,33 +489,70 @@ def answer_undo(self: Inspector):
 
 @patch
 def answer_refresh(self: Inspector):
-    "Send what another inspector decided since the last request."
+    "The heartbeat: say that the kernel is there, and send what another inspector decided."
+    self.reply("alive")
     self._change(self.reviews.refresh)
 
 # %% ../../nbs/50_app/15_inspector.ipynb #1f95b2a7
 @patch
 def answer_propose(self: Inspector, k, how):
     "What a correction would do, before it is made."
-    mask = self.label(self.cases.ids[k])
-    if mask is None:
-        raise InputError(f"{self.cases.ids[k]} has no label that could be corrected")
+    id = self.cases.ids[k]
     if how == "ellipse":
+        mask = self._editable(id)
         ellipse = _scale_ellipse(fit_ellipse(mask), _picture_scale(mask))
         self.reply("proposal", k=k, how=how, ellipse=ellipse)
     else:
-        path = svg_outline(CORRECTIONS[how](mask), shown_shape(mask.shape))
-        self.reply("proposal", k=k, how=how, path=path)
+        mask = self._corrected(id, how)
+        self.reply("proposal", k=k, how=how, path=svg_outline(mask, shown_shape(mask.shape)))
 
 
 @patch
-def answer_correct(self: Inspector, k, how, ellipse=None):
-    "Replace the label; the ellipse is in pixels of the picture."
+def _corrected(self: Inspector, id, how):
+    "The label after a correction: one of `CORRECTIONS`, 'prediction', or 'round_2' for that round's label."
+    if how in CORRECTIONS:
+        return CORRECTIONS[how](self._editable(id))
+    mask = self.cases.prediction(id) if how == "prediction" else self.cases.mask(id, int(how[len("round_") :]))
+    if mask is None:
+        raise InputError(f"{id} has no mask of {how.replace('_', ' ')} that could be taken")
+    return mask
+
+
+@patch
+def _editable(self: Inspector, id):
+    "The label that is corrected, (H, W) bool; empty where there is an image only. Raises `InputError`."
+    mask, image = self.label(id), self.cases.image(id)
+    if mask is None and image is None:
+        raise InputError(f"{id} has no label that could be corrected")
+    return np.zeros(image.shape[:2], bool) if mask is None else mask
+
+
+@patch
+def answer_mask(self: Inspector, k):
+    "The label, to paint on, in the image's own resolution."
+    mask = self._editable(self.cases.ids[k])
+    self.reply("mask", encode_runs(mask), k=k, shape=mask.shape)
+
+
+@patch
+def answer_picture(self: Inspector, k):
+    "The image in its own resolution."
+    image = self.cases.image(self.cases.ids[k])
+    if image is not None:
+        self.reply("picture", encode(image, image.shape[:2]), k=k)
+
+
+@patch
+def answer_correct(self: Inspector, k, how, ellipse=None, buffers=()):
+    "Replace the label; an ellipse is in pixels of the picture, a painted mask comes as its runs."
     id = self.cases.ids[k]
-    mask = self.label(id)
     if how == "ellipse":
+        mask = self._editable(id)
         corrected = draw_ellipse(mask.shape, **_scale_ellipse(ellipse, 1 / _picture_scale(mask)))
+    elif how == "painted":
+        corrected = decode_runs(np.frombuffer(buffers[0], np.uint32), self._editable(id).shape)
     else:
-        corrected = CORRECTIONS[how](mask)
+        corrected = self._corrected(id, how)
     self._change(lambda: self.reviews.decide(id, "corrected", self.cases.last, corrected))
 
 

@@ -11,7 +11,7 @@ export class Canvas {
   constructor(app) {
     this.app = app
     this.state = app.state
-    this.element = make('canvas')
+    this.element = make('canvas', {role: 'img', 'aria-label': 'The open case'})
     this.context = this.element.getContext('2d')
     this.stage = make('div', {className: 'ai-stage'}, this.element)
     this.resetZoom()
@@ -21,7 +21,8 @@ export class Canvas {
     const smaller = {textContent: '−', title: 'Smaller', onclick: () => this.zoomBy(1 / STEP)}
     const whole = {textContent: '⤢', title: 'Whole image (double click)', onclick: () => this.fit()}
     const larger = {textContent: '+', title: 'Larger (wheel)', onclick: () => this.zoomBy(STEP)}
-    const buttons = [smaller, whole, larger].map(attributes => make('button', attributes))
+    const makeButton = attributes => make('button', {...attributes, 'aria-label': attributes.title})
+    const buttons = [smaller, whole, larger].map(makeButton)
     return make('div', {className: 'ai-zoom'}, ...buttons)
   }
 

@@ -13,6 +13,7 @@ export class Controls {
       this.set('round', app.state.start.rounds[n]),
     )
     this.round.className = 'ai-round'
+    this.round.setAttribute('aria-label', 'Round')
     const hint = 'How the label changed from round to round'
     this.element = make(
       'div',
@@ -24,12 +25,9 @@ export class Controls {
   }
 
   makeFactor(name) {
-    return make(
-      'label',
-      {},
-      name,
-      makeSlider(FACTOR, value => this.set(name, value)),
-    )
+    const slider = makeSlider(FACTOR, value => this.set(name, value))
+    slider.setAttribute('aria-label', name)
+    return make('label', {}, name, slider)
   }
 
   set(name, value) {

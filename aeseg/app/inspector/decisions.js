@@ -24,7 +24,14 @@ export class Decisions {
     this.corrections = CORRECTIONS.map(([how, textContent, title]) =>
       make('button', {textContent, title, onclick: () => this.propose(how)}),
     )
-    this.note = make('input', {type: 'text', placeholder: 'Note', onchange: () => this.saveNote()})
+    this.note = make('input', {
+      type: 'text',
+      placeholder: 'Note',
+      'aria-label': 'Note',
+      onfocus: () => (this.noted = this.state.open),
+      onchange: () => this.saveNote(),
+      onblur: () => this.leaveNote(),
+    })
     this.applyButton = make('button', {
       className: 'primary',
       textContent: 'Apply',
@@ -44,24 +51,40 @@ export class Decisions {
   }
 
   get canDecide() {
-    return this.state.open !== null && this.state.start.writable
+    return this.state.open !== null && this.state.start.writable && this.app.kernel.connected
   }
 
   /** Decide about the open case; the same decision again takes it back. */
   decide(decision) {
     if (!this.canDecide) return
     const k = this.state.open
-    const before = this.state.rows[k]?.decision
-    this.app.kernel.request('decide', {k, decision: before === decision ? '' : decision})
+    const before = this.app.kernel.unconfirmed.decisionOf(k) ?? this.state.rows[k]?.decision
+    this.change('decide', {k, decision: before === decision ? '' : decision, base: this.baseOf([k])})
   }
 
   undo() {
-    this.app.kernel.request('undo')
+    this.change('undo')
   }
 
+  /** Keep a note with the case at which its field got the focus, which may not be the open one any more. */
   saveNote() {
-    const k = this.state.open
-    if (k !== null) this.app.kernel.request('comment', {k, note: this.note.value})
+    const k = this.noted ?? this.state.open
+    if (k !== null) this.change('comment', {k, note: this.note.value})
+  }
+
+  /** What the page knows about cases, so that a decision that is sent again overwrites no later one. */
+  baseOf(cases) {
+    const {unconfirmed} = this.app.kernel
+    const settled = cases.filter(k => unconfirmed.decisionOf(k) === undefined)
+    return Object.fromEntries(settled.map(k => [k, this.state.rows[k]?.time ?? '']))
+  }
+
+  /** Send a change; without a connection nothing is changed, and the banner says so. */
+  change(name, values, buffers) {
+    const {kernel, notices} = this.app
+    const isSent = kernel.change(name, values, buffers)
+    if (!isSent) notices.say('Not connected: this was not saved.')
+    return isSent
   }
 
   /** Request what a correction would do. */
@@ -73,7 +96,7 @@ export class Decisions {
   apply() {
     if (!this.state.proposal) return
     const {k, how, ellipse = null} = this.state.proposal
-    this.app.kernel.request('correct', {k, how, ellipse})
+    if (!this.change('correct', {k, how, ellipse, base: this.baseOf([k])})) return
     this.state.proposal = null
     this.app.panel.show()
   }
@@ -82,6 +105,11 @@ export class Decisions {
     this.state.proposal = null
     this.app.canvas.draw()
     this.app.panel.show()
+  }
+
+  leaveNote() {
+    this.noted = null
+    this.show()
   }
 
   /** Show what was decided about the open case, and what can be done. */

@@ -26,9 +26,15 @@ export class Gallery {
     this.previous = make('button', {
       textContent: '‹',
       title: 'Previous page',
+      'aria-label': 'Previous page',
       onclick: () => this.turnPage(-1),
     })
-    this.next = make('button', {textContent: '›', title: 'Next page', onclick: () => this.turnPage(1)})
+    this.next = make('button', {
+      textContent: '›',
+      title: 'Next page',
+      'aria-label': 'Next page',
+      onclick: () => this.turnPage(1),
+    })
     this.position = make('span', {className: 'ai-quiet'})
     this.grid = make('div', {className: 'ai-grid ai-gallery'})
     this.elements = [this.makeBar(), this.grid]
@@ -100,6 +106,12 @@ export class Gallery {
 
   show() {
     this.draw()
+  }
+
+  /** Turn to the page of a case. */
+  turnTo(k) {
+    const position = this.state.order.indexOf(k)
+    if (position >= 0) this.turnPage(Math.floor(position / this.state.pageSize) - this.state.page)
   }
 
   turnPage(pages) {

@@ -3,6 +3,7 @@
 
 import {Canvas} from './canvas.js'
 import {Cases} from './cases.js'
+import {Connection} from './connection.js'
 import {Controls} from './controls.js'
 import {Decisions} from './decisions.js'
 import {make} from './dom.js'
@@ -14,6 +15,7 @@ import {Layers} from './layers.js'
 import {Notices} from './notices.js'
 import {Overview} from './overview.js'
 import {Panel} from './panel.js'
+import {Place} from './place.js'
 import {Pointer} from './pointer.js'
 import {makeHandlers} from './replies.js'
 import {Scatter} from './scatter.js'
@@ -35,6 +37,8 @@ function createApp(model) {
   const app = {state: createState(), root: makeRoot(height), fillsWindow: !height}
   app.kernel = new Kernel(model)
   app.notices = new Notices()
+  app.place = new Place(app)
+  app.connection = new Connection(app)
   app.thumbnails = new Thumbnails(app)
   app.cases = new Cases(app)
   app.canvas = new Canvas(app)
@@ -57,7 +61,8 @@ function createApp(model) {
 function arrange(app) {
   const {header, notices, panel} = app
   const left = make('div', {className: 'ai-left'})
-  app.root.append(header.element, notices.problems, left, panel.element, header.command, notices.toast)
+  const above = make('div', {className: 'ai-above'}, app.connection.element, notices.problems)
+  app.root.append(header.element, above, left, panel.element, header.command, notices.toast)
   app.openTab = name => {
     app.state.tab = name
     app.root.dataset.tab = name
@@ -75,18 +80,28 @@ function handleResize(app) {
   app.canvas.draw()
 }
 
+/** Request again what may have been lost while there was no connection. */
+function catchUp(app) {
+  app.cases.requested.clear()
+  app.thumbnails.requested.clear()
+  app.kernel.request('start')
+  app.cases.want(app.state.open)
+}
+
 /** Show the inspector in an element; returns a function that ends the view. */
 function render({model, el}) {
   const app = createApp(model)
   arrange(app)
   const observer = new ResizeObserver(() => handleResize(app))
   observer.observe(app.root)
-  app.kernel.listen(makeHandlers(app), () => app.state.start)
+  app.catchUp = () => catchUp(app)
+  app.kernel.listen(makeHandlers(app), () => app.connection.show())
   el.append(app.root)
+  if (app.fillsWindow) app.root.focus({preventScroll: true})
   app.kernel.request('start')
   return () => {
     observer.disconnect()
-    for (const part of [app.keyboard, app.kernel, app.thumbnails]) part.close()
+    for (const part of [app.keyboard, app.kernel, app.connection, app.thumbnails]) part.close()
   }
 }
 

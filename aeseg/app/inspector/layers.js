@@ -1,4 +1,4 @@
-// The list of layers: a click switches one, a slider sets its opacity.
+// The list of layers: a click or its key switches one, a slider sets its opacity.
 
 import {make, makeSlider} from './dom.js'
 
@@ -14,7 +14,8 @@ function hasLayer(opened, layer) {
 export class Layers {
   constructor(app) {
     this.app = app
-    this.element = make('div', {className: 'ai-layers'})
+    this.entries = app.state.layers.map((layer, n) => this.makeEntry(layer, n))
+    this.element = make('div', {className: 'ai-layers', role: 'group', 'aria-label': 'Layers'}, ...this.entries)
   }
 
   /** Show or hide a layer, given by its position in the list. */
@@ -29,30 +30,38 @@ export class Layers {
 
   draw() {
     const {opened} = this.app.cases
-    const entries = this.app.state.layers.map((layer, n) => this.makeEntry(layer, n, hasLayer(opened, layer)))
-    this.element.replaceChildren(...entries)
+    for (const [n, layer] of this.app.state.layers.entries()) {
+      this.updateEntry(this.entries[n], layer, n, hasLayer(opened, layer))
+    }
   }
 
-  makeEntry(layer, n, present) {
-    const hint = present ? `click to switch (key ${n + 1})` : 'not in this run'
-    const attributes = {
-      className: 'ai-layer' + (layer.on ? ' on' : '') + (present ? '' : ' none'),
-      title: `${layer.title}: ${hint}`,
-      role: 'checkbox',
-      ariaChecked: String(layer.on),
-      onclick: event => event.target.tagName !== 'INPUT' && this.toggle(n),
-    }
+  makeEntry(layer, n) {
     const name = make('span', {textContent: layer.title})
-    const entry = make('div', attributes, make('i'), name, this.makeOpacity(layer))
+    const attributes = {className: 'ai-switch', role: 'checkbox', onclick: () => this.toggle(n)}
+    const entry = make('div', {className: 'ai-layer'}, make('button', attributes, make('i'), name))
+    entry.append(this.makeOpacity(layer))
     entry.style.setProperty('--c', layer.colour)
     entry.dataset.layer = layer.name
     return entry
   }
 
+  updateEntry(entry, layer, n, present) {
+    const toggle = entry.firstChild
+    const hint = present ? `click to switch (key ${n + 1})` : 'nothing to show for this case'
+    const isLoading = Boolean(layer.on && layer.heat && present && !this.app.cases.opened?.heatMaps)
+    entry.className = `ai-layer${layer.on ? ' on' : ''}${present ? '' : ' none'}${isLoading ? ' loading' : ''}`
+    entry.title = `${layer.title}: ${hint}`
+    toggle.setAttribute('aria-checked', String(layer.on))
+    toggle.setAttribute('aria-label', layer.title)
+    toggle.disabled = !present
+  }
+
   makeOpacity(layer) {
-    return makeSlider({low: 0, high: 1, step: 0.02, value: layer.opacity}, opacity => {
+    const slider = makeSlider({low: 0, high: 1, step: 0.02, value: layer.opacity}, opacity => {
       layer.opacity = opacity
       this.app.canvas.draw()
     })
+    slider.setAttribute('aria-label', `Opacity of ${layer.title}`)
+    return slider
   }
 }

@@ -37,6 +37,7 @@ export class Panel {
     if (state.tab === 'overview') app.scatter.draw()
     app.cases.wantNeighbours(k)
     app.cases.wantHeatMapsSoon()
+    app.place.keep()
   }
 
   /** Open the case some steps further in the order, and turn the page where it lies on another. */
@@ -63,8 +64,8 @@ export class Panel {
     this.verdict.hidden = !decision
     this.verdict.textContent = decision ?? ''
     this.verdict.className = 'ai-verdict' + (decision ? ` ai-${decision}` : '')
-    const {opened} = app.cases
-    if (opened) this.numbers.replaceChildren(...opened.numbers.map(makeNumber))
+    this.numbers.replaceChildren(...(app.cases.opened?.numbers ?? []).map(makeNumber))
+    app.root.dataset.numbers = app.cases.opened ? String(state.open) : ''
     app.decisions.show()
     app.layers.draw()
   }

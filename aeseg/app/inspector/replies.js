@@ -26,11 +26,28 @@ function start(app, message, [columns, kept, order]) {
     kept: new Uint8Array(toBuffer(kept)),
     prefix: commonPrefix(message.ids),
   }
+  const isFirst = app.root.dataset.open === undefined
   app.state.rows = Object.fromEntries(message.rows.map(row => [row.k, row]))
+  app.kernel.sendAgain(message.folder)
+  if (!isFirst) {
+    showAgain(app)
+    return
+  }
   for (const part of [app.notices, app.header, app.gallery, app.controls]) part.begin(message)
   app.openTab('gallery')
   app.gallery.setOrder(new Int32Array(toBuffer(order)))
-  app.panel.open(app.state.order[0])
+  const {id} = app.place.read()
+  const earlier = message.ids.indexOf(id)
+  app.panel.open(earlier < 0 ? app.state.order[0] : earlier)
+  app.gallery.turnTo(app.state.open)
+}
+
+/** Draw again what may have changed while there was no connection. */
+function showAgain(app) {
+  app.header.count()
+  app.panel.show()
+  if (app.state.tab === 'overview') app.overview.show()
+  if (app.state.tab === 'gallery') app.gallery.draw()
 }
 
 /** An order of cases, unless another one was requested since. */
@@ -125,6 +142,13 @@ function error(app, {text}) {
   app.notices.say(text)
 }
 
+/** A change that the kernel made or refused. */
+function made(app, {number}) {
+  app.kernel.confirm(number)
+}
+
+function alive() {} // the kernel's answer to the heartbeat; any message shows that it is there
+
 const REPLIES = {
   start,
   order,
@@ -138,6 +162,8 @@ const REPLIES = {
   latent,
   progress,
   error,
+  made,
+  alive,
 }
 
 /** Name of a reply -> function of its values and buffers. */

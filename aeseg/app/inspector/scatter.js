@@ -23,7 +23,8 @@ export class Scatter {
     this.state = app.state
     this.points = null // x and y of each case in turn, NaN where there is no label
     this.message = LOADING
-    this.canvas = make('canvas', {onclick: event => this.openNearest(event)})
+    const label = 'Latent space, one point a label'
+    this.canvas = make('canvas', {role: 'img', 'aria-label': label, onclick: event => this.openNearest(event)})
     this.title = make('h4', {textContent: TITLE})
     this.box = make('div', {className: 'ai-scatter'}, this.canvas)
     this.elements = [this.title, this.box]

@@ -90,12 +90,18 @@ export class Thumbnails {
     const dropped = !start.kept[k]
     const frame = this.makeFrame(k, round)
     const decision = rows[k]?.decision
+    const title = start.ids[k] + (dropped ? ', dropped by the selection' : '')
     const tile = make(
       'div',
       {
         className: 'ai-tile' + (k === open ? ' now' : '') + (dropped ? ' dropped' : ''),
-        title: start.ids[k] + (dropped ? ', dropped by the selection' : ''),
+        title,
+        role: 'button',
+        tabIndex: 0,
+        'aria-label': decision ? `${title}, ${decision}` : title,
+        'aria-pressed': String(k === open),
         onclick: () => this.open(k),
+        onkeydown: event => (event.key === 'Enter' || event.key === ' ') && this.openByKey(event, k),
       },
       frame,
     )
@@ -111,13 +117,22 @@ export class Thumbnails {
     this.app.root.focus({preventScroll: true})
   }
 
-  /** Draw the visible tiles of some cases again. */
+  /** Open a case by a key; its tile keeps the focus. */
+  openByKey(event, k) {
+    event.preventDefault()
+    this.app.panel.open(k)
+  }
+
+  /** Draw the visible tiles of some cases again; a tile that has the focus keeps it. */
   refresh(cases) {
     for (const tile of this.app.root.querySelectorAll('.ai-left .ai-tile')) {
       const {k, round} = tile.dataset
       if (!cases.includes(Number(k))) continue
       const captioned = round === undefined
-      tile.replaceWith(this.makeTile(Number(k), captioned ? undefined : Number(round), captioned))
+      const hadFocus = document.activeElement === tile
+      const another = this.makeTile(Number(k), captioned ? undefined : Number(round), captioned)
+      tile.replaceWith(another)
+      if (hadFocus) another.focus({preventScroll: true})
     }
   }
 
