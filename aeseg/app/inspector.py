@@ -8,6 +8,7 @@ __all__ = ['TILE', 'GAP', 'VIEW', 'IMPORT', 'EXPORT', 'OTHER', 'REQUESTS', 'WORK
 
 # %% ../../nbs/50_app/15_inspector.ipynb #e689524f
 import base64
+import hashlib
 import io
 import os
 import re
@@ -397,6 +398,7 @@ def answer_case(self: Inspector, k):
         encode(image, shape) if image is not None else b"",
         k=k,
         shape=shape,
+        full=list(pixels.shape[:2]),
         outlines={name: svg_outline(mask, shape) for name, mask in masks.items()},
         numbers=self._facts(id),
     )
@@ -622,6 +624,8 @@ def free_port(
     "The first free port of this machine. Raises `InputError` where there is none."
     for port in range(first, first + count):
         with socket.socket() as s:
+            if os.name == "posix":  # elsewhere, a port in use could be bound, too
+                s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # a server just ended: the page waits
             try:
                 s.bind(("127.0.0.1", port))
                 return port
@@ -646,6 +650,22 @@ def _write_page(folder, run, images, truth):
     return page
 
 # %% ../../nbs/50_app/15_inspector.ipynb #5edaea47
+def _token(run):
+    "The token of a run's address, the same at each start, so that a page that stayed open connects again."
+    from jupyter_core.paths import jupyter_runtime_dir, secure_write
+
+    name = hashlib.sha256(str(Path(run).resolve()).encode()).hexdigest()[:16]
+    path = Path(jupyter_runtime_dir()) / f"aeseg-inspect-{name}.token"  # beside Jupyter's own secrets
+    try:
+        if not path.exists() or not path.read_text():
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            with secure_write(str(path)) as file:  # nobody else can read it
+                file.write(secrets.token_urlsafe(24))
+        return path.read_text()
+    except OSError:
+        return secrets.token_urlsafe(24)
+
+
 def app_command(
     folder,  # an empty folder for the page
     run,  # a run folder
@@ -662,7 +682,7 @@ def app_command(
             " JupyterLab"
         )
     port = free_port(port, 1) if port else free_port()
-    token = secrets.token_urlsafe(24)
+    token = _token(run)
     page = _write_page(Path(folder), run, images, truth)
     options = [
         "--template=inspect",

@@ -5,10 +5,10 @@ import {make} from './dom.js'
 
 const LOOK = 1500 // milliseconds between two looks for the server of the app
 
-/** Whether the kernel of the app's page is alive: 'gone' without a server, 'alive', 'ended', or 'locked'. */
+/** Whether the kernel of the app's page is 'alive' or 'ended', or its server 'gone' or 'locked'. */
 async function askServer() {
   const config = JSON.parse(document.getElementById('jupyter-config-data')?.textContent ?? '{}')
-  const path = `${config.baseUrl ?? '/'}api/kernels/${config.kernelId ?? ''}`
+  const path = `${config.baseUrl ?? '/'}api/kernels/${config.kernelId ?? ''}${window.location.search}`
   try {
     const response = await fetch(path, {cache: 'no-store'})
     if (response.ok) return 'alive'
@@ -68,7 +68,7 @@ export class Connection {
   }
 
   reload() {
-    this.app.place.keep()
+    this.app.editor.keep()
     window.location.reload()
   }
 

@@ -3,11 +3,25 @@
 import {make} from './dom.js'
 
 const CORRECTIONS = [
-  ['ellipse', 'Ellipse', 'Replace the label by a fitted ellipse'],
-  ['largest_component', 'Largest part', 'Keep the largest connected part'],
-  ['fill_holes', 'Fill holes', 'Fill the holes'],
-  ['smooth', 'Smooth', 'Smooth the outline'],
+  ['ellipse', 'Ellipse (e)'],
+  ['largest_component', 'Largest part'],
+  ['fill_holes', 'Fill holes'],
+  ['smooth', 'Smooth the outline'],
 ]
+
+function makeChoices(entries) {
+  return entries.map(([value, textContent]) => make('option', {value, textContent}))
+}
+
+/** A list whose entries are acts; it shows its title again after each. */
+function makeMenu(textContent, title, use) {
+  const onchange = event => {
+    use(event.target.value)
+    event.target.selectedIndex = 0
+  }
+  const head = make('option', {value: '', textContent, disabled: true, selected: true})
+  return make('select', {title, 'aria-label': title, className: 'ai-menu', onchange}, head)
+}
 
 function makeKeyButton(text, key, className, onclick) {
   return make('button', {className, onclick}, text, make('kbd', {textContent: key}))
@@ -21,9 +35,11 @@ export class Decisions {
     this.accept = makeKeyButton('Accept', 'a', 'yes', () => this.decide('accepted'))
     this.reject = makeKeyButton('Reject', 'r', 'no', () => this.decide('rejected'))
     this.back = makeKeyButton('Undo', 'u', '', () => this.undo())
-    this.corrections = CORRECTIONS.map(([how, textContent, title]) =>
-      make('button', {textContent, title, onclick: () => this.propose(how)}),
-    )
+    this.paint = makeKeyButton('Paint', 'b', '', () => app.editor.use('brush'))
+    this.reshape = makeMenu('Reshape…', 'Replace the label by a simpler shape', how => this.propose(how))
+    this.reshape.append(...makeChoices(CORRECTIONS))
+    this.take = makeMenu('Take…', 'Take another mask as the label', how => this.propose(how))
+    this.corrections = [this.paint, this.reshape, this.take]
     this.note = make('input', {
       type: 'text',
       placeholder: 'Note',
@@ -43,10 +59,11 @@ export class Decisions {
   }
 
   makeBars() {
-    const {accept, reject, back, corrections, note, applyButton, cancelButton} = this
+    const {app, accept, reject, back, corrections, note, applyButton, cancelButton} = this
+    const parts = [...corrections, note, app.editor.bar, applyButton, cancelButton]
     return [
       make('div', {className: 'ai-act'}, accept, reject, back),
-      make('div', {className: 'ai-fix'}, ...corrections, note, applyButton, cancelButton),
+      make('div', {className: 'ai-fix'}, ...parts),
     ]
   }
 
@@ -87,13 +104,23 @@ export class Decisions {
     return isSent
   }
 
-  /** Request what a correction would do. */
+  /** Show the masks that can be taken: the prediction, and labels of earlier rounds. */
+  begin({rounds, last, predictions}) {
+    const earlier = rounds.filter(round => round !== last)
+    const masks = earlier.map(round => [`round_${round}`, `the label of ${round ? `round ${round}` : 'E'}`])
+    if (predictions) masks.unshift(['prediction', 'the prediction (p)'])
+    while (this.take.length > 1) this.take.remove(1)
+    this.take.append(...makeChoices(masks))
+  }
+
+  /** Request what a correction would do; what was painted before is saved first. */
   propose(how) {
-    if (this.canDecide) this.app.kernel.request('propose', {k: this.state.open, how})
+    if (this.canDecide && this.app.editor.leave()) this.app.kernel.request('propose', {k: this.state.open, how})
   }
 
   /** Replace the label by the proposed one. */
   apply() {
+    if (this.app.editor.active) this.app.editor.confirm()
     if (!this.state.proposal) return
     const {k, how, ellipse = null} = this.state.proposal
     if (!this.change('correct', {k, how, ellipse, base: this.baseOf([k])})) return
@@ -102,6 +129,7 @@ export class Decisions {
   }
 
   cancel() {
+    if (this.app.editor.active) this.app.editor.cancel()
     this.state.proposal = null
     this.app.canvas.draw()
     this.app.panel.show()
@@ -120,8 +148,8 @@ export class Decisions {
     reject.classList.toggle('on', row?.decision === 'rejected')
     if (document.activeElement !== note) note.value = row?.note ?? ''
     for (const control of [accept, reject, back, note, ...corrections]) control.disabled = !this.canDecide
-    const proposing = Boolean(this.state.proposal)
-    this.applyButton.hidden = this.cancelButton.hidden = !proposing
-    for (const control of [note, ...corrections]) control.hidden = proposing
+    const correcting = Boolean(this.state.proposal) || this.app.editor.active
+    this.applyButton.hidden = this.cancelButton.hidden = !correcting
+    for (const control of [note, ...corrections]) control.hidden = correcting
   }
 }

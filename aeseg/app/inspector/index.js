@@ -7,6 +7,7 @@ import {Connection} from './connection.js'
 import {Controls} from './controls.js'
 import {Decisions} from './decisions.js'
 import {make} from './dom.js'
+import {Editor} from './editor.js'
 import {Gallery} from './gallery.js'
 import {Header} from './header.js'
 import {Kernel} from './kernel.js'
@@ -45,6 +46,7 @@ function createApp(model) {
   app.pointer = new Pointer(app)
   app.layers = new Layers(app)
   app.controls = new Controls(app)
+  app.editor = new Editor(app)
   app.decisions = new Decisions(app)
   app.panel = new Panel(app)
   app.gallery = new Gallery(app)
@@ -101,7 +103,7 @@ function render({model, el}) {
   app.kernel.request('start')
   return () => {
     observer.disconnect()
-    for (const part of [app.keyboard, app.kernel, app.connection, app.thumbnails]) part.close()
+    for (const part of [app.keyboard, app.kernel, app.connection, app.editor, app.thumbnails]) part.close()
   }
 }
 

@@ -39,6 +39,12 @@ export class Kernel {
     return true
   }
 
+  /** Keep a change for the next page, as this one is being left; send it where that is still possible. */
+  keep(name, values, buffers) {
+    const change = this.unconfirmed.add(name, values, buffers)
+    if (this.connected) this.send(change)
+  }
+
   send({number, name, values, buffers}, again = false) {
     this.request(name, {...values, number, again}, buffers)
   }

@@ -1,10 +1,16 @@
 // The keyboard: one key for each frequent act. Keys work wherever the focus is, but in fields of text.
 
+import {TOOLS} from './editor.js'
+
 const TEXT = ['text', 'search', 'number']
 
 /** What each key does. */
-function makeActions({state, panel, decisions, header}) {
+function makeActions({state, panel, decisions, editor, header}) {
+  const tools = Object.entries(TOOLS).map(([key, {name}]) => [key, () => editor.use(name)])
   return {
+    ...Object.fromEntries(tools),
+    '[': () => editor.grow(-1),
+    ']': () => editor.grow(1),
     ArrowRight: () => panel.move(1),
     ArrowLeft: () => panel.move(-1),
     ArrowDown: () => panel.move(state.columns),
@@ -13,7 +19,7 @@ function makeActions({state, panel, decisions, header}) {
     PageUp: () => panel.move(-state.pageSize),
     a: () => decisions.decide('accepted'),
     r: () => decisions.decide('rejected'),
-    u: () => decisions.undo(),
+    u: () => (editor.active ? editor.undo() : decisions.undo()),
     e: () => decisions.propose('ellipse'),
     p: () => decisions.propose('prediction'),
     Enter: () => decisions.apply(),
@@ -21,6 +27,7 @@ function makeActions({state, panel, decisions, header}) {
       header.hideCommand()
       decisions.cancel()
     },
+    Backspace: () => editor.active && editor.undo(),
   }
 }
 

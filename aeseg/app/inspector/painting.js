@@ -6,13 +6,13 @@ import {handlesOf} from './ellipse.js'
 const PROPOSAL = {colour: '#fff', opacity: 0.8, dash: [6, 4]}
 const HANDLE = {colour: '#8250df', radius: 5.5}
 
-/** Draw the image; large pixels stay sharp. */
-export function paintImage(context, {bitmap, shape}, {contrast, brightness}, scale) {
+/** Draw the image, in its own resolution where that came; large pixels stay sharp. */
+export function paintImage(context, {bitmap, whole, shape}, {contrast, brightness}, scale) {
   if (!bitmap) return
   const changed = contrast !== 1 || brightness !== 1
   context.filter = changed ? `brightness(${brightness}) contrast(${contrast})` : 'none'
   context.imageSmoothingEnabled = scale < 6
-  context.drawImage(bitmap, 0, 0, shape[1], shape[0])
+  context.drawImage(whole ?? bitmap, 0, 0, shape[1], shape[0])
   context.filter = 'none'
 }
 
@@ -55,6 +55,21 @@ export function paintOutline(context, path, {colour, opacity, dash = []}, scale)
   context.setLineDash(dash.map(length => length / scale))
   context.stroke(path)
   context.setLineDash([])
+}
+
+/** Draw a mask that is painted on, and the corners of a polygon that is not closed. */
+export function paintMask(context, {painted, corners}, shape, scale) {
+  context.globalAlpha = 1
+  context.imageSmoothingEnabled = false
+  context.drawImage(painted.canvas, 0, 0, shape[1], shape[0])
+  if (!corners.length) return
+  const places = corners.map(([x, y]) => [
+    (x * shape[1]) / painted.shape[1],
+    (y * shape[0]) / painted.shape[0],
+  ])
+  const path = new Path2D('M' + places.map(place => place.join(' ')).join('L'))
+  paintOutline(context, path, PROPOSAL, scale)
+  for (const [x, y] of places) paintHandle(context, x, y, scale)
 }
 
 function paintHandle(context, x, y, scale) {

@@ -16,7 +16,7 @@ export class Panel {
     this.name = make('div', {className: 'ai-name'})
     this.verdict = make('div', {className: 'ai-verdict', hidden: true})
     this.numbers = make('div', {className: 'ai-numbers'})
-    canvas.stage.append(this.name, this.verdict, canvas.makeButtons())
+    canvas.stage.append(this.name, this.verdict, app.editor.ring, canvas.makeButtons())
     const parts = [canvas.stage, layers.element, controls.element, this.numbers, ...decisions.elements]
     this.element = make('div', {className: 'ai-right'}, ...parts)
   }
@@ -26,8 +26,10 @@ export class Panel {
     if (k === undefined || k === null) return
     const {app, state} = this
     const before = state.open
+    if (k !== before && !app.editor.leave()) return
     state.open = k
     state.proposal = null
+    if (k !== before) app.cases.dropPicture(before)
     app.root.dataset.open = String(k)
     app.canvas.resetZoom()
     app.cases.want(k)
@@ -48,12 +50,11 @@ export class Panel {
     const target = position < 0 ? 0 : position + steps
     const next = Math.min(Math.max(0, target), state.order.length - 1)
     const page = Math.floor(next / state.pageSize)
-    if (page !== state.page && state.tab === 'gallery') {
+    this.open(state.order[next])
+    if (page !== state.page && state.tab === 'gallery' && state.open === state.order[next]) {
       state.page = page
-      state.open = state.order[next]
       app.gallery.draw()
     }
-    this.open(state.order[next])
   }
 
   /** Show name, decision, numbers and layers of the open case. */

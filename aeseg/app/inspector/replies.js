@@ -33,7 +33,7 @@ function start(app, message, [columns, kept, order]) {
     showAgain(app)
     return
   }
-  for (const part of [app.notices, app.header, app.gallery, app.controls]) part.begin(message)
+  for (const part of [app.notices, app.header, app.gallery, app.controls, app.decisions]) part.begin(message)
   app.openTab('gallery')
   app.gallery.setOrder(new Int32Array(toBuffer(order)))
   const {id} = app.place.read()
@@ -70,10 +70,10 @@ function thumbs(app, {items, round}, buffers) {
 }
 
 /** A case; its image is a PNG, or no bytes where it is missing. */
-async function receiveCase(app, {k, shape, outlines, numbers: facts}, [buffer]) {
+async function receiveCase(app, {k, shape, full, outlines, numbers: facts}, [buffer]) {
   const data = toBuffer(buffer)
   const bitmap = data.byteLength ? await createImageBitmap(new Blob([data], {type: 'image/png'})) : null
-  app.cases.add(k, {shape, outlines, numbers: facts, bitmap})
+  app.cases.add(k, {shape, full, outlines, numbers: facts, bitmap})
   if (k !== app.state.open) return
   app.canvas.draw()
   app.panel.show()
@@ -124,6 +124,19 @@ function proposal(app, message) {
   app.panel.show()
 }
 
+/** The label, to paint on. */
+function mask({editor}, {k, shape}, [buffer]) {
+  editor.begin(k, shape, new Uint32Array(toBuffer(buffer)))
+}
+
+/** An image in its own resolution. */
+async function picture({cases, canvas, state}, {k}, [buffer]) {
+  const whole = await createImageBitmap(new Blob([toBuffer(buffer)], {type: 'image/png'}))
+  if (k !== state.open || !cases.opened) return
+  cases.opened.whole = whole
+  canvas.draw()
+}
+
 function statistics(app, {known}, buffers) {
   const [threshold, precision, recall] = buffers.slice(0, 3).map(buffer => new Float32Array(toBuffer(buffer)))
   const dropped = new Int32Array(toBuffer(buffers[3]))
@@ -158,6 +171,8 @@ const REPLIES = {
   heat_maps: heatMaps,
   rows,
   proposal,
+  mask,
+  picture,
   statistics,
   latent,
   progress,

@@ -45,7 +45,8 @@ export class Unconfirmed {
   /** The decision about a case that is on its way; undefined where none is. */
   decisionOf(k) {
     const made = this.list().filter(({values}) => values.k === k || values.numbers?.includes(k))
-    return made.map(({values}) => values.decision).findLast(decision => decision !== undefined)
+    const decisions = made.map(({name, values}) => (name === 'correct' ? 'corrected' : values.decision))
+    return decisions.findLast(decision => decision !== undefined)
   }
 
   key(view) {
