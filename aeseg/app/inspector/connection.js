@@ -1,5 +1,5 @@
-// The banner that says that nothing is saved, and the ways back: by itself where the kernel answers again, and
-// in the app by loading the page again as soon as its server is there.
+// The banner that says that nothing is saved, and the ways back: by itself where the kernel answers again,
+// and in the app by loading the page again as soon as its server is there.
 
 import {make} from './dom.js'
 

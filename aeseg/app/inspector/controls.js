@@ -35,6 +35,13 @@ export class Controls {
     state[name] = value
     this.name.textContent = state.round ? String(state.round) : 'E' // round 0: labels of the GAN's network E
     canvas.draw()
+    if (name === 'round') this.app.strip.forget()
+  }
+
+  /** Draw the label of a round. */
+  show(round) {
+    this.round.value = this.app.state.start.rounds.indexOf(round)
+    this.set('round', round)
   }
 
   /** Show the rounds of the run, the last one first. */

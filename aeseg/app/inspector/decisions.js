@@ -73,10 +73,31 @@ export class Decisions {
 
   /** Decide about the open case; the same decision again takes it back. */
   decide(decision) {
-    if (!this.canDecide) return
+    if (!this.canDecide) {
+      if (!this.app.kernel.connected) this.app.notices.say('Not connected: this was not saved.')
+      return
+    }
+    if (this.app.chosen.cases.size) {
+      this.app.chosen.decide(decision)
+      return
+    }
     const k = this.state.open
     const before = this.app.kernel.unconfirmed.decisionOf(k) ?? this.state.rows[k]?.decision
-    this.change('decide', {k, decision: before === decision ? '' : decision, base: this.baseOf([k])})
+    const isBack = before === decision
+    const base = this.baseOf([k])
+    if (!this.app.editor.leave()) return
+    const isSent = this.change('decide', {k, decision: isBack ? '' : decision, base})
+    if (isSent && !isBack && this.state.advance) this.app.panel.move(1)
+  }
+
+  /** Decide about many cases in one step; those that are decided so already stay as they are. */
+  decideMany(cases, decision) {
+    const numbers = cases.filter(k => (this.state.rows[k]?.decision ?? '') !== decision)
+    if (!numbers.length || !this.canDecide) return false
+    const isSent = this.change('decide_many', {numbers, decision, base: this.baseOf(numbers)})
+    const words = decision || 'undecided again'
+    if (isSent) this.app.notices.say(`${numbers.length} labels are ${words}; u takes that back.`)
+    return isSent
   }
 
   undo() {
@@ -115,7 +136,8 @@ export class Decisions {
 
   /** Request what a correction would do; what was painted before is saved first. */
   propose(how) {
-    if (this.canDecide && this.app.editor.leave()) this.app.kernel.request('propose', {k: this.state.open, how})
+    if (this.canDecide && this.app.editor.leave())
+      this.app.kernel.request('propose', {k: this.state.open, how})
   }
 
   /** Replace the label by the proposed one. */

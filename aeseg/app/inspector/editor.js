@@ -1,5 +1,5 @@
-// Corrections by hand: brush, eraser, polygon, a piece that is deleted, a hole that is filled. The mask has the
-// resolution of its image; it goes to the kernel when it is applied or its case is left.
+// Corrections by hand: brush, eraser, polygon, a piece that is deleted, a hole that is filled. The mask has
+// the resolution of its image; it goes to the kernel when it is applied or its case is left.
 
 import {make, makeSlider} from './dom.js'
 import {decodeRuns, encodeRuns, fillPolygon, findRegion, paintLine} from './mask.js'
@@ -37,7 +37,12 @@ export class Editor {
   }
 
   makeButton(key, {name, text, title}) {
-    const button = make('button', {title, onclick: () => this.use(name)}, text, make('kbd', {textContent: key}))
+    const button = make(
+      'button',
+      {title, onclick: () => this.use(name)},
+      text,
+      make('kbd', {textContent: key}),
+    )
     button.dataset.tool = name
     return button
   }

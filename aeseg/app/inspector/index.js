@@ -3,6 +3,7 @@
 
 import {Canvas} from './canvas.js'
 import {Cases} from './cases.js'
+import {Chosen} from './chosen.js'
 import {Connection} from './connection.js'
 import {Controls} from './controls.js'
 import {Decisions} from './decisions.js'
@@ -10,6 +11,7 @@ import {make} from './dom.js'
 import {Editor} from './editor.js'
 import {Gallery} from './gallery.js'
 import {Header} from './header.js'
+import {Help} from './help.js'
 import {Kernel} from './kernel.js'
 import {Keyboard} from './keyboard.js'
 import {Layers} from './layers.js'
@@ -22,6 +24,7 @@ import {makeHandlers} from './replies.js'
 import {Scatter} from './scatter.js'
 import {Selection} from './selection.js'
 import {createState} from './state.js'
+import {Strip} from './strip.js'
 import {Thumbnails} from './thumbnails.js'
 
 /** The frame of a view; a height of 0 fills the window. */
@@ -42,12 +45,15 @@ function createApp(model) {
   app.connection = new Connection(app)
   app.thumbnails = new Thumbnails(app)
   app.cases = new Cases(app)
+  app.chosen = new Chosen(app)
+  app.help = new Help(app)
   app.canvas = new Canvas(app)
   app.pointer = new Pointer(app)
   app.layers = new Layers(app)
   app.controls = new Controls(app)
   app.editor = new Editor(app)
   app.decisions = new Decisions(app)
+  app.strip = new Strip(app)
   app.panel = new Panel(app)
   app.gallery = new Gallery(app)
   app.selection = new Selection(app)
@@ -64,7 +70,7 @@ function arrange(app) {
   const {header, notices, panel} = app
   const left = make('div', {className: 'ai-left'})
   const above = make('div', {className: 'ai-above'}, app.connection.element, notices.problems)
-  app.root.append(header.element, above, left, panel.element, header.command, notices.toast)
+  app.root.append(header.element, above, left, panel.element, header.command, app.help.element, notices.toast)
   app.openTab = name => {
     app.state.tab = name
     app.root.dataset.tab = name

@@ -5,7 +5,7 @@ import {TOOLS} from './editor.js'
 const TEXT = ['text', 'search', 'number']
 
 /** What each key does. */
-function makeActions({state, panel, decisions, editor, header}) {
+function makeActions({state, panel, decisions, editor, header, help, gallery, chosen}) {
   const tools = Object.entries(TOOLS).map(([key, {name}]) => [key, () => editor.use(name)])
   return {
     ...Object.fromEntries(tools),
@@ -23,8 +23,12 @@ function makeActions({state, panel, decisions, editor, header}) {
     e: () => decisions.propose('ellipse'),
     p: () => decisions.propose('prediction'),
     Enter: () => decisions.apply(),
+    '?': () => help.toggle(),
+    '/': () => gallery.search.isConnected && gallery.search.focus(),
     Escape() {
       header.hideCommand()
+      help.hide()
+      chosen.clear()
       decisions.cancel()
     },
     Backspace: () => editor.active && editor.undo(),
@@ -99,7 +103,8 @@ export class Keyboard {
 
   /** Leave a key to its field; Enter ends a note. */
   leaveField(event) {
-    if (event.key === 'Enter' && event.target.type === 'text') this.app.root.focus()
+    const isLeft = event.key === 'Escape' || (event.key === 'Enter' && event.target.type === 'text')
+    if (isLeft && TEXT.includes(event.target.type)) this.app.root.focus()
   }
 
   act(event) {

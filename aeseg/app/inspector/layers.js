@@ -15,7 +15,12 @@ export class Layers {
   constructor(app) {
     this.app = app
     this.entries = app.state.layers.map((layer, n) => this.makeEntry(layer, n))
-    this.element = make('div', {className: 'ai-layers', role: 'group', 'aria-label': 'Layers'}, ...this.entries)
+    this.legend = make('div', {className: 'ai-legend', role: 'status'})
+    this.element = make(
+      'div',
+      {className: 'ai-layers', role: 'group', 'aria-label': 'Layers'},
+      ...this.entries,
+    )
   }
 
   /** Show or hide a layer, given by its position in the list. */
@@ -33,6 +38,27 @@ export class Layers {
     for (const [n, layer] of this.app.state.layers.entries()) {
       this.updateEntry(this.entries[n], layer, n, hasLayer(opened, layer))
     }
+    this.drawLegend(opened)
+  }
+
+  /** Say what the colours of heat maps mean, and why one shows nothing. */
+  drawLegend(opened) {
+    const shown = this.app.state.layers.filter(layer => layer.on && layer.heat)
+    this.legend.replaceChildren(...(opened ? shown.map(layer => this.makeLegend(opened, layer)) : []))
+  }
+
+  makeLegend(opened, layer) {
+    const map = this.app.canvas.entryOf(opened.heatMaps, layer)
+    if (!opened.heatMaps) return make('span', {textContent: `${layer.title}: the networks are evaluated …`})
+    if (!map) return make('span', {textContent: `${layer.title}: none for this label`})
+    const [low, high] = map.range.map(value => value.toFixed(2))
+    if (low === high) {
+      const reason = layer.name === 'weights' && high === '0.00' ? ', dropped by the selection' : ''
+      return make('span', {textContent: `${layer.title}: ${high} everywhere${reason}`})
+    }
+    const ramp = make('i', {className: 'ai-ramp'})
+    ramp.style.setProperty('--c', layer.colour)
+    return make('span', {}, `${layer.title}: ${low}`, ramp, high)
   }
 
   makeEntry(layer, n) {
@@ -49,7 +75,9 @@ export class Layers {
     const toggle = entry.firstChild
     const hint = present ? `click to switch (key ${n + 1})` : 'nothing to show for this case'
     const isLoading = Boolean(layer.on && layer.heat && present && !this.app.cases.opened?.heatMaps)
-    entry.className = `ai-layer${layer.on ? ' on' : ''}${present ? '' : ' none'}${isLoading ? ' loading' : ''}`
+    entry.classList.toggle('on', layer.on)
+    entry.classList.toggle('none', !present)
+    entry.classList.toggle('loading', isLoading)
     entry.title = `${layer.title}: ${hint}`
     toggle.setAttribute('aria-checked', String(layer.on))
     toggle.setAttribute('aria-label', layer.title)

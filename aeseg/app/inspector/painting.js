@@ -3,6 +3,7 @@
 import {make} from './dom.js'
 import {handlesOf} from './ellipse.js'
 
+const FLAT = 0.02 // a smaller range of values is no picture
 const PROPOSAL = {colour: '#fff', opacity: 0.8, dash: [6, 4]}
 const HANDLE = {colour: '#8250df', radius: 5.5}
 
@@ -16,14 +17,25 @@ export function paintImage(context, {bitmap, whole, shape}, {contrast, brightnes
   context.filter = 'none'
 }
 
-/** A heat map as a picture of one colour, whose opacity is the value. */
-function tint({shape, values}, colour) {
+/** The least and the largest value of a heat map, in [0, 1]. */
+export function rangeOf({values}) {
+  let [low, high] = [255, 0]
+  for (const value of values) {
+    if (value < low) low = value
+    if (value > high) high = value
+  }
+  return [low / 255, high / 255]
+}
+
+/** A heat map as a picture of one colour, opaque at the largest value and clear at the least one. */
+function tint({shape, values, range}, colour) {
   const [height, width] = shape
+  const [low, high] = range.map(value => 255 * value)
   const picture = new ImageData(width, height)
   const rgb = Uint8ClampedArray.from([1, 3, 5], k => parseInt(colour.slice(k, k + 2), 16))
   for (let n = 0; n < values.length; n++) {
     picture.data.set(rgb, 4 * n)
-    picture.data[4 * n + 3] = values[n]
+    picture.data[4 * n + 3] = (255 * (values[n] - low)) / (high - low)
   }
   const canvas = make('canvas', {width, height})
   canvas.getContext('2d').putImageData(picture, 0, 0)
@@ -32,6 +44,7 @@ function tint({shape, values}, colour) {
 
 /** Draw a heat map over an image of a size (height, width). */
 export function paintHeatMap(context, heat, {colour, opacity}, shape) {
+  if (heat.range[1] - heat.range[0] < FLAT) return // a veil of one value shows nothing; the legend says it
   heat.canvas ??= tint(heat, colour)
   context.globalAlpha = opacity
   context.imageSmoothingEnabled = true

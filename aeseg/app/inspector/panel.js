@@ -1,10 +1,12 @@
 // The right side: the open case, its layers, its numbers and the decisions about it.
 
 import {formatNumber, make} from './dom.js'
+import {MEANINGS} from './words.js'
 
 function makeNumber([name, value]) {
+  const title = MEANINGS[name] ?? ''
   const textContent = typeof value === 'number' ? formatNumber(value) : (value ?? '–')
-  return make('span', {}, name, make('b', {textContent}))
+  return make('span', {title}, name, make('b', {textContent}))
 }
 
 /** The panel of one view. */
@@ -17,7 +19,15 @@ export class Panel {
     this.verdict = make('div', {className: 'ai-verdict', hidden: true})
     this.numbers = make('div', {className: 'ai-numbers'})
     canvas.stage.append(this.name, this.verdict, app.editor.ring, canvas.makeButtons())
-    const parts = [canvas.stage, layers.element, controls.element, this.numbers, ...decisions.elements]
+    const parts = [
+      canvas.stage,
+      app.strip.element,
+      layers.element,
+      layers.legend,
+      controls.element,
+      this.numbers,
+      ...decisions.elements,
+    ]
     this.element = make('div', {className: 'ai-right'}, ...parts)
   }
 
@@ -31,7 +41,6 @@ export class Panel {
     state.proposal = null
     if (k !== before) app.cases.dropPicture(before)
     app.root.dataset.open = String(k)
-    app.canvas.resetZoom()
     app.cases.want(k)
     app.thumbnails.refresh([before, k])
     app.canvas.draw()
@@ -69,5 +78,6 @@ export class Panel {
     app.root.dataset.numbers = app.cases.opened ? String(state.open) : ''
     app.decisions.show()
     app.layers.draw()
+    app.strip.draw()
   }
 }

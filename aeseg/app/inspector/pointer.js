@@ -1,5 +1,5 @@
-// Mouse, pen and touch on the canvas: drag the image or a handle of an ellipse, zoom by the wheel; while a label
-// is painted on, the first button belongs to the tool, the others drag, and the wheel with Ctrl zooms.
+// Mouse, pen and touch on the canvas: drag the image or a handle of an ellipse, zoom by the wheel; while a
+// label is painted on, the first button belongs to the tool, the others drag, and the wheel with Ctrl zooms.
 
 import {handlesOf, moveHandle} from './ellipse.js'
 

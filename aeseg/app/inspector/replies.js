@@ -2,6 +2,7 @@
 // the view.
 
 import {toBuffer} from './dom.js'
+import {rangeOf} from './painting.js'
 
 /** How many characters all (sorted) names begin with, up to and with the last separator among them. */
 function commonPrefix(ids) {
@@ -19,11 +20,12 @@ function splitColumns(names, buffer, length) {
 }
 
 /** The run: names, numbers and decisions of all cases. */
-function start(app, message, [columns, kept, order]) {
+function start(app, message, [columns, kept, order, why]) {
   app.state.start = {
     ...message,
     numbers: splitColumns(message.columns, columns, message.ids.length),
     kept: new Uint8Array(toBuffer(kept)),
+    why: new Int8Array(toBuffer(why)),
     prefix: commonPrefix(message.ids),
   }
   const isFirst = app.root.dataset.open === undefined
@@ -33,11 +35,13 @@ function start(app, message, [columns, kept, order]) {
     showAgain(app)
     return
   }
-  for (const part of [app.notices, app.header, app.gallery, app.controls, app.decisions]) part.begin(message)
+  for (const part of [app.notices, app.header, app.controls, app.decisions]) part.begin(message)
+  const isOther = app.gallery.begin(message)
   app.openTab('gallery')
   app.gallery.setOrder(new Int32Array(toBuffer(order)))
   const {id} = app.place.read()
   const earlier = message.ids.indexOf(id)
+  if (isOther) app.gallery.reorder({})
   app.panel.open(earlier < 0 ? app.state.order[0] : earlier)
   app.gallery.turnTo(app.state.open)
 }
@@ -58,15 +62,19 @@ function order({gallery, state}, message, [buffer]) {
 }
 
 /** New numbers of all cases. */
-function numbers({state, cases}, message, [buffer]) {
+function numbers({state, cases, gallery}, message, [buffer, why]) {
   Object.assign(state.start.numbers, splitColumns(message.columns, buffer, state.start.ids.length))
+  state.start.why = new Int8Array(toBuffer(why))
   cases.clear()
   cases.want(state.open)
+  gallery.draw()
 }
 
 function thumbs(app, {items, round}, buffers) {
   items.forEach((item, n) => app.thumbnails.add(item, round, toBuffer(buffers[n])))
-  app.gallery.update(items.map(item => item.k))
+  const cases = items.map(item => item.k)
+  app.gallery.update(cases)
+  app.strip.update(cases, round)
 }
 
 /** A case; its image is a PNG, or no bytes where it is missing. */
@@ -85,7 +93,8 @@ function heatMaps(app, {k, maps}, buffers) {
   if (!received) return
   received.heatMaps = {}
   for (const [n, [name, shape]] of maps.entries()) {
-    received.heatMaps[name] = {shape, values: new Uint8Array(toBuffer(buffers[n]))}
+    const map = {shape, values: new Uint8Array(toBuffer(buffers[n]))}
+    received.heatMaps[name] = {...map, range: rangeOf(map)}
   }
   if (k !== app.state.open) return
   app.canvas.draw()
@@ -93,11 +102,12 @@ function heatMaps(app, {k, maps}, buffers) {
 }
 
 /** Load again what shows a label that was corrected, or whose correction was taken back. */
-function reload({state, cases, thumbnails}, k) {
+function reload({state, cases, thumbnails, strip}, k) {
   cases.forget(k)
   thumbnails.forget(k, state.start.last)
   thumbnails.want([k], state.start.last)
   if (k === state.open) cases.want(k)
+  strip.forget()
 }
 
 /** Decisions that changed; after undo, the case that it concerns is opened. */
@@ -109,6 +119,7 @@ function rows(app, message) {
   }
   for (const row of message.rows) if (row.stale) reload(app, row.k)
   app.header.count()
+  app.gallery.showTags()
   app.thumbnails.refresh(message.rows.map(row => row.k))
   if (message.open !== undefined && message.open !== state.open) app.panel.open(message.open)
   app.panel.show()
@@ -137,10 +148,10 @@ async function picture({cases, canvas, state}, {k}, [buffer]) {
   canvas.draw()
 }
 
-function statistics(app, {known}, buffers) {
+function statistics(app, {known, limit}, buffers) {
   const [threshold, precision, recall] = buffers.slice(0, 3).map(buffer => new Float32Array(toBuffer(buffer)))
   const dropped = new Int32Array(toBuffer(buffers[3]))
-  app.selection.setStatistics({known, threshold, precision, recall, dropped})
+  app.selection.setStatistics({known, limit, threshold, precision, recall, dropped})
 }
 
 function latent(app, {known}, [buffer]) {
@@ -153,6 +164,20 @@ function progress(app, {text, done}) {
 
 function error(app, {text}) {
   app.notices.say(text)
+}
+
+function training(app, {text, done}) {
+  app.header.showTraining(text, done)
+}
+
+/** A further round was trained: everything is loaded again. */
+function trained(app, {round}) {
+  app.header.showTraining(`Round ${round} is trained; its labels are shown now.`, 1)
+  delete app.root.dataset.open
+  for (const part of [app.cases, app.thumbnails]) part.clear()
+  app.selection.clear()
+  app.scatter.clear()
+  app.kernel.request('start')
 }
 
 /** A change that the kernel made or refused. */
@@ -179,6 +204,8 @@ const REPLIES = {
   error,
   made,
   alive,
+  training,
+  trained,
 }
 
 /** Name of a reply -> function of its values and buffers. */

@@ -1,5 +1,5 @@
-// Changes that the kernel did not confirm yet. The browser's storage of this tab keeps them, too, so that they
-// outlive a page that is loaded again.
+// Changes that the kernel did not confirm yet. The browser's storage of this tab keeps them, too, so that
+// they outlive a page that is loaded again.
 
 const PREFIX = 'aeseg'
 
@@ -17,7 +17,7 @@ export class Unconfirmed {
   constructor() {
     this.view = `${Date.now().toString(36)}${Math.random().toString(36).slice(2, 8)}`
     this.count = 0
-    this.changes = new Map() // number -> {number, name, values, buffers}, in the order in which they were made
+    this.changes = new Map() // number -> {number, name, values, buffers}, in the order of making
     this.run = null // path of the run, known after its first reply
   }
 
