@@ -67,7 +67,8 @@ class Kernel(Inspector):
     "An inspector whose replies are kept until its page takes them."
 
     def __init__(self, *arguments, **options):
-        self.replies, self.lose = queue.Queue(), set()
+        self.replies, self.lose = queue.Queue(), set()  # lose: names of replies
+        self.deaf = False  # whether requests are lost
         super().__init__(*arguments, **options)
 
     def send(self, content, buffers=None):
@@ -94,7 +95,9 @@ class Direct:
         self.server = ThreadingHTTPServer(("127.0.0.1", self.port), handler(self))
         self.server.daemon_threads = True
         self.port = self.server.server_address[1]
-        threading.Thread(target=self.server.serve_forever, kwargs=dict(poll_interval=0.02), daemon=True).start()
+        threading.Thread(
+            target=self.server.serve_forever, kwargs=dict(poll_interval=0.02), daemon=True
+        ).start()
 
     def stop(self):
         "End the server and its kernels, as Ctrl-C does."
@@ -117,7 +120,8 @@ class Direct:
             buffers.append(rest[start : start + length])
             start += length
         self.requests.append((name, head["content"]))
-        self.kernels[name]._handle(None, head["content"], buffers)
+        if not self.kernels[name].deaf:
+            self.kernels[name]._handle(None, head["content"], buffers)
 
     def reply(self, name):
         "The next reply of a kernel, empty where there is none."

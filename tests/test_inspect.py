@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from browser import CHROMIUM, Inspected, Lab, app, chromium, make_run, restart_kernel, run_cell
+from browser import CHROMIUM, Inspected, Lab, app, chromium, restart_kernel, run_cell
 
 from aeseg.app.cases import Cases
 from aeseg.app.decisions import read_reviews
@@ -22,12 +22,6 @@ pytestmark = [
     ),
 ]
 NOTEBOOK = Path(__file__).resolve().parents[1] / "nbs/50_app/15_inspector.ipynb"
-
-
-@pytest.fixture(scope="module")
-def many(tmp_path_factory):
-    "A run of 300 phantom cases. Not to be changed: copy it."
-    return make_run(tmp_path_factory.mktemp("many"), 300)
 
 
 @pytest.fixture

@@ -323,9 +323,9 @@ def image(self: Cases, id: str) -> np.ndarray:  # (H, W) or (H, W, 3) uint8, or 
     except InputError:
         return None
 
-# %% ../../nbs/50_app/12_cases.ipynb #33e2f36c
+# %% ../../nbs/50_app/12_cases.ipynb #7b853ea6
 SORTS = dict(
-    suspicion=("most suspicious (combined)", 1),
+    suspicion=("most suspicious", 1),
     score=("quality score", 1),
     vae=("unusual shape", 1),
     area=("unusual area", -1),
@@ -363,9 +363,9 @@ def sort_values(
 
 @patch
 def _ranks(self: Cases, criteria):
-    "Ranks by some criteria, (criteria, N), 1 for the worst; those that are unknown are left out."
+    "Ranks by some criteria, (N, criteria), from 1 for the worst; equal ones share the mean of their ranks."
     values = pd.DataFrame({name: self.sort_values(name) for name in criteria})
-    return values.dropna(axis=1, how="all").rank(method="min", na_option="bottom")
+    return values.dropna(axis=1, how="all").rank(na_option="bottom")
 
 
 @patch

@@ -89,6 +89,8 @@ export class Canvas {
     if (this.isPainting) paintMask(this.context, this.app.editor, opened.shape, scale)
     this.context.globalAlpha = 1
     const names = state.layers.filter(layer => layer.on).map(layer => layer.name)
+    this.app.root.dataset.zoom = this.zoom.toFixed(2)
+    this.app.root.dataset.full = opened.full.join('x')
     this.app.root.dataset.shown = `${state.open}/${state.round}/${names}`
   }
 

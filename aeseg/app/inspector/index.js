@@ -70,7 +70,7 @@ function arrange(app) {
   const {header, notices, panel} = app
   const left = make('div', {className: 'ai-left'})
   const above = make('div', {className: 'ai-above'}, app.connection.element, notices.problems)
-  app.root.append(header.element, above, left, panel.element, header.command, app.help.element, notices.toast)
+  app.root.append(header.element, above, left, panel.element, header.command, app.help.element)
   app.openTab = name => {
     app.state.tab = name
     app.root.dataset.tab = name

@@ -18,7 +18,7 @@ export class Panel {
     this.name = make('div', {className: 'ai-name'})
     this.verdict = make('div', {className: 'ai-verdict', hidden: true})
     this.numbers = make('div', {className: 'ai-numbers'})
-    canvas.stage.append(this.name, this.verdict, app.editor.ring, canvas.makeButtons())
+    canvas.stage.append(this.name, this.verdict, app.editor.ring, canvas.makeButtons(), app.notices.toast)
     const parts = [
       canvas.stage,
       app.strip.element,

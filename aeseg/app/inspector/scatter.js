@@ -115,18 +115,19 @@ export class Scatter {
     const place = this.placing(cases)
     const scores = state.start.numbers.score
     const ranks = [...cases].sort((a, b) => scores[b] - scores[a]) // the lowest scores are drawn last, on top
-    for (const k of ranks) this.drawPoint(context, k, place(k), scores[k])
+    const known = cases.map(k => scores[k]).filter(score => !Number.isNaN(score))
+    const [low, high] = [Math.min(...known), Math.max(...known)]
+    for (const k of ranks) this.drawPoint(context, k, place(k), (scores[k] - low) / (high - low || 1))
     if (cases.includes(state.open)) this.drawRing(context, place(state.open), RING)
     for (const k of this.app.chosen.cases) if (cases.includes(k)) this.drawRing(context, place(k), RADIUS + 2)
     this.drawLasso(context)
     this.app.root.dataset.scatter = String(cases.length)
   }
 
-  /** Draw a point whose colour is the score, or the mark of its decision. */
+  /** Draw a point whose colour is the score, from 0 for the lowest to 1, or the mark of its decision. */
   drawPoint(context, k, place, score) {
     const decision = this.state.rows[k]?.decision
-    const fraction = Number.isNaN(score) ? 0.5 : Math.min(1, Math.max(0, score))
-    const rgb = LOW.map((low, n) => Math.round(low + (HIGH[n] - low) * fraction))
+    const rgb = LOW.map((low, n) => Math.round(low + (HIGH[n] - low) * (Number.isNaN(score) ? 0.5 : score)))
     context.globalAlpha = 1
     context.fillStyle = `rgb(${rgb})`
     if (decision) {
