@@ -24,7 +24,8 @@ function makeMenu(textContent, title, use) {
 }
 
 function makeKeyButton(text, key, className, onclick) {
-  return make('button', {className, onclick}, text, make('kbd', {textContent: key}))
+  const hint = make('kbd', {textContent: key, 'aria-hidden': true})
+  return make('button', {className, onclick, 'aria-keyshortcuts': key}, text, hint)
 }
 
 /** The buttons of one view. */

@@ -37,12 +37,9 @@ export class Editor {
   }
 
   makeButton(key, {name, text, title}) {
-    const button = make(
-      'button',
-      {title, onclick: () => this.use(name)},
-      text,
-      make('kbd', {textContent: key}),
-    )
+    const hint = make('kbd', {textContent: key, 'aria-hidden': true})
+    const attributes = {title, onclick: () => this.use(name), 'aria-keyshortcuts': key}
+    const button = make('button', attributes, text, hint)
     button.dataset.tool = name
     return button
   }

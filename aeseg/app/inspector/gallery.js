@@ -36,7 +36,7 @@ export class Gallery {
     this.page = make('input', {type: 'number', min: 1, 'aria-label': 'Page', onchange: () => this.jump()})
     this.position = make('span', {className: 'ai-quiet'})
     this.pages = make('span', {className: 'ai-quiet'})
-    this.save = makeButton('CSV', 'Save this list as a table', () => this.saveTable())
+    this.save = makeButton('CSV', 'CSV: save this list as a table', () => this.saveTable())
     this.grid = make('div', {className: 'ai-grid ai-gallery'})
     this.all = [] // cases in the kernel's order, of which search and tag leave some
     this.elements = [this.makeBar(), this.grid, app.chosen.element]
@@ -55,6 +55,7 @@ export class Gallery {
     const {sort, filter, worstFirst} = this.state
     this.direction.textContent = worstFirst ? 'worst first' : 'best first'
     this.app.kernel.request('order', {sort, show: filter, worst_first: worstFirst})
+    this.app.place.keep()
   }
 
   /** Filter by a decision or the selection, or by a tag (#name). */
@@ -68,7 +69,7 @@ export class Gallery {
     this.reorder({worstFirst: !this.state.worstFirst})
   }
 
-  /** Show the orders and filters that the run has. */
+  /** Show the orders and filters that the run has; a page that is loaded again returns to its own. */
   begin({sorts, filters, sort}) {
     const {sort: earlier, filter, worstFirst} = this.app.place.read()
     const isKnown = sorts.some(([name]) => name === earlier) && filters.includes(filter)
@@ -80,7 +81,7 @@ export class Gallery {
     this.sort.value = this.state.sort
     this.filter.value = this.state.filter
     this.direction.textContent = this.state.worstFirst ? 'worst first' : 'best first'
-    return isKnown && (this.state.sort !== sort || filter !== 'all' || !worstFirst)
+    this.returning = isKnown && (this.state.sort !== sort || filter !== 'all' || !worstFirst)
   }
 
   /** Offer the tags that notes hold. */
@@ -96,6 +97,8 @@ export class Gallery {
   setOrder(order) {
     this.all = order
     this.list()
+    if (this.returning) this.turnTo(this.state.open)
+    this.returning = false
   }
 
   find(text) {

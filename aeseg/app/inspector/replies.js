@@ -36,14 +36,14 @@ function start(app, message, [columns, kept, order, why]) {
     return
   }
   for (const part of [app.notices, app.header, app.controls, app.decisions]) part.begin(message)
-  const isOther = app.gallery.begin(message)
+  app.gallery.begin(message)
   app.openTab('gallery')
-  app.gallery.setOrder(new Int32Array(toBuffer(order)))
-  const {id} = app.place.read()
-  const earlier = message.ids.indexOf(id)
-  if (isOther) app.gallery.reorder({})
-  app.panel.open(earlier < 0 ? app.state.order[0] : earlier)
-  app.gallery.turnTo(app.state.open)
+  const cases = new Int32Array(toBuffer(order))
+  const earlier = message.ids.indexOf(app.place.read().id)
+  if (!app.gallery.returning) app.gallery.setOrder(cases)
+  app.panel.open(earlier < 0 ? cases[0] : earlier)
+  if (app.gallery.returning) app.gallery.reorder({})
+  else app.gallery.turnTo(app.state.open)
 }
 
 /** Draw again what may have changed while there was no connection. */
