@@ -28,10 +28,10 @@ def test_a_file_gets_a_line_for_every_twentieth(phantoms, tmp_path):
     numbers = [re.match(stage, line)[1] for line in lines if re.match(stage, line)]
     assert numbers == sorted(numbers)
     assert len(set(numbers)) == int(re.match(stage, lines[0])[2])
-    assert sum(": gan" in line for line in lines) <= 22  # its start, and every 5 %
+    assert sum(": gan" in line for line in lines) <= 30  # its start, every 5 %, and, if slow, every 30 s
     gan = [line for line in lines if ": gan, 100 % (45 of 45 steps)" in line]
     assert len(gan) == 1
-    assert re.search(r"\d+ s left in all", gan[0])
+    assert re.search(r"\d+ (s|min) left in all", gan[0])
     assert len(re.findall(r", \w+ \d+\.\d\d", gan[0])) == 3  # losses
     # what follows the last bar says what it does
     end = [line for line in lines[lines.index(gan[0]) :] if "steps" not in line]
