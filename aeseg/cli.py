@@ -14,6 +14,7 @@ import ast
 import inspect
 import os
 import re
+import shlex
 import sys
 from contextlib import contextmanager, suppress
 from importlib.util import find_spec
@@ -338,10 +339,12 @@ def choose_options(
 def print_summary(
     run,  # a finished `Run`
 ):
-    "Print the events, the scores and the report of a run."
+    "Print the events that were not shown before, the scores, the report and the next commands of a run."
+    from aeseg.core.runs import event_line
+
     for event in run.provenance["events"]:
-        prefix = "" if event["kind"] in ("choice", "restart", "rollback") else "alarm: "
-        print(prefix + event["text"])
+        if event not in run.told:
+            print(event_line(event))
     for sentence in run.provenance.get("skipped", ()):
         print(f"skipped: {sentence}")
     for review in run.provenance.get("reviews", ()):
@@ -351,6 +354,8 @@ def print_summary(
     if (run.folder / "metrics.csv").exists():
         print_scores(run.folder / "metrics.csv")
     print(f"report: {(run.folder / 'report.html').resolve()}")
+    folder = shlex.quote(str(run.folder.resolve()))
+    print(f"next: aeseg inspect {folder}\n      aeseg predict {folder} --images NEW_IMAGES --out MASKS")
 
 
 def print_scores(
@@ -506,9 +511,13 @@ def _inspect(
 ):
     "Look at the pseudo labels of a run and decide about them, in a browser on this machine."
     try:
+        from aeseg.app.cases import Cases
         from aeseg.app.inspector import serve
 
-        serve(run, images or None, None if truth == "none" else truth, port, not no_browser)
+        truth = None if truth == "none" else truth
+        for problem in Cases(run, images or None, truth).problems:
+            print(f"aeseg: warning: {problem}", file=sys.stderr)
+        serve(run, images or None, truth, port, not no_browser)
     except ModuleNotFoundError as error:
         raise InputError(
             f"aeseg inspect needs {error.name}, which is not installed; pip install 'aeseg[dev]'"

@@ -59,6 +59,14 @@ def finished(phantoms, tmp_path_factory):
     return out
 
 
+@pytest.fixture(scope="session")
+def many(tmp_path_factory):
+    "A run of 300 phantom cases, to look at. Not to be changed: copy it."
+    from browser import make_run
+
+    return make_run(tmp_path_factory.mktemp("many"), 300)
+
+
 @pytest.fixture
 def no_report(monkeypatch):
     "No report, whose charts take most of the time of a tiny run."

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from browser import CHROMIUM, Inspected, Lab, app, chromium, make_run, restart_kernel, run_cell
+from browser import CHROMIUM, MARK_OLD, Inspected, Lab, app, chromium, restart_kernel, run_cell
 
 from aeseg.app.cases import Cases
 from aeseg.app.decisions import read_reviews
-from aeseg.app.inspector import join_modules
+from aeseg.app.inspector import free_port, join_modules
 from aeseg.app.reviews import Reviews
 
 pytestmark = [
@@ -22,12 +22,6 @@ pytestmark = [
     ),
 ]
 NOTEBOOK = Path(__file__).resolve().parents[1] / "nbs/50_app/15_inspector.ipynb"
-
-
-@pytest.fixture(scope="module")
-def many(tmp_path_factory):
-    "A run of 300 phantom cases. Not to be changed: copy it."
-    return make_run(tmp_path_factory.mktemp("many"), 300)
 
 
 @pytest.fixture
@@ -74,7 +68,7 @@ def check_threshold(it):
     it.page.wait_for_timeout(500)  # until nothing moves any more
     kept = it.root.locator(".ai-big b").first
     before, updates = kept.inner_text(), int(it.data("updates"))
-    box = it.root.get_by_label("Threshold").bounding_box()
+    box = it.root.get_by_label("Threshold", exact=True).bounding_box()
     y = box["y"] + box["height"] / 2
     it.page.mouse.move(box["x"] + box["width"] * 0.1, y)
     it.page.mouse.down()
@@ -124,12 +118,13 @@ def decide(it, run):
     it.tile(2).click()
     it.press("a")
     it.until_decided(accepted=1)
-    it.press("ArrowRight", "r")
+    it.press("r")  # the next case was opened
     it.until_decided(accepted=1, rejected=1)
-    it.press("ArrowRight", "a")
+    it.press("a")
     it.until_decided(accepted=2)
     it.press("u")
     it.until_decided(accepted=1, rejected=1)
+    it.until("shown", f"^{order[4]}/")
     it.press("ArrowRight")
     it.until("shown", f"^{order[5]}/")
     it.press("e")
@@ -161,6 +156,9 @@ def test_jupyterlab(run, tmp_path):
             Inspected(page).ready().until_decided(accepted=1, rejected=1, corrected=1)
             assert faults == []
             restart_kernel(page)  # the new one knows what is on the disk only
+            lost = page.get_by_role("alert").filter(has_text="run the cell again")
+            lost.wait_for()
+            page.locator(".aeseg-inspector").press("r")
             run_cell(page)
             Inspected(page).ready().until_decided(accepted=1, rejected=1, corrected=1)
             assert faults == []
@@ -176,7 +174,7 @@ def test_the_app(run):
             look_around(it, run)
             decide(it, run)
             it.root.get_by_role("button", name="Train on…").click()
-            assert "--resume --reviews" in it.root.locator(".ai-pop pre").inner_text()
+            assert "--resume --reviews" in it.root.locator(".ai-pop pre").first.inner_text()
             assert faults == []
             page.reload(wait_until="commit")  # a kernel of its own
             Inspected(page).ready().until_decided(accepted=1, rejected=1, corrected=1)
@@ -184,6 +182,27 @@ def test_the_app(run):
             assert all("403" in fault for fault in faults), faults
         bare = urllib.request.urlopen(address.split("?")[0], timeout=30)
         assert "login" in bare.url  # without the token there is nothing to see
+
+
+def test_the_page_of_the_app_outlives_its_server(run):
+    "The server ends and is started again: the page says so, decides nothing, and connects by itself."
+    port = str(free_port(8900))
+    with chromium() as (page, _):
+        with app(run, "--port", port) as address:
+            page.goto(address, wait_until="commit")
+            it = Inspected(page).ready()
+            it.press("r")
+            it.until_decided(rejected=1)
+        it.until("connected", "^false$")
+        assert "nothing is saved" in it.root.get_by_role("alert").inner_text()
+        it.press("r")
+        page.evaluate(MARK_OLD)
+        with app(run, "--port", port) as again:
+            assert again == address
+            it.ready().until_decided(rejected=1)
+            it.press("r")
+            it.until_decided(rejected=2)
+    assert [row["decision"] for row in read_reviews(run / "reviews.csv")[0].values()] == ["rejected"] * 2
 
 
 def test_a_broken_run_in_the_app(run):

@@ -2,14 +2,16 @@
 
 import multiprocessing
 import os
+import shlex
 import shutil
 import signal
+import subprocess
 import time
 
 import numpy as np
 import pandas as pd
 import pytest
-from commands import FAST, SMALL
+from commands import FAST, ONE_CORE, SCRIPT, SMALL, run_script
 from run_folders import learned, read_provenance, same
 
 import aeseg.app.fit as app_fit
@@ -17,12 +19,13 @@ from aeseg.app.cases import Cases
 from aeseg.app.decisions import ReviewDecisions, read_reviews
 from aeseg.app.fit import fit
 from aeseg.app.reviews import Reviews
+from aeseg.cli import main
 from aeseg.core.config import MachineOptions, make_config
 from aeseg.core.devices import make_fabric
 from aeseg.core.errors import InputError
 from aeseg.core.runs import Run
 from aeseg.data.datasets import load_images
-from aeseg.data.images import read_mask
+from aeseg.data.images import read_mask, write_mask
 from aeseg.data.masks import fill_holes, hard_dice
 from aeseg.method.segmentation import SegmentationTraining
 
@@ -224,3 +227,72 @@ def test_a_read_only_run_can_be_looked_at(decided, tmp_path):
 @pytest.mark.slow
 def test_reviews_of_provenance_survive_json(steered):
     assert read_provenance(steered[0])["reviews"][0]["digest"]
+
+
+# ---------------------------------------------------------------- the command that trains on
+
+
+@pytest.fixture
+def place(phantoms, tmp_path):
+    "A folder whose name needs quotes, with a run that was started with relative paths."
+    place = tmp_path / "it's a place"
+    shutil.copytree(phantoms, place / "my data")
+    command = ["fit", "--images", "my data", "--out", "runs/one", "--ids", "fetal*", "--truth", "none", *FAST]
+    done = run_script(*command, cwd=place)
+    assert done.returncode == 0, done.stderr
+    return place
+
+
+def train_on(run):
+    "Decide, then give the printed command to a shell in another folder, and count the rounds."
+    cases = Cases(run)
+    assert cases.problems == []
+    assert len(cases.images) == 6
+    Reviews(run).decide(cases.ids[0], "rejected", cases.last)
+    words = dict(aeseg=str(SCRIPT))
+    command = " ".join([words.get(word, word) for word in cases.command().split(" ")])
+    done = subprocess.run(command, shell=True, cwd="/", env=ONE_CORE, capture_output=True, text=True)
+    assert done.returncode == 0, (command, done.stderr)
+    assert not (run / "metrics.csv").exists()  # as the run was asked for
+    return len(Run(run).provenance["reviews"])
+
+
+@pytest.mark.slow
+def test_the_command_trains_on_from_anywhere(place):
+    assert train_on(place / "runs/one") == 1
+
+
+@pytest.mark.slow
+def test_the_command_trains_on_after_run_and_data_were_moved(place, tmp_path):
+    moved = place.rename(tmp_path / "moved here")
+    assert train_on(moved / "runs/one") == 1
+
+
+def test_a_copied_run_finds_its_images_and_a_lost_one_says_how(place, tmp_path):
+    copied = shutil.copytree(place / "runs/one", tmp_path / "elsewhere/copy")
+    assert Cases(copied).problems == []
+    images = place / "my data"
+    images.rename(tmp_path / "lost")
+    (problem,) = Cases(copied).problems
+    assert "--images" in problem
+    found = Cases(copied, images=os.path.relpath(tmp_path / "lost"))
+    assert found.problems == []
+    words = shlex.split(found.command())
+    assert words[words.index("--images") + 1] == str(tmp_path / "lost")
+    assert words[words.index("--out") + 1] == str(copied)
+    assert [words[words.index(flag) + 1] for flag in ("--ids", "--truth")] == ["fetal*", "none"]
+
+
+@pytest.mark.parametrize("flag", ["--images", "--truth"])
+def test_a_wrong_folder_is_noticed_in_the_terminal(decided, tmp_path, flag, monkeypatch, capsys):
+    import aeseg.app.inspector
+
+    monkeypatch.setattr(aeseg.app.inspector, "serve", lambda *_: None)
+    (tmp_path / "wrong").mkdir()
+    write_mask(tmp_path / "wrong/other.png", SQUARE)
+    assert main(["inspect", str(decided), flag, str(tmp_path / "wrong")]) == 0
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("aeseg: warning: no image of the run")
+    assert flag in line
+    assert main(["inspect", str(decided)]) == 0
+    assert capsys.readouterr().err == ""

@@ -127,6 +127,10 @@ def open_first(
     if setting.run.writes:
         opened = Run.open(folder, config, resume=True)
     with opened as run:
+        run.progress, run.tells = (
+            setting.run.progress,
+            False,
+        )  # events of a small GAN are not those of the run
         setting.fabric.barrier()  # until the folder is there
         training = shrink_images(setting.training, canvas, folder)
         groups = setting.training_groups

@@ -4,12 +4,15 @@
 
 # %% auto #0
 __all__ = ['DECISIONS', 'REVIEW_COLUMNS', 'TIME', 'is_complete', 'read_reviews', 'write_reviews', 'check_reviews',
-           'reviews_digest', 'take_reviews', 'copy_decisions', 'ReviewDecisions', 'decision_line']
+           'reviews_digest', 'take_reviews', 'copy_decisions', 'ReviewDecisions', 'training_words', 'training_command',
+           'decision_line']
 
 # %% ../../nbs/50_app/03_decisions.ipynb #fd17ff71
+import argparse
 import csv
 import hashlib
 import re
+import shlex
 import shutil
 from pathlib import Path
 
@@ -211,6 +214,56 @@ class ReviewDecisions:
         if not kept.any():
             raise InputError("after the reviews no label is left to learn from; reject fewer")
         return kept, torch.where(self.decided, torch.ones(()), weights)
+
+# %% ../../nbs/50_app/03_decisions.ipynb #25e10021
+def training_words(
+    run: Run,
+    images=(),  # folders of its images, where they are not where the run found them
+) -> list:  # words, the first two are aeseg and fit
+    "The command that continues a run with the decisions of its reviews.csv. Raises `InputError`."
+    folder, words = run.folder.resolve(), ["aeseg", "fit"]
+    for path in images or [path or name for name, path in run.find_folders("image_folders")] or ["IMAGES"]:
+        words += ["--images", str(path)]
+    for name, path in run.find_folders("auxiliary_folders"):
+        words += ["--aux-masks", str(path or name)]
+    words += ["--config", str(folder / "config.yaml"), "--out", str(folder), *_other_arguments(run)]
+    return [*words, "--resume", "--reviews", str(folder / "reviews.csv")]
+
+
+def training_command(run: Run, images=()) -> str:
+    "The same, quoted for a shell."
+    return shlex.join(training_words(run, images))
+
+
+def _other_arguments(run):
+    "The arguments of a run that are neither in its configuration nor folders that it learned from."
+    noted = run.provenance
+    asked = noted.get("asked") or _read_command(noted.get("command") or "")
+    words = [word for pattern in asked.get("ids", ()) for word in ("--ids", pattern)]
+    words += ["--skip-bad"] if asked.get("skip_bad") else []
+    truth, file = run.find_folders("truth_folders"), run.find_folders("spacing_file")
+    if not asked.get("evaluated", True):
+        words += ["--truth", "none"]
+    elif truth and truth[0][1]:
+        words += ["--truth", str(truth[0][1])]
+    spacing = str(file[0][1] or file[0][0]) if file else asked.get("spacing")
+    words += ["--spacing", spacing] if spacing else []
+    if asked.get("label"):  # which would be taken for auxiliary masks as well
+        words += ["--label", ",".join(map(str, asked["label"]))]
+        words += ["-p", f"auxiliary_label={list(run.config['auxiliary_label'])}"]
+    geometry = asked.get("geometry", "header")
+    return words + (["--geometry", geometry] if geometry != "header" else [])
+
+
+def _read_command(command):
+    "What a run of an earlier version was asked for, from its command line."
+    parser = argparse.ArgumentParser(add_help=False, exit_on_error=False, allow_abbrev=False)
+    parser.add_argument("--ids", action="append", default=[])
+    parser.add_argument("--skip-bad", action="store_true")
+    parser.add_argument("--truth")
+    words = shlex.split(command)
+    known = vars(parser.parse_known_args(words if words[:2] == ["aeseg", "fit"] else [])[0])
+    return dict(known, evaluated=known["truth"] != "none")
 
 # %% ../../nbs/50_app/03_decisions.ipynb #25e10011
 def decision_line(

@@ -227,6 +227,10 @@ def learn_from_labels(
         kind, groups = c.quality.score, c.quality.groups
         return score_labels(labels, gan.vae, gan.mask_scores, others, kind, groups=groups, pixels=pixels)
 
+    def refine(labels, predict):
+        run.begin("", f"refining labels of {len(labels)} images")
+        return refiner.refine(labels, predict)
+
     past = run.provenance.get("reviews", [])
     folders = [run.folder / "rounds" / f"round_{review['round']}" for review in past]
     rounds = learn_in_rounds(
@@ -239,7 +243,7 @@ def learn_from_labels(
         c.quality,
         c.segmentation,
         c.rounds,
-        refine=refiner and refiner.refine,
+        refine=refiner and refine,
         reviews=[ReviewDecisions(folder, setting.training, run.folder) for folder in folders],
         where=run.folder,
         **training_setting(c),

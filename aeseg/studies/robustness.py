@@ -120,7 +120,8 @@ def images_of_runs(
     "The data-set folders of each run. Raises `InputError` where their number does not fit."
     images = as_folders(images)
     if not images:
-        return [find_run(run).provenance.get("image_folders", []) for run in runs]
+        found = [find_run(run).find_folders("image_folders") for run in runs]
+        return [[str(path or name) for name, path in pairs] for pairs in found]
     if all(isinstance(folders, (str, Path)) for folders in images):
         return [images for _ in runs]
     if len(images) != len(runs):

@@ -109,10 +109,9 @@ def note_data(
     if not run.finished:
         run.note(
             **facts,
-            image_folders=[str(f) for f in folders],
+            **run.folder_facts(image_folders=folders, auxiliary_folders=[]),
             images=len(images),
             training_images=len(training),
-            auxiliary_folders=[],
         )
 
 

@@ -1,7 +1,7 @@
 // The canvas of the open case: image, layers and a proposed correction, with zoom.
 
 import {make, resizeCanvas} from './dom.js'
-import {paintHeatMap, paintImage, paintOutline, paintProposal} from './painting.js'
+import {paintHeatMap, paintImage, paintMask, paintOutline, paintProposal} from './painting.js'
 
 const STEP = 1.4 // factor of one click on a zoom button
 const [LEAST, MOST] = [0.5, 24] // zoom; 1 shows the whole image
@@ -11,7 +11,7 @@ export class Canvas {
   constructor(app) {
     this.app = app
     this.state = app.state
-    this.element = make('canvas')
+    this.element = make('canvas', {role: 'img', 'aria-label': 'The open case'})
     this.context = this.element.getContext('2d')
     this.stage = make('div', {className: 'ai-stage'}, this.element)
     this.resetZoom()
@@ -21,7 +21,8 @@ export class Canvas {
     const smaller = {textContent: '−', title: 'Smaller', onclick: () => this.zoomBy(1 / STEP)}
     const whole = {textContent: '⤢', title: 'Whole image (double click)', onclick: () => this.fit()}
     const larger = {textContent: '+', title: 'Larger (wheel)', onclick: () => this.zoomBy(STEP)}
-    const buttons = [smaller, whole, larger].map(attributes => make('button', attributes))
+    const makeButton = attributes => make('button', {...attributes, 'aria-label': attributes.title})
+    const buttons = [smaller, whole, larger].map(makeButton)
     return make('div', {className: 'ai-zoom'}, ...buttons)
   }
 
@@ -45,7 +46,16 @@ export class Canvas {
     const zoom = Math.min(Math.max(this.zoom * factor, LEAST), MOST)
     const change = zoom / this.zoom
     Object.assign(this, {zoom, x: x - (x - this.x) * change, y: y - (y - this.y) * change})
+    if (zoom > 1) this.app.cases.wantPicture()
     this.draw()
+  }
+
+  /** Draw at the next frame, once for all changes until then. */
+  drawSoon() {
+    this.frame ??= requestAnimationFrame(() => {
+      this.frame = undefined
+      this.draw()
+    })
   }
 
   moveTo(x, y) {
@@ -76,9 +86,18 @@ export class Canvas {
     paintImage(this.context, opened, state, scale)
     this.drawLayers(opened, scale)
     if (state.proposal?.k === state.open) paintProposal(this.context, state.proposal, scale)
+    if (this.isPainting) paintMask(this.context, this.app.editor, opened.shape, scale)
     this.context.globalAlpha = 1
     const names = state.layers.filter(layer => layer.on).map(layer => layer.name)
+    this.app.root.dataset.zoom = this.zoom.toFixed(2)
+    this.app.root.dataset.full = opened.full.join('x')
     this.app.root.dataset.shown = `${state.open}/${state.round}/${names}`
+  }
+
+  /** Whether a mask is painted on, which then stands for label and correction. */
+  get isPainting() {
+    const {k, painted} = this.app.editor
+    return k === this.state.open && painted !== null
   }
 
   /** Clear the canvas and place the image on it. */
@@ -101,7 +120,8 @@ export class Canvas {
       const map = this.entryOf(opened.heatMaps, layer)
       if (map) paintHeatMap(this.context, map, layer, opened.shape)
     }
-    for (const layer of shown.filter(layer => !layer.heat)) {
+    const isHidden = layer => layer.heat || (this.isPainting && ['label', 'corrected'].includes(layer.name))
+    for (const layer of shown.filter(layer => !isHidden(layer))) {
       const path = this.entryOf(opened.outlines, layer)
       if (path) paintOutline(this.context, new Path2D(path), layer, scale)
     }

@@ -46,6 +46,21 @@ export class Cases {
     this.requested.clear()
   }
 
+  /** Request the open case's image in its own resolution, where that is larger. */
+  wantPicture() {
+    const {opened} = this
+    if (!opened?.bitmap || opened.wholeRequested || opened.full[1] <= opened.shape[1]) return
+    opened.wholeRequested = true
+    this.app.kernel.request('picture', {k: this.app.state.open})
+  }
+
+  /** Drop the large picture of a case that is left. */
+  dropPicture(k) {
+    const left = this.loaded.get(k)
+    left?.whole?.close()
+    if (left) Object.assign(left, {whole: null, wholeRequested: false})
+  }
+
   /** Request the cases before and after one. */
   wantNeighbours(k) {
     const {order} = this.app.state

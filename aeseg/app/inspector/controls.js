@@ -13,6 +13,7 @@ export class Controls {
       this.set('round', app.state.start.rounds[n]),
     )
     this.round.className = 'ai-round'
+    this.round.setAttribute('aria-label', 'Round')
     const hint = 'How the label changed from round to round'
     this.element = make(
       'div',
@@ -24,12 +25,9 @@ export class Controls {
   }
 
   makeFactor(name) {
-    return make(
-      'label',
-      {},
-      name,
-      makeSlider(FACTOR, value => this.set(name, value)),
-    )
+    const slider = makeSlider(FACTOR, value => this.set(name, value))
+    slider.setAttribute('aria-label', name)
+    return make('label', {}, name, slider)
   }
 
   set(name, value) {
@@ -37,6 +35,13 @@ export class Controls {
     state[name] = value
     this.name.textContent = state.round ? String(state.round) : 'E' // round 0: labels of the GAN's network E
     canvas.draw()
+    if (name === 'round') this.app.strip.forget()
+  }
+
+  /** Draw the label of a round. */
+  show(round) {
+    this.round.value = this.app.state.start.rounds.indexOf(round)
+    this.set('round', round)
   }
 
   /** Show the rounds of the run, the last one first. */

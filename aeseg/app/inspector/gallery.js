@@ -1,7 +1,8 @@
-// The gallery: pages of labels, sorted and filtered.
+// The gallery: pages of labels, sorted, filtered and searched.
 
 import {make} from './dom.js'
 import {casesOfPage} from './state.js'
+import {allTags, makeTable, saveFile, tagsOf} from './table.js'
 
 const TILE = 132 // CSS pixels, the width that a tile should have
 const GAP = 10 // CSS pixels between tiles, as in inspector.css
@@ -15,29 +16,37 @@ function makeChoice(title, use) {
   return make('select', {title, 'aria-label': title, onchange: event => use(event.target.value)})
 }
 
+function makeButton(textContent, title, onclick) {
+  return make('button', {textContent, title, 'aria-label': title, onclick})
+}
+
 /** The tab with the gallery. */
 export class Gallery {
   constructor(app) {
     this.app = app
     this.state = app.state
     this.sort = makeChoice('Order', sort => this.reorder({sort}))
-    this.filter = makeChoice('Filter', filter => this.reorder({filter}))
+    this.filter = makeChoice('Filter', filter => this.refilter(filter))
     this.direction = make('button', {title: 'Worst first, or best first', onclick: () => this.turn()})
-    this.previous = make('button', {
-      textContent: '‹',
-      title: 'Previous page',
-      onclick: () => this.turnPage(-1),
-    })
-    this.next = make('button', {textContent: '›', title: 'Next page', onclick: () => this.turnPage(1)})
+    this.search = make('input', {type: 'search', placeholder: 'id  /', 'aria-label': 'Search for an id'})
+    this.search.addEventListener('input', () => this.find(this.search.value))
+    this.search.addEventListener('keydown', event => event.key === 'Enter' && this.openFound())
+    this.previous = makeButton('‹', 'Previous page', () => this.turnPage(-1))
+    this.next = makeButton('›', 'Next page', () => this.turnPage(1))
+    this.page = make('input', {type: 'number', min: 1, 'aria-label': 'Page', onchange: () => this.jump()})
     this.position = make('span', {className: 'ai-quiet'})
+    this.pages = make('span', {className: 'ai-quiet'})
+    this.save = makeButton('CSV', 'CSV: save this list as a table', () => this.saveTable())
     this.grid = make('div', {className: 'ai-grid ai-gallery'})
-    this.elements = [this.makeBar(), this.grid]
+    this.all = [] // cases in the kernel's order, of which search and tag leave some
+    this.elements = [this.makeBar(), this.grid, app.chosen.element]
   }
 
   makeBar() {
-    const {sort, direction, filter, position, previous, next} = this
+    const {sort, direction, filter, search, position, previous, page, pages, next, save} = this
     const space = make('span', {className: 'ai-push'})
-    return make('div', {className: 'ai-bar'}, sort, direction, filter, space, position, previous, next)
+    const turning = make('span', {className: 'ai-turning'}, previous, page, pages, next)
+    return make('div', {className: 'ai-bar'}, sort, direction, filter, search, space, position, turning, save)
   }
 
   /** Request the cases in another order. */
@@ -46,28 +55,76 @@ export class Gallery {
     const {sort, filter, worstFirst} = this.state
     this.direction.textContent = worstFirst ? 'worst first' : 'best first'
     this.app.kernel.request('order', {sort, show: filter, worst_first: worstFirst})
+    this.app.place.keep()
+  }
+
+  /** Filter by a decision or the selection, or by a tag (#name). */
+  refilter(filter) {
+    const isTag = filter.startsWith('#')
+    this.state.tag = isTag ? filter.slice(1) : null
+    this.reorder({filter: isTag ? 'all' : filter})
   }
 
   turn() {
     this.reorder({worstFirst: !this.state.worstFirst})
   }
 
-  /** Show the orders and filters that the run has. */
-  begin({sorts, filters}) {
+  /** Show the orders and filters that the run has; a page that is loaded again returns to its own. */
+  begin({sorts, filters, sort}) {
+    const {sort: earlier, filter, worstFirst} = this.app.place.read()
+    const isKnown = sorts.some(([name]) => name === earlier) && filters.includes(filter)
     this.sort.replaceChildren(...makeOptions(sorts))
+    this.filters = filters
+    this.showTags()
+    this.state.sort = sort
+    if (isKnown) Object.assign(this.state, {sort: earlier, filter, worstFirst})
     this.sort.value = this.state.sort
-    this.filter.replaceChildren(...makeOptions(filters.map(name => [name, name])))
-    this.direction.textContent = 'worst first'
+    this.filter.value = this.state.filter
+    this.direction.textContent = this.state.worstFirst ? 'worst first' : 'best first'
+    this.returning = isKnown && (this.state.sort !== sort || filter !== 'all' || !worstFirst)
+  }
+
+  /** Offer the tags that notes hold. */
+  showTags() {
+    const names = [...this.filters, ...allTags(this.state.rows).map(tag => `#${tag}`)]
+    if (names.length === this.filter.length) return
+    const {value} = this.filter
+    this.filter.replaceChildren(...makeOptions(names.map(name => [name, name])))
+    this.filter.value = names.includes(value) ? value : 'all'
   }
 
   /** Show cases in the order that the kernel sent, from the first page. */
   setOrder(order) {
-    const {state, app} = this
-    state.order = order
+    this.all = order
+    this.list()
+    if (this.returning) this.turnTo(this.state.open)
+    this.returning = false
+  }
+
+  find(text) {
+    this.state.search = text.trim().toLowerCase()
+    this.list()
+  }
+
+  openFound() {
+    const [first] = this.state.order
+    if (first === undefined) this.app.notices.say('No id holds these letters.')
+    else this.app.panel.open(first)
+    this.app.root.focus()
+  }
+
+  /** Leave the cases that search and tag let pass. */
+  list() {
+    const {state, app, all} = this
+    const {search, tag, start, rows} = state
+    const passes = k =>
+      (!search || start.ids[k].toLowerCase().includes(search)) &&
+      (!tag || tagsOf(rows[k]?.note).includes(tag))
+    state.order = search || tag ? Array.from(all).filter(passes) : all
     state.page = 0
     delete app.root.dataset.page
     if (state.tab === 'gallery') this.draw()
-    app.root.dataset.order = `${state.sort}/${state.filter}/${order.length}`
+    app.root.dataset.order = `${state.sort}/${state.filter}/${state.order.length}`
   }
 
   /** Fit columns and rows of tiles into the grid. */
@@ -92,7 +149,9 @@ export class Gallery {
     app.thumbnails.want(cases, state.start.last)
     const empty = make('div', {className: 'ai-empty', textContent: 'No case here'})
     this.grid.replaceChildren(...(cases.length ? cases.map(k => app.thumbnails.makeTile(k)) : [empty]))
-    this.position.textContent = `${state.order.length} cases · ${state.page + 1} / ${pages}`
+    this.position.textContent = `${state.order.length} cases`
+    this.pages.textContent = `/ ${pages}`
+    Object.assign(this.page, {value: state.page + 1, max: pages})
     this.previous.disabled = !state.page
     this.next.disabled = state.page === pages - 1
     if (cases.length) this.publish(cases)
@@ -102,10 +161,30 @@ export class Gallery {
     this.draw()
   }
 
+  /** Turn to the page whose number was typed. */
+  jump() {
+    this.turnPage(Math.round(Number(this.page.value) || 1) - 1 - this.state.page)
+    this.app.root.focus()
+  }
+
+  /** Turn to the page of a case. */
+  turnTo(k) {
+    const position = Array.from(this.state.order).indexOf(k)
+    if (position >= 0) this.turnPage(Math.floor(position / this.state.pageSize) - this.state.page)
+  }
+
   turnPage(pages) {
     this.state.page += pages
     delete this.app.root.dataset.page
     this.draw()
+  }
+
+  saveTable() {
+    const {app, state} = this
+    saveFile(
+      `${state.start.name}.csv`,
+      makeTable(state, k => app.thumbnails.reasonOf(k)),
+    )
   }
 
   /** Draw tiles whose thumbnails came. */

@@ -3,22 +3,28 @@
 
 import {Canvas} from './canvas.js'
 import {Cases} from './cases.js'
+import {Chosen} from './chosen.js'
+import {Connection} from './connection.js'
 import {Controls} from './controls.js'
 import {Decisions} from './decisions.js'
 import {make} from './dom.js'
+import {Editor} from './editor.js'
 import {Gallery} from './gallery.js'
 import {Header} from './header.js'
+import {Help} from './help.js'
 import {Kernel} from './kernel.js'
 import {Keyboard} from './keyboard.js'
 import {Layers} from './layers.js'
 import {Notices} from './notices.js'
 import {Overview} from './overview.js'
 import {Panel} from './panel.js'
+import {Place} from './place.js'
 import {Pointer} from './pointer.js'
 import {makeHandlers} from './replies.js'
 import {Scatter} from './scatter.js'
 import {Selection} from './selection.js'
 import {createState} from './state.js'
+import {Strip} from './strip.js'
 import {Thumbnails} from './thumbnails.js'
 
 /** The frame of a view; a height of 0 fills the window. */
@@ -35,13 +41,19 @@ function createApp(model) {
   const app = {state: createState(), root: makeRoot(height), fillsWindow: !height}
   app.kernel = new Kernel(model)
   app.notices = new Notices()
+  app.place = new Place(app)
+  app.connection = new Connection(app)
   app.thumbnails = new Thumbnails(app)
   app.cases = new Cases(app)
+  app.chosen = new Chosen(app)
+  app.help = new Help(app)
   app.canvas = new Canvas(app)
   app.pointer = new Pointer(app)
   app.layers = new Layers(app)
   app.controls = new Controls(app)
+  app.editor = new Editor(app)
   app.decisions = new Decisions(app)
+  app.strip = new Strip(app)
   app.panel = new Panel(app)
   app.gallery = new Gallery(app)
   app.selection = new Selection(app)
@@ -57,7 +69,8 @@ function createApp(model) {
 function arrange(app) {
   const {header, notices, panel} = app
   const left = make('div', {className: 'ai-left'})
-  app.root.append(header.element, notices.problems, left, panel.element, header.command, notices.toast)
+  const above = make('div', {className: 'ai-above'}, app.connection.element, notices.problems)
+  app.root.append(header.element, above, left, panel.element, header.command, app.help.element)
   app.openTab = name => {
     app.state.tab = name
     app.root.dataset.tab = name
@@ -75,18 +88,28 @@ function handleResize(app) {
   app.canvas.draw()
 }
 
+/** Request again what may have been lost while there was no connection. */
+function catchUp(app) {
+  app.cases.requested.clear()
+  app.thumbnails.requested.clear()
+  app.kernel.request('start')
+  app.cases.want(app.state.open)
+}
+
 /** Show the inspector in an element; returns a function that ends the view. */
 function render({model, el}) {
   const app = createApp(model)
   arrange(app)
   const observer = new ResizeObserver(() => handleResize(app))
   observer.observe(app.root)
-  app.kernel.listen(makeHandlers(app), () => app.state.start)
+  app.catchUp = () => catchUp(app)
+  app.kernel.listen(makeHandlers(app), () => app.connection.show())
   el.append(app.root)
+  if (app.fillsWindow) app.root.focus({preventScroll: true})
   app.kernel.request('start')
   return () => {
     observer.disconnect()
-    for (const part of [app.keyboard, app.kernel, app.thumbnails]) part.close()
+    for (const part of [app.keyboard, app.kernel, app.connection, app.editor, app.thumbnails]) part.close()
   }
 }
 

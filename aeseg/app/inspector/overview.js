@@ -1,14 +1,9 @@
 // The overview: the labels of the page round by round, above the latent space.
 
 import {make} from './dom.js'
+import {FINAL, nameOfRound} from './state.js'
 
 const COLUMNS = 6 // labels in a row
-const FINAL = -1 // stands for the round of the final masks
-
-function nameOf(round) {
-  if (round === FINAL) return 'final'
-  return round === 0 ? 'E' : `round ${round}`
-}
 
 /** The tab with the overview. */
 export class Overview {
@@ -29,13 +24,16 @@ export class Overview {
     const cases = Array.from(state.order.slice(first, first + COLUMNS))
     const {rounds, predictions} = state.start
     const rows = predictions ? [...rounds, FINAL] : rounds
-    this.mosaic.style.gridTemplateColumns = `64px repeat(${cases.length || 1},minmax(0,1fr))`
+    this.mosaic.style.gridTemplateColumns = `96px repeat(${cases.length || 1},minmax(0,1fr))`
     for (const round of rows) thumbnails.want(cases, round)
     this.mosaic.replaceChildren(...rows.flatMap(round => this.makeRow(cases, round)))
   }
 
   makeRow(cases, round) {
     const tiles = cases.map(k => this.app.thumbnails.makeTile(k, round, false))
-    return [make('div', {className: 'ai-quiet', textContent: nameOf(round)}), ...tiles]
+    return [
+      make('div', {className: 'ai-quiet', textContent: nameOfRound(round, this.app.state.start.rounds)}),
+      ...tiles,
+    ]
   }
 }

@@ -1,10 +1,12 @@
 // The right side: the open case, its layers, its numbers and the decisions about it.
 
 import {formatNumber, make} from './dom.js'
+import {MEANINGS} from './words.js'
 
 function makeNumber([name, value]) {
+  const title = MEANINGS[name] ?? ''
   const textContent = typeof value === 'number' ? formatNumber(value) : (value ?? '–')
-  return make('span', {}, name, make('b', {textContent}))
+  return make('span', {title}, name, make('b', {textContent}))
 }
 
 /** The panel of one view. */
@@ -16,8 +18,16 @@ export class Panel {
     this.name = make('div', {className: 'ai-name'})
     this.verdict = make('div', {className: 'ai-verdict', hidden: true})
     this.numbers = make('div', {className: 'ai-numbers'})
-    canvas.stage.append(this.name, this.verdict, canvas.makeButtons())
-    const parts = [canvas.stage, layers.element, controls.element, this.numbers, ...decisions.elements]
+    canvas.stage.append(this.name, this.verdict, app.editor.ring, canvas.makeButtons(), app.notices.toast)
+    const parts = [
+      canvas.stage,
+      app.strip.element,
+      layers.element,
+      layers.legend,
+      controls.element,
+      this.numbers,
+      ...decisions.elements,
+    ]
     this.element = make('div', {className: 'ai-right'}, ...parts)
   }
 
@@ -26,10 +36,11 @@ export class Panel {
     if (k === undefined || k === null) return
     const {app, state} = this
     const before = state.open
+    if (k !== before && !app.editor.leave()) return
     state.open = k
     state.proposal = null
+    if (k !== before) app.cases.dropPicture(before)
     app.root.dataset.open = String(k)
-    app.canvas.resetZoom()
     app.cases.want(k)
     app.thumbnails.refresh([before, k])
     app.canvas.draw()
@@ -37,6 +48,7 @@ export class Panel {
     if (state.tab === 'overview') app.scatter.draw()
     app.cases.wantNeighbours(k)
     app.cases.wantHeatMapsSoon()
+    app.place.keep()
   }
 
   /** Open the case some steps further in the order, and turn the page where it lies on another. */
@@ -47,12 +59,11 @@ export class Panel {
     const target = position < 0 ? 0 : position + steps
     const next = Math.min(Math.max(0, target), state.order.length - 1)
     const page = Math.floor(next / state.pageSize)
-    if (page !== state.page && state.tab === 'gallery') {
+    this.open(state.order[next])
+    if (page !== state.page && state.tab === 'gallery' && state.open === state.order[next]) {
       state.page = page
-      state.open = state.order[next]
       app.gallery.draw()
     }
-    this.open(state.order[next])
   }
 
   /** Show name, decision, numbers and layers of the open case. */
@@ -63,9 +74,10 @@ export class Panel {
     this.verdict.hidden = !decision
     this.verdict.textContent = decision ?? ''
     this.verdict.className = 'ai-verdict' + (decision ? ` ai-${decision}` : '')
-    const {opened} = app.cases
-    if (opened) this.numbers.replaceChildren(...opened.numbers.map(makeNumber))
+    this.numbers.replaceChildren(...(app.cases.opened?.numbers ?? []).map(makeNumber))
+    app.root.dataset.numbers = app.cases.opened ? String(state.open) : ''
     app.decisions.show()
     app.layers.draw()
+    app.strip.draw()
   }
 }

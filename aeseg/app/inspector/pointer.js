@@ -1,4 +1,5 @@
-// Mouse, pen and touch on the canvas: drag the image or a handle of an ellipse, zoom by the wheel.
+// Mouse, pen and touch on the canvas: drag the image or a handle of an ellipse, zoom by the wheel; while a
+// label is painted on, the first button belongs to the tool, the others drag, and the wheel with Ctrl zooms.
 
 import {handlesOf, moveHandle} from './ellipse.js'
 
@@ -13,8 +14,11 @@ export class Pointer {
     const {element} = app.canvas
     element.addEventListener('pointerdown', event => this.press(event))
     element.addEventListener('pointermove', event => this.move(event))
-    element.addEventListener('pointerup', () => (this.held = null))
-    element.addEventListener('dblclick', () => app.canvas.fit())
+    element.addEventListener('pointerup', () => this.release())
+    element.addEventListener('pointercancel', () => this.release())
+    element.addEventListener('pointerleave', () => (app.editor.ring.hidden = true))
+    element.addEventListener('contextmenu', event => app.editor.active && event.preventDefault())
+    element.addEventListener('dblclick', () => app.editor.active || app.canvas.fit())
     element.addEventListener('wheel', event => this.zoom(event), {passive: false})
   }
 
@@ -31,12 +35,32 @@ export class Pointer {
     this.app.root.focus({preventScroll: true})
     if (!this.app.cases.opened) return
     this.canvas.element.setPointerCapture(event.pointerId)
+    if (this.app.editor.active && event.button === 0) {
+      this.app.editor.press(event)
+      return
+    }
     const handle = this.handleAt(event)
     const {x, y} = this.canvas
     this.held = handle >= 0 ? {handle} : {x: event.clientX - x, y: event.clientY - y}
   }
 
+  release() {
+    this.held = null
+    this.app.editor.release()
+  }
+
+  /** A pointer's place in CSS pixels from the corner of the stage. */
+  onStage(event) {
+    const {left, top} = this.canvas.element.getBoundingClientRect()
+    return [event.clientX - left, event.clientY - top]
+  }
+
   move(event) {
+    const {editor} = this.app
+    if (editor.active) {
+      editor.drawRing(...this.onStage(event))
+      editor.stroke(event)
+    }
     if (!this.held) return
     const {handle, x, y} = this.held
     if (handle === undefined) {
@@ -51,6 +75,8 @@ export class Pointer {
   zoom(event) {
     if (!this.app.fillsWindow && !this.app.root.contains(document.activeElement)) return
     event.preventDefault()
-    this.canvas.zoomBy(Math.exp(-event.deltaY / 300), ...this.canvas.fromMiddle(event))
+    const {editor} = this.app
+    if (editor.active && editor.hasSize && !event.ctrlKey) editor.grow(event.deltaY < 0 ? 1 : -1)
+    else this.canvas.zoomBy(Math.exp(-event.deltaY / 300), ...this.canvas.fromMiddle(event))
   }
 }

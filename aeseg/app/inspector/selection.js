@@ -4,7 +4,6 @@ import {Chart} from './chart.js'
 import {make, makeSlider} from './dom.js'
 import {casesByScore} from './state.js'
 
-const BAD = 0.8 // a label with a smaller Dice is bad, at first
 const STRIP = 4 // labels on each side of the threshold
 const PAUSE = 60 // milliseconds without a change before these labels are drawn
 const ROUNDING = 1e-7 // scores are sent as 32-bit numbers
@@ -56,6 +55,7 @@ export class Selection {
     this.slider.className = 'ai-threshold'
     this.slider.setAttribute('aria-label', 'Threshold')
     this.limitBar = this.makeLimitBar()
+    this.acts = this.makeActs()
     this.below = make('div', {className: 'ai-grid'})
     this.above = make('div', {className: 'ai-grid'})
     this.elements = [this.makeColumn()]
@@ -63,17 +63,25 @@ export class Selection {
 
   makeLimitBar() {
     this.limitText = make('span', {className: 'ai-quiet'})
-    this.showLimit(BAD)
-    const limit = makeSlider({low: 0.5, high: 0.99, step: 0.01, value: BAD}, dice => this.setLimit(dice))
-    limit.style.width = '120px'
-    return make('div', {className: 'ai-bar'}, make('span', {className: 'ai-push'}), this.limitText, limit)
+    this.limit = makeSlider({low: 0.5, high: 0.99, step: 0.01, value: 0.8}, dice => this.setLimit(dice))
+    this.limit.setAttribute('aria-label', 'A label with a smaller Dice is bad')
+    this.limit.style.width = '120px'
+    const space = make('span', {className: 'ai-push'})
+    return make('div', {className: 'ai-bar'}, space, this.limitText, this.limit)
+  }
+
+  /** What can be done with the threshold: reject what it drops, or take it as the keep_fraction of a run. */
+  makeActs() {
+    this.reject = make('button', {onclick: () => this.rejectBelow()})
+    this.fraction = make('button', {title: 'Copy, for a new run', onclick: () => this.copyFraction()})
+    return make('div', {className: 'ai-bar'}, this.reject, this.fraction)
   }
 
   makeColumn() {
-    const {figures, chart, slider, limitBar, below, above} = this
+    const {figures, chart, slider, limitBar, acts, below, above} = this
     const strips = [makeStrip('just dropped', below), makeStrip('just kept', above)]
     const strip = make('div', {className: 'ai-strips'}, ...strips)
-    return make('div', {className: 'ai-charts'}, figures, chart.element, slider, limitBar, strip)
+    return make('div', {className: 'ai-charts'}, figures, chart.element, slider, acts, limitBar, strip)
   }
 
   showLimit(dice) {
@@ -85,15 +93,23 @@ export class Selection {
     this.app.kernel.request('statistics', {limit: dice})
   }
 
+  /** Forget the statistics of an earlier round. */
+  clear() {
+    this.statistics = null
+    this.threshold = null
+  }
+
   /** Keep what the kernel computed for all thresholds. */
   setStatistics(statistics) {
     this.statistics = statistics
+    this.limit.value = statistics.limit
+    this.showLimit(statistics.limit)
     if (this.state.tab === 'selection') this.draw()
   }
 
   show() {
     if (this.statistics) this.draw()
-    else this.app.kernel.request('statistics', {limit: BAD})
+    else this.app.kernel.request('statistics')
   }
 
   draw() {
@@ -141,10 +157,32 @@ export class Selection {
     values.precision.textContent = formatPercent(precision[n])
     values.recall.textContent = formatPercent(recall[n])
     chart.mark(score)
+    this.showActs(dropped[n], dropped[dropped.length - 1])
     this.updates += 1
     this.app.root.dataset.updates = String(this.updates)
     clearTimeout(this.timer)
     this.timer = setTimeout(() => this.drawStrips(), PAUSE)
+  }
+
+  showActs(dropped, all) {
+    this.reject.textContent = `Reject the ${dropped} below the threshold`
+    this.reject.disabled = !dropped || !this.app.decisions.canDecide
+    this.option = `-p keep_fraction=${((all - dropped) / all).toFixed(3)}`
+    this.fraction.textContent = this.option
+  }
+
+  /** Reject all labels below the threshold that were not decided, in one step. */
+  rejectBelow() {
+    const {start, rows} = this.state
+    const {score} = start.numbers
+    const below = casesByScore(this.state).filter(k => score[k] < this.threshold - ROUNDING)
+    const open = below.filter(k => !rows[k]?.decision)
+    if (!this.app.decisions.decideMany(open, 'rejected')) this.app.notices.say('All of them were decided.')
+  }
+
+  copyFraction() {
+    navigator.clipboard?.writeText(this.option)
+    this.app.notices.say(`${this.option} keeps as many labels in each round of a new run; it was copied.`)
   }
 
   /** Show the labels whose scores are next to the threshold. */

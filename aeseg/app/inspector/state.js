@@ -11,6 +11,16 @@ const LAYERS = [
   {name: 'reconstruction', title: 'VAE', colour: '#c4b5fd', on: false, opacity: 0.6, heat: true},
 ]
 
+export const FINAL = -1 // stands for the round of the final masks
+export const MARKS = {accepted: '✓', rejected: '✕', corrected: '✎'}
+
+/** The name of a round; labels of the first one are those of E, refined, where E's own labels were kept. */
+export function nameOfRound(round, rounds) {
+  if (round === FINAL) return 'final'
+  if (round === 0) return 'E'
+  return round === 1 && rounds.includes(0) ? 'refined, round 1' : `round ${round}`
+}
+
 /** The state of a new view. Cases are numbers: positions in `start.ids`. */
 export function createState() {
   return {
@@ -19,6 +29,9 @@ export function createState() {
     order: [], // cases that pass the filter, sorted
     sort: 'score',
     filter: 'all',
+    tag: null, // a tag that notes must hold
+    search: '', // letters that ids must hold
+    advance: true, // whether the next case is opened after a decision
     worstFirst: true,
     page: 0,
     pageSize: 12,

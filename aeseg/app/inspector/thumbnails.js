@@ -1,9 +1,9 @@
 // Thumbnails: small pictures with the outline of a label, loaded when they are needed.
 
 import {formatNumber, make, makeSvg} from './dom.js'
+import {MARKS} from './state.js'
 
 const BATCH = 8 // thumbnails in one request: few, so that the first ones are shown at once
-const MARKS = {accepted: '✓', rejected: '✕', corrected: '✎'}
 const LONGEST_NAME = 14 // characters
 
 /** The name of a case without what all names begin with. */
@@ -60,6 +60,12 @@ export class Thumbnails {
     this.requested.delete(keyOf(k, round))
   }
 
+  clear() {
+    this.close()
+    this.loaded.clear()
+    this.requested.clear()
+  }
+
   areLoaded(cases, round) {
     return cases.every(k => this.loaded.has(keyOf(k, round)))
   }
@@ -73,9 +79,18 @@ export class Thumbnails {
     return frame
   }
 
+  /** Why a case is suspicious, in words: by the order's own criterion, or where its rank is the highest. */
+  reasonOf(k) {
+    const {sort, start} = this.app.state
+    const own = start.reasons.find(([name]) => name === sort)
+    const [name, words] = own ?? start.reasons[start.why[k]] ?? []
+    return name ? `${words} ${formatNumber(start.numbers[name][k], 2)}` : ''
+  }
+
   makeCaption(k) {
     const {sort, start} = this.app.state
-    const value = start.numbers[sort in start.numbers ? sort : 'score'][k]
+    const isShown = sort in start.numbers && sort !== 'suspicion'
+    const value = start.numbers[isShown ? sort : 'score'][k]
     return make(
       'div',
       {className: 'ai-caption'},
@@ -86,24 +101,37 @@ export class Thumbnails {
 
   /** A tile that opens its case; a captioned one shows the decision, too. */
   makeTile(k, round = this.app.state.start.last, captioned = true) {
-    const {start, open, rows} = this.app.state
+    const {start, open, rows, sort} = this.app.state
     const dropped = !start.kept[k]
     const frame = this.makeFrame(k, round)
     const decision = rows[k]?.decision
+    const title = start.ids[k] + (dropped ? ', dropped by the selection' : '')
+    const reason = captioned ? this.reasonOf(k) : ''
     const tile = make(
       'div',
       {
-        className: 'ai-tile' + (k === open ? ' now' : '') + (dropped ? ' dropped' : ''),
-        title: start.ids[k] + (dropped ? ', dropped by the selection' : ''),
-        onclick: () => this.open(k),
+        className: this.classOf(k) + (dropped ? ' dropped' : ''),
+        title: reason ? `${title}\n${reason}` : title,
+        role: 'button',
+        tabIndex: 0,
+        'aria-label': [title, decision, reason].filter(Boolean).join(', '),
+        'aria-pressed': String(k === open),
+        onclick: event => (event.shiftKey ? this.app.chosen.toggle(k) : this.open(k)),
+        onkeydown: event => (event.key === 'Enter' || event.key === ' ') && this.openByKey(event, k),
       },
       frame,
     )
     tile.dataset.k = k
     if (decision && captioned) frame.append(makeBadge(decision))
+    if (reason && sort !== 'score') frame.append(make('div', {className: 'ai-reason', textContent: reason}))
     if (captioned) tile.append(this.makeCaption(k))
     else tile.dataset.round = round
     return tile
+  }
+
+  classOf(k) {
+    const isChosen = this.app.chosen.has(k)
+    return 'ai-tile' + (k === this.app.state.open ? ' now' : '') + (isChosen ? ' chosen' : '')
   }
 
   open(k) {
@@ -111,13 +139,22 @@ export class Thumbnails {
     this.app.root.focus({preventScroll: true})
   }
 
-  /** Draw the visible tiles of some cases again. */
+  /** Open a case by a key; its tile keeps the focus. */
+  openByKey(event, k) {
+    event.preventDefault()
+    this.app.panel.open(k)
+  }
+
+  /** Draw the visible tiles of some cases again; a tile that has the focus keeps it. */
   refresh(cases) {
     for (const tile of this.app.root.querySelectorAll('.ai-left .ai-tile')) {
       const {k, round} = tile.dataset
       if (!cases.includes(Number(k))) continue
       const captioned = round === undefined
-      tile.replaceWith(this.makeTile(Number(k), captioned ? undefined : Number(round), captioned))
+      const hadFocus = document.activeElement === tile
+      const another = this.makeTile(Number(k), captioned ? undefined : Number(round), captioned)
+      tile.replaceWith(another)
+      if (hadFocus) another.focus({preventScroll: true})
     }
   }
 
