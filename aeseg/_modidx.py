@@ -2157,6 +2157,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                      'aeseg.studies.units.module_path': ('60_studies/units.html#module_path', 'aeseg/studies/units.py'),
                                      'aeseg.studies.units.pack_units': ('60_studies/units.html#pack_units', 'aeseg/studies/units.py'),
                                      'aeseg.studies.units.read_packed': ('60_studies/units.html#read_packed', 'aeseg/studies/units.py'),
+                                     'aeseg.studies.units.refined_values': ( '60_studies/units.html#refined_values',
+                                                                             'aeseg/studies/units.py'),
                                      'aeseg.studies.units.round_rows': ('60_studies/units.html#round_rows', 'aeseg/studies/units.py'),
                                      'aeseg.studies.units.run_unit': ('60_studies/units.html#run_unit', 'aeseg/studies/units.py'),
                                      'aeseg.studies.units.run_units': ('60_studies/units.html#run_units', 'aeseg/studies/units.py'),

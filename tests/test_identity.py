@@ -73,7 +73,7 @@ def changed(before, after):
 
 def test_different_options_have_different_keys(keys):
     assert keys["network default"] == keys["network old"] != keys["network new"]
-    assert len(set(keys.values())) == 7  # of 4 kinds with 2 values, of which supervised ones ignore this one
+    assert len(set(keys.values())) == 8  # of 5 kinds with 2 values, of which two ignore this one
 
 
 def test_an_option_with_its_old_behaviour_as_default_changes_no_key(keys, tmp_path):
@@ -84,7 +84,9 @@ def test_an_option_with_its_old_behaviour_as_default_changes_no_key(keys, tmp_pa
 @pytest.mark.slow
 def test_an_option_with_a_new_behaviour_as_default_changes_keys(keys, tmp_path):
     add_option(tmp_path, 'option(1.0, "a new option", low=0, reference=0.0)')
-    assert changed(keys, keys_of(tmp_path)) == {name for name in keys if not name.startswith("supervised")}
+    assert changed(keys, keys_of(tmp_path)) == {
+        n for n in keys if not n.startswith(("supervised", "refined"))
+    }
 
 
 @pytest.mark.slow
@@ -115,6 +117,7 @@ IDENTITIES = dict(
     labels="1d338264dddc9bec",
     network="b3adea4149506ebc",
     supervised="9d8f4e0beb07a6d6",
+    refined="054743ba6b33a3c6",
     corrupted="8c6912ef20b701a4",
 )
 
@@ -176,13 +179,13 @@ def append(path, line):
 @pytest.mark.parametrize(
     "path, kinds",
     [
-        ("core/training.py", {"labels", "network", "supervised", "corrupted"}),
-        ("data/augmentation.py", {"labels", "network", "supervised", "corrupted"}),
-        ("shapes/priors.py", {"labels", "network", "corrupted"}),
+        ("core/training.py", {"labels", "network", "supervised", "refined", "corrupted"}),
+        ("data/augmentation.py", {"labels", "network", "supervised", "refined", "corrupted"}),
+        ("shapes/priors.py", {"labels", "network", "refined", "corrupted"}),
         ("method/vae.py", {"labels", "network", "corrupted"}),
         ("method/cyclegan.py", {"labels", "network", "corrupted"}),
-        ("method/segmentation.py", {"network", "supervised", "corrupted"}),
-        ("method/losses.py", {"network", "supervised", "corrupted"}),
+        ("method/segmentation.py", {"network", "supervised", "refined", "corrupted"}),
+        ("method/losses.py", {"network", "supervised", "refined", "corrupted"}),
         ("studies/corrupted_masks.py", {"corrupted"}),
         ("core/config.py", set()),
         ("app/report.py", set()),
