@@ -1,6 +1,6 @@
 // The connection to the kernel. Requests are {request: NAME, …}, replies {reply: NAME, …} with buffers. A
-// heartbeat notices a kernel that is gone. Changes are numbered and kept until the kernel confirms them;
-// after a lost connection they are sent again, and the kernel makes each once.
+// heartbeat notices a kernel that is gone. Changes are numbered and kept until the kernel confirms them, and
+// after a lost connection they are sent again; the kernel makes each once.
 
 import {Unconfirmed} from './unconfirmed.js'
 
