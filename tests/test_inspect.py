@@ -219,31 +219,39 @@ def test_a_broken_run_in_the_app(run):
 
 
 MODULES = {
-    "count.js": """export const calls = []
+    "count.js": (
+        """export const calls = []
 export function note(x) {
   calls.push(x)
   return calls.length
 }
-""",
-    "first.js": """import {note} from './count.js'
+"""
+    ),
+    "first.js": (
+        """import {note} from './count.js'
 const own = 'first'
 export const first = () => note(own)
-""",
-    "second.js": """import {note} from './count.js'
+"""
+    ),
+    "second.js": (
+        """import {note} from './count.js'
 const own = 'second'
 export class Second {
   get value() {
     return note(own)
   }
 }
-""",
-    "index.js": """import {calls} from './count.js'
+"""
+    ),
+    "index.js": (
+        """import {calls} from './count.js'
 import {first} from './first.js'
 import {
   Second,
 } from './second.js'
 export default {calls, first, second: new Second()}
-""",
+"""
+    ),
 }
 IMPORT = """async text => {
   const {default: it} = await import(URL.createObjectURL(new Blob([text], {type: 'text/javascript'})))

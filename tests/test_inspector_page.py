@@ -97,7 +97,8 @@ PLACE = """([x, y]) => {
   const [height, width] = document.querySelector('.aeseg-inspector').dataset.full.split('x').map(Number)
   const box = canvas.getBoundingClientRect()
   const scale = Math.min(box.width / width, box.height / height)
-  return [box.left + box.width / 2 + (x - width / 2) * scale, box.top + box.height / 2 + (y - height / 2) * scale]
+  const [left, top] = [box.left + box.width / 2, box.top + box.height / 2]
+  return [left + (x - width / 2) * scale, top + (y - height / 2) * scale]
 }"""
 
 

@@ -176,6 +176,7 @@ class Inspector(anywidget.AnyWidget):
     _esm = join_modules(VIEW / "index.js")
     _css = VIEW / "inspector.css"
     height = traitlets.Int(760).tag(sync=True)
+    patience = traitlets.Int(8).tag(sync=True)  # seconds without a reply: the connection counts as lost
 
     def __init__(
         self,
@@ -210,17 +211,20 @@ class Inspector(anywidget.AnyWidget):
             self.reply("made", number=number)
 
     def _is_made(self, base, values):
-        "Whether a change that is sent again was made. Raises `InputError` where a case was decided elsewhere."
+        "Whether a change that is sent again was made. Raises `InputError` for a case decided elsewhere."
         self.reviews.refresh()
-        rows = {id: self.reviews.rows.get(id) or {} for id in (self.cases.ids[int(k)] for k in base or ())}
-        known = dict(zip(rows, (base or {}).values()))
-        changed = [id for id, row in rows.items() if row.get("time", "") != known[id]]
+        changed = {}
+        for k, known in (base or {}).items():
+            id = self.cases.ids[int(k)]
+            row = self.reviews.rows.get(id) or {}
+            if row.get("time", "") != known:
+                changed[id] = row.get("decision", "")
         wanted = values.get("decision", "corrected")
-        if other := [id for id in changed if rows[id].get("decision", "") != wanted]:
+        if other := [id for id, decision in changed.items() if decision != wanted]:
             raise InputError(
                 f"{other[0]} was decided elsewhere while this page was not connected; look again, decide anew"
             )
-        return bool(changed)
+        return bool(base) and len(changed) == len(base)
 
     def reply(self, name, /, *arrays, **values):
         "Send a reply with its arrays or bytes as buffers."
@@ -548,7 +552,9 @@ def _corrected(self: Inspector, id, how):
     "The label after a correction: one of `CORRECTIONS`, 'prediction', or 'round_2' for that round's label."
     if how in CORRECTIONS:
         return CORRECTIONS[how](self._editable(id))
-    mask = self.cases.prediction(id) if how == "prediction" else self.cases.mask(id, int(how[len("round_") :]))
+    mask = (
+        self.cases.prediction(id) if how == "prediction" else self.cases.mask(id, int(how[len("round_") :]))
+    )
     if mask is None:
         raise InputError(f"{id} has no mask of {how.replace('_', ' ')} that could be taken")
     return mask
@@ -658,7 +664,9 @@ def _send_statistics(self: Inspector):
     limit = sensible_limit(table["dice"]) if self.dice_limit is None else self.dice_limit
     s = threshold_statistics(table["score"], table["dice"], limit)
     fractions = [s[name].astype(np.float32) for name in ("threshold", "precision", "recall")]
-    self.reply("statistics", *fractions, s["dropped"].astype(np.int32), bad=s["bad"], known=s["known"], limit=limit)
+    self.reply(
+        "statistics", *fractions, s["dropped"].astype(np.int32), bad=s["bad"], known=s["known"], limit=limit
+    )
 
 
 @patch

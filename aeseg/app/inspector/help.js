@@ -24,7 +24,7 @@ export class Help {
     this.button.setAttribute('aria-label', 'Help')
     this.element = make(
       'div',
-      {className: 'ai-pop ai-help', hidden: true, role: 'dialog', 'aria-label': 'Help'},
+      {className: 'ai-pop ai-help', hidden: true, role: 'dialog', 'aria-label': 'Help', tabIndex: 0},
       make('h4', {textContent: 'Keys'}),
       makeList(KEYS, 'kbd'),
       make('h4', {textContent: 'Numbers'}),

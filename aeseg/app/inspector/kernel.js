@@ -1,11 +1,10 @@
 // The connection to the kernel. Requests are {request: NAME, …}, replies {reply: NAME, …} with buffers. A
-// heartbeat notices a kernel that is gone. Changes are numbered and kept until the kernel confirms them;
-// after a lost connection they are sent again, and the kernel makes each once.
+// heartbeat notices a kernel that is gone. Changes are numbered and kept until the kernel confirms them, and
+// after a lost connection they are sent again; the kernel makes each once.
 
 import {Unconfirmed} from './unconfirmed.js'
 
 const BEAT = 2000 // milliseconds between two heartbeats, which also bring what another inspector decided
-const PATIENCE = 4000 // milliseconds without any reply after which the connection counts as lost
 const TICK = 400 // milliseconds between two looks at the clock
 const LEAVING = 2000 // milliseconds after which a page that was being left is taken for one that stayed
 
@@ -13,6 +12,7 @@ const LEAVING = 2000 // milliseconds after which a page that was being left is t
 export class Kernel {
   constructor(model) {
     this.model = model
+    this.patience = 1000 * model.get('patience') // milliseconds without any reply: the connection is lost
     this.leaving = false // the kernel of a page that is being left may be gone
     this.connected = true
     this.waiting = null // when the oldest request was sent since which no reply came
@@ -84,7 +84,7 @@ export class Kernel {
 
   tick() {
     const now = performance.now()
-    if (this.waiting !== null && now - this.waiting > PATIENCE) this.disconnect()
+    if (this.waiting !== null && now - this.waiting > this.patience) this.disconnect()
     if (document.visibilityState !== 'visible' || now - this.beaten < BEAT) return
     this.beaten = now
     this.request('refresh')

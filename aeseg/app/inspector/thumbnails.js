@@ -24,7 +24,8 @@ function makePicture(thumbnail, id) {
 }
 
 function makeBadge(decision) {
-  return make('div', {className: `ai-badge ai-${decision}`, textContent: MARKS[decision]})
+  const attributes = {className: `ai-badge ai-${decision}`, role: 'img', 'aria-label': decision}
+  return make('div', {...attributes, textContent: MARKS[decision]})
 }
 
 function keyOf(k, round) {
@@ -114,7 +115,6 @@ export class Thumbnails {
         title: reason ? `${title}\n${reason}` : title,
         role: 'button',
         tabIndex: 0,
-        'aria-label': [title, decision, reason].filter(Boolean).join(', '),
         'aria-pressed': String(k === open),
         onclick: event => (event.shiftKey ? this.app.chosen.toggle(k) : this.open(k)),
         onkeydown: event => (event.key === 'Enter' || event.key === ' ') && this.openByKey(event, k),
