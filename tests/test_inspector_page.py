@@ -572,6 +572,7 @@ def test_the_next_case_is_opened_after_a_decision_unless_that_is_off(window):
     order = [int(it.tile(n).get_attribute("data-k")) for n in range(3)]
     it.press("r")
     it.until_open(order[1])
+    it.until_decided(rejected=1)
     assert "1 of 300 reviewed" in it.root.inner_text()
     it.root.get_by_label("next", exact=True).uncheck()
     it.press("a")
