@@ -18,7 +18,7 @@ export const MARKS = {accepted: '✓', rejected: '✕', corrected: '✎'}
 export function nameOfRound(round, rounds) {
   if (round === FINAL) return 'final'
   if (round === 0) return 'E'
-  return round === 1 && rounds.includes(0) ? 'refined, round 1' : `round ${round}`
+  return round === 1 && rounds.includes(0) ? 'refined' : `round ${round}`
 }
 
 /** The state of a new view. Cases are numbers: positions in `start.ids`. */
