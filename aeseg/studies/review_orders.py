@@ -6,8 +6,6 @@
 __all__ = ['PAGE', 'WORST', 'LEAST', 'worst_labels', 'first_page_recall', 'recall_of_orders', 'table_of_orders']
 
 # %% ../../nbs/60_studies/11_review_orders.ipynb #8efef1f2
-from pathlib import Path
-
 import numpy as np
 import pandas as pd
 

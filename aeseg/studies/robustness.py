@@ -19,7 +19,6 @@ from ..app.predict import prediction_fabric
 from ..core.config import Config
 from ..core.errors import InputError, nearest
 from ..core.files import atomic_write
-from ..core.runs import Run
 from ..data.datasets import Images, find_images, matching_ids, read_images
 from ..evaluation.robustness import robustness
 from ..evaluation.true_masks import TrueMasks, truth_on_canvas
