@@ -65,4 +65,7 @@ def table_of_orders(
         columns[f"{cases.folder.name} ({count} of {len(cases)})"] = recalls
     table = pd.DataFrame(columns)
     table["mean"] = table.mean(axis=1)
-    return table.map(lambda recall: f"{recall:.2f}").replace("nan", "").to_markdown()
+    lines = [["", *table.columns], ["---"] * (1 + table.shape[1])]
+    for title, row in table.iterrows():
+        lines.append([title, *["" if np.isnan(recall) else f"{recall:.2f}" for recall in row]])
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
