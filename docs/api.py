@@ -85,7 +85,7 @@ def to_rst(
     for i, piece in enumerate(pieces):
         is_code = i % 2 and piece.strip()
         written.append(f"\\ ``{piece.strip()}``\\ " if is_code else ESCAPED.sub(r"\\\1", piece))
-    return "".join(written).strip().removeprefix("\\ ")
+    return "".join(written).strip().removeprefix("\\ ").removesuffix("\\")
 
 
 def doc_lines(
@@ -111,15 +111,6 @@ def comments(
     return {t.start[0]: t.string.lstrip("# ") for t in tokens if t.type == tokenize.COMMENT}
 
 
-def comment_between(
-    notes: dict,  # of `comments`
-    first: int,  # line on which a parameter or field ends
-    stop: int,  # line on which the next one starts
-) -> str:
-    "The trailing comment of a parameter, with the lines of comments that follow it."
-    return " ".join(notes[n] for n in range(first, max(stop, first + 1)) if n in notes)
-
-
 # ---------------------------------------------------------------- signatures
 
 
@@ -136,29 +127,14 @@ def parameters_of(
     pairs += list(zip(a.kwonlyargs, a.kw_defaults))
     pairs += [(p, None) for p in [a.kwarg] if p]
     pairs = [(p, d) for p, d in pairs if p.arg not in ("self", "cls")]
-    starts = [p.lineno for p, _ in pairs[1:]] + [function.body[0].lineno - 1]
+    starts = [*[p.lineno for p, _ in pairs[1:]], return_line(function)]
     described = []
     for (p, default), stop in zip(pairs, starts):
-        end = (default or p).end_lineno
-        is_last = (p, default) == pairs[-1]
-        text = notes.get(end, "") if is_last and stop <= end else comment_between(notes, end, stop)
-        if is_last:
-            text = last_comment(notes, function, end)
+        # a comment behind several parameters is about none of them
+        lines = range((default or p).end_lineno, stop)
         kind = ast.unparse(p.annotation) if p.annotation else ""
-        described.append((p.arg, kind, text))
+        described.append((p.arg, kind, " ".join(notes[n] for n in lines if n in notes)))
     return described
-
-
-def last_comment(
-    notes: dict,
-    function,
-    line: int,  # on which the last parameter ends
-) -> str:
-    "The comment of the last parameter: that of its line, and whole lines of comments below it."
-    closing = return_line(function)
-    if closing == line:  # the signature is on one line: its comment is that of the returned value
-        return ""
-    return comment_between(notes, line, closing)
 
 
 def return_line(
@@ -171,7 +147,7 @@ def return_line(
     known = [*a.posonlyargs, *a.args, *a.kwonlyargs, *a.defaults, *filter(None, a.kw_defaults)]
     known += [p for p in (a.vararg, a.kwarg) if p]
     last = max((node.end_lineno for node in known), default=function.lineno)
-    return last if last == function.lineno else last + 1
+    return last if last == function.lineno else max(last, function.body[0].lineno - 1)
 
 
 def signature(
@@ -242,7 +218,9 @@ def describe_function(
         lines.append(f".. py:property:: {node.name}")
     else:
         lines.append(f".. py:{kind}:: {signature(node, node.name)}")
-    lines += [f"   :{mark}:" for mark in ("classmethod", "staticmethod") if mark in marks and kind == "method"]
+    lines += [
+        f"   :{mark}:" for mark in ("classmethod", "staticmethod") if mark in marks and kind == "method"
+    ]
     body = [*doc_lines(node)]
     if "property" not in marks:
         body += function_fields(node, notes)

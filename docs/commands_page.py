@@ -11,7 +11,7 @@ EXIT_CODES = """## Exit codes
 |---|---|
 | 0 | The command did what it was asked to do. |
 | 1 | `aeseg check` found errors, or units of `aeseg experiment run` failed. |
-| 2 | The input is wrong, an option is unknown, or Ctrl-C ended the command. One sentence on stderr says which. |
+| 2 | Bad input, an unknown option, or Ctrl-C. One sentence on stderr says which. |
 
 """
 
@@ -30,7 +30,10 @@ def argument_row(names, keywords):
     word = names[-1] if names[-1].startswith("-") else names[-1].upper()
     value = "" if is_flag else metavar or (word.lstrip("-").upper() if word.startswith("-") else "")
     needed = " (required)" if keywords.get("required") else ""
-    return f"| `{', '.join(names)}{' ' + value if value else ''}`{needed} | {cell(keywords['help'].replace('%%', '%'))} |"
+    return (
+        f"| `{', '.join(names)}{' ' + value if value else ''}`{needed} |"
+        f" {cell(keywords['help'].replace('%%', '%'))} |"
+    )
 
 
 def commands_text():
@@ -52,16 +55,29 @@ def options_text():
 
     lines = ["# Options of the configuration", ""]
     lines += [
-        "`-p key=value` of `aeseg fit` sets any of these; Python has them in groups: `config.gan.steps` is the key"
-        " `gan_steps`. The defaults are those of the preset `cpu`; the last column says where other presets differ.",
+        (
+            "`-p key=value` of `aeseg fit` sets any of these; Python has them in groups: `config.gan.steps`"
+            " is the key `gan_steps`. The defaults are those of the preset `cpu`; the last column says where"
+            " other presets differ."
+        ),
         "",
     ]
     group = None
     for key, o in OPTIONS.items():
         if o.group != group:
             group = o.group
-            lines += ["", f"## {group}", "", "| key | default | meaning | other presets |", "|---|---|---|---|"]
-        others = [f"{name}: {values[key]}" for name, values in PRESETS.items() if values.get(key, o.default) != o.default]
+            lines += [
+                "",
+                f"## {group}",
+                "",
+                "| key | default | meaning | other presets |",
+                "|---|---|---|---|",
+            ]
+        others = [
+            f"{name}: {values[key]}"
+            for name, values in PRESETS.items()
+            if values.get(key, o.default) != o.default
+        ]
         choices = o.meta["choices"]
         about = o.meta["help"] + (f" ({', '.join(map(str, choices))})" if choices else "")
         lines.append(f"| `{key}` | `{o.default}` | {cell(about)} | {cell(', '.join(others))} |")

@@ -2,6 +2,7 @@
 
 import sys
 from configparser import ConfigParser
+from functools import cache
 from importlib.metadata import files
 from pathlib import Path
 
@@ -29,16 +30,18 @@ myst_enable_extensions = ["dollarmath", "amsmath", "html_image", "deflist"]
 myst_heading_anchors = 4
 # notebooks begin sections with headings of any level
 suppress_warnings = ["myst.header"]
+add_module_names = False
 python_maximum_signature_line_length = 80
 toc_object_entries_show_parents = "hide"
 viewcode_follow_imported_members = False
 viewcode_line_numbers = True
 
 html_title = "aeseg"
+html_context = dict(default_mode="auto")
 html_theme = "pydata_sphinx_theme"
 html_static_path = ["static"]
 html_css_files = ["site.css"]
-html_js_files = [("offline.js", dict(priority=90))]
+html_js_files = ["offline.js"]
 html_copy_source = False
 html_theme_options = dict(
     navbar_end=["theme-switcher"],
@@ -101,13 +104,16 @@ def add_anchors(app, document):
             labels[anchor] = app.env.docname, anchor
 
 
-def find_source(app, name):
-    "The source of a module, without importing it."
-    if name not in MODULES:
-        return None
+@cache
+def source_of(name):
+    "The source of a module, which is not imported, and where its names are."
     source = MODULES[name].source
-    analyzer = ModuleAnalyzer.for_string(source, name)
-    return source, analyzer.find_tags()
+    return source, ModuleAnalyzer.for_string(source, name).find_tags()
+
+
+def find_source(app, name):
+    "What viewcode asks for."
+    return source_of(name) if name in MODULES else None
 
 
 def copy_mathjax(app, error):

@@ -210,8 +210,12 @@ def stage_notebook(
     note = head_lines(name.removeprefix("nbs/"), code)
     cells[0]["source"] = "\n".join(first[:at]) + note + "\n" + "\n".join(first[at:])
     notebook["cells"] = [c for c in cells if c["source"] or c.get("outputs")]
-    notebook["metadata"] = {k: v for k, v in notebook["metadata"].items() if k in ("kernelspec", "language_info")}
-    notebook["metadata"].setdefault("kernelspec", dict(name="python3", display_name="python3", language="python"))
+    notebook["metadata"] = {
+        k: v for k, v in notebook["metadata"].items() if k in ("kernelspec", "language_info")
+    }
+    notebook["metadata"].setdefault(
+        "kernelspec", dict(name="python3", display_name="python3", language="python")
+    )
     stage.write(name, json.dumps(notebook, indent=1))
 
 
@@ -270,9 +274,9 @@ def book_pages(
         part_page(stage, part, title)
     parts = [f"/nbs/{part}/index" for part in PARTS if part != "experiments"]
     text = (
-        "# The book\n\nThe notebooks are the source of the package: each writes the module of its name. A part"
-        " uses only parts before it; method and evaluation never import each other. Code with a coloured edge"
-        " is part of the package; the cells below it show or test it.\n\n"
+        "# The book\n\nThe notebooks are the source of the package: each writes the module of its name. A"
+        " part uses only parts before it; method and evaluation never import each other. Code with a coloured"
+        " edge is part of the package; the cells below it show or test it.\n\n"
     )
     stage.write("book.md", text + toctree([*parts, "/nbs/70_command_line"], ":maxdepth: 2"))
 
@@ -283,7 +287,9 @@ def results_page(
     "The list of results."
     pages = sorted((ROOT / "results").glob("*.md")) + sorted((ROOT / "results").glob("*/results.md"))
     pages = [p for p in pages if p.name not in ("index.md",)]
-    rows = [f"* [{title_of(p.read_text(encoding='utf-8'))}]({p.relative_to(ROOT / 'results')})" for p in pages]
+    rows = [
+        f"* [{title_of(p.read_text(encoding='utf-8'))}]({p.relative_to(ROOT / 'results')})" for p in pages
+    ]
     text = (
         "# Results\n\nEach page names the command, the seeds, the machine and the commit of its numbers.\n"
         "[The experiments](../nbs/experiments/index.md) are the notebooks that write the tables.\n\n"
@@ -314,14 +320,21 @@ def top_level(
 ) -> str:
     "A table of the names that the package itself gives."
     source = (ROOT / "aeseg/__init__.py").read_text(encoding="utf-8")
-    node = next(n for n in api.ast.parse(source).body if getattr(n, "targets", [None])[0].__class__ is api.ast.Name
-                and n.targets[0].id == "_MODULES")
+    node = next(
+        n
+        for n in api.ast.parse(source).body
+        if getattr(n, "targets", [None])[0].__class__ is api.ast.Name and n.targets[0].id == "_MODULES"
+    )
     trees, rows = {m.name: m.tree for m in modules}, ["| name | what it is |", "|---|---|"]
     for module, names in api.ast.literal_eval(node.value).items():
         for name in names:
             body = trees[f"aeseg.{module}"].body
             found = [n for n in body if getattr(n, "name", "") == name]
-            about = (api.ast.get_docstring(found[0]) or "").split("\n\n")[0] if found else "the ranges of the tasks"
+            about = (
+                (api.ast.get_docstring(found[0]) or "").split("\n\n")[0]
+                if found
+                else "the ranges of the tasks"
+            )
             rows.append(f"| {{py:obj}}`{name} <aeseg.{module}.{name}>` | {' '.join(about.split())} |")
     return "\n".join(rows) + "\n"
 

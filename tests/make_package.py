@@ -120,7 +120,15 @@ def install(
 ):
     "Install a wheel and its runtime requirements."
     venv.create(environment, with_pip=True)
-    command = [Path(environment) / "bin/python", "-m", "pip", "install", "--quiet", *pip_arguments, str(wheel)]
+    command = [
+        Path(environment) / "bin/python",
+        "-m",
+        "pip",
+        "install",
+        "--quiet",
+        *pip_arguments,
+        str(wheel),
+    ]
     subprocess.run(command, check=True)
 
 

@@ -23,6 +23,12 @@ SETTINGS.read(ROOT / "settings.ini", encoding="utf-8")
 SETTINGS = SETTINGS["DEFAULT"]
 
 
+def is_needed(requirement, extras):
+    "Whether a requirement of a package applies here, with some of its extras."
+    marker = requirement.marker
+    return marker is None or any(marker.evaluate({"extra": extra}) for extra in extras)
+
+
 def closure(requirements):
     "Name -> installed distribution of requirements and all that they need."
     reached, ahead = {}, [Requirement(text) for text in requirements]
@@ -38,14 +44,15 @@ def closure(requirements):
         reached[key] = found
         extras = ["", *requirement.extras]
         needed = [Requirement(text) for text in found.requires or ()]
-        ahead += [r for r in needed if not r.marker or any(r.marker.evaluate({"extra": e}) for e in extras)]
+        ahead += [r for r in needed if is_needed(r, extras)]
     return {name: found for (name, _), found in reached.items()}
 
 
 def link_packages(site, distributions):
     "Link what distributions have installed into another site-packages."
     for found in distributions:
-        for name in {p.parts[0] for p in found.files if p.parts[0] not in ("..", "__pycache__")}:
+        names = {p.parts[0] for p in found.files} - {"..", "__pycache__"}
+        for name in names:
             if not (site / name).exists():
                 (site / name).symlink_to(found.locate_file(name))
 
@@ -64,15 +71,25 @@ def environment(files, tmp_path_factory):
     site = next(folder.glob("lib/python*/site-packages"))
     link_packages(site, closure(SETTINGS["requirements"].split()).values())
     python = str(folder / "bin/python")
-    command = ["-m", "pip", "--python", python, "install", "--quiet", "--no-deps", "--no-index", str(files[0])]
+    command = [
+        "-m",
+        "pip",
+        "--python",
+        python,
+        "install",
+        "--quiet",
+        "--no-deps",
+        "--no-index",
+        str(files[0]),
+    ]
     subprocess.run([sys.executable, *command], check=True, capture_output=True)
     return folder
 
 
 def test_the_environment_has_no_package_of_an_extra(environment):
     script = (
-        "from importlib.util import find_spec as f\n"
-        "print([n for n in ('nbdev', 'papermill', 'dask', 'voila', 'anywidget', 'pytest', 'IPython') if f(n)])"
+        "from importlib.util import find_spec as f\nprint([n for n in ('nbdev', 'papermill', 'dask', 'voila',"
+        " 'anywidget', 'pytest', 'IPython') if f(n)])"
     )
     done = subprocess.run([environment / "bin/python", "-I", "-c", script], capture_output=True, text=True)
     assert (done.stdout, done.stderr) == ("[]\n", "")
