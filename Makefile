@@ -56,8 +56,8 @@ test: install
 test-oldest:
 	test -x .venv-oldest/bin/pip || $(PYTHON) -m venv .venv-oldest
 	.venv-oldest/bin/python -m pip install --quiet $(PIP_ARGS) -c constraints-oldest.txt setuptools wheel
-	.venv-oldest/bin/python -m pip install --quiet $(PIP_ARGS) -c constraints-oldest.txt --no-build-isolation -e '.[dicom,test]'
-	.venv-oldest/bin/python tests/run_oldest.py
+	.venv-oldest/bin/python -m pip install --quiet $(PIP_ARGS) -c constraints-oldest.txt --no-build-isolation -e '.[dev]'
+	.venv-oldest/bin/python -m pytest -q -n 2 --dist worksteal -m 'not slow'
 
 gpu: install
 	$(BIN)/python tests/gpu_check.py $(GPU_ARGS)

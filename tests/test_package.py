@@ -158,3 +158,49 @@ def test_the_oldest_versions_are_those_of_every_requirement():
     pinned = {line.split("==")[0].lower() for line in lines if line and not line.startswith("#")}
     needed = {Requirement(text).name.lower() for text in SETTINGS["requirements"].split()}
     assert needed <= pinned
+
+
+# ---------------------------------------------------------------- completion
+
+
+def completed(script, *words):
+    "What bash offers for the last of some words."
+    line = " ".join(f"'{word}'" for word in words)
+    lines = [
+        f"source {script}",
+        f"COMP_WORDS=({line})",
+        f"COMP_CWORD={len(words) - 1}",
+        f"_shtab_aeseg {words[0]} '{words[-1]}' '{words[-2]}'",
+        'printf "%s\\n" "${COMPREPLY[@]}"',
+    ]
+    done = subprocess.run(["bash", "-c", "\n".join(lines)], capture_output=True, text=True, check=True)
+    return done.stdout.split()
+
+
+@pytest.fixture(scope="module")
+def script(tmp_path_factory):
+    "The script for bash."
+    from aeseg.cli import completion_text
+
+    path = tmp_path_factory.mktemp("completion") / "aeseg.bash"
+    path.write_text(completion_text("bash"))
+    return path
+
+
+@pytest.mark.parametrize(
+    "words, expected",
+    [
+        (("aeseg", "e"), {"evaluate", "experiment", "export"}),
+        (("aeseg", "fit", "--labels"), {"--labels-of"}),
+        (("aeseg", "demo", "--task", "l"), {"lung", "liver"}),
+        (("aeseg", "predict", "--sk"), {"--skip-bad"}),
+    ],
+)
+def test_bash_completes_commands_options_and_values(script, words, expected):
+    assert set(completed(script, *words)) == expected
+
+
+def test_bash_completes_folders(script, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "pictures").mkdir()
+    assert completed(script, "aeseg", "fit", "--images", "pi") == ["pictures"]
