@@ -235,8 +235,9 @@ def summary_of(
     "The first heading of a notebook, and the line below it."
     cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
     text = "".join(cells[0]["source"])
-    quoted = re.search(r"^> (.+)$", text, re.M)
-    return title_of(text), quoted[1] if quoted else ""
+    quoted = re.search(r"^>.*(?:\n>.*)*", text, re.M)
+    lines = quoted[0].splitlines() if quoted else []
+    return title_of(text), " ".join(line.lstrip("> ") for line in lines)
 
 
 def table_of(
@@ -343,7 +344,7 @@ def stage_all(
     folder,  # of the staged tree; files that are not part of it are removed
 ):
     "Stage the whole site."
-    stage = Stage(folder)
+    stage, how_to = Stage(folder), sorted((NBS / "how_to").glob("*.ipynb"))
     for path in sorted(NBS.rglob("*.ipynb")):
         if path.name != "index.ipynb" and ".ipynb_checkpoints" not in path.parts:
             stage_notebook(stage, path)
@@ -353,6 +354,8 @@ def stage_all(
     for path in pages:
         name = path.relative_to(ROOT).as_posix()
         text = markdown(stage, name, path.read_text(encoding="utf-8"))
+        if name == "docs/guide/index.md" and how_to:
+            text = text.replace("</README>\n", "</README>\n/nbs/how_to/index\n")
         if name == "data/README.md":
             cards = sorted(path.parent.glob("[a-z]*.md"))
             text += "\n" + toctree([card.stem for card in cards], ":hidden:")
@@ -360,7 +363,6 @@ def stage_all(
     book_pages(stage)
     results_page(stage)
     api_pages(stage)
-    how_to = sorted((NBS / "how_to").glob("*.ipynb"))
     if how_to:
         part_page(stage, "how_to", "How-tos")
     import commands_page
