@@ -355,7 +355,7 @@ def stage_all(
         name = path.relative_to(ROOT).as_posix()
         text = markdown(stage, name, path.read_text(encoding="utf-8"))
         if name == "docs/guide/index.md" and how_to:
-            text = text.replace("</README>\n", "</README>\n/nbs/how_to/index\n")
+            text = text.replace("\ninstall\n", "\ninstall\n/nbs/how_to/index\n")
         if name == "data/README.md":
             cards = sorted(path.parent.glob("[a-z]*.md"))
             text += "\n" + toctree([card.stem for card in cards], ":hidden:")
