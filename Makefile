@@ -9,17 +9,21 @@ BIN := .venv/bin
 STAMP := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo quick test gpu lab export readme diagram picture screenshot clean
+.PHONY: help install demo quick test test-oldest gpu lab export readme docs docs-serve package diagram picture screenshot clean
 
 help:
 	@echo 'make demo     the whole method on synthetic phantoms, with a report in runs/demo'
 	@echo 'make lab      the notebooks in JupyterLab (this machine only)'
 	@echo 'make quick    the tests that are not slow, without notebooks, in about a minute'
 	@echo 'make test     notebooks, tests/, and the check that code and notebooks agree'
+	@echo 'make test-oldest the tests that are not slow, with the oldest versions that work (constraints-oldest.txt)'
 	@echo 'make gpu      checks and benchmark on a CUDA GPU (GPU_ARGS=--allow-cpu: the same code without one)'
 	@echo 'make install  .venv with the exact versions of constraints.txt'
 	@echo 'make export   clean the notebooks and write aeseg/ from them'
 	@echo 'make readme   write README.md from nbs/index.ipynb'
+	@echo 'make docs     the site: docs/_build/html/index.html'
+	@echo 'make docs-serve the site on 127.0.0.1'
+	@echo 'make package  wheel and sdist in dist/, tried in an empty environment'
 	@echo 'make diagram  the figures of the method, nbs/images/method*.svg'
 	@echo 'make picture  nbs/images/overview.png from the demo'
 	@echo 'make screenshot nbs/images/inspector.png from phantoms (needs Chromium)'
@@ -48,6 +52,13 @@ test: install
 	$(BIN)/python -m pytest -n 2 --dist worksteal --durations 15 --malformed 500
 	$(BIN)/python tests/check_clean.py
 
+# The oldest versions have an environment of their own, .venv-oldest.
+test-oldest:
+	test -x .venv-oldest/bin/pip || $(PYTHON) -m venv .venv-oldest
+	.venv-oldest/bin/python -m pip install --quiet $(PIP_ARGS) -c constraints-oldest.txt setuptools wheel
+	.venv-oldest/bin/python -m pip install --quiet $(PIP_ARGS) -c constraints-oldest.txt --no-build-isolation -e '.[dev]'
+	.venv-oldest/bin/python -m pytest -q -n 2 --dist worksteal -m 'not slow'
+
 gpu: install
 	$(BIN)/python tests/gpu_check.py $(GPU_ARGS)
 
@@ -61,6 +72,15 @@ export: install
 readme: install
 	$(BIN)/python tests/make_readme.py
 
+docs: install
+	$(BIN)/python docs/build.py
+
+docs-serve: install
+	$(BIN)/python docs/build.py --serve
+
+package: install
+	$(BIN)/python tests/make_package.py -- $(PIP_ARGS)
+
 diagram: install
 	$(BIN)/python tests/make_diagram.py
 
@@ -73,6 +93,6 @@ screenshot: install
 	$(BIN)/python tests/make_screenshot.py
 
 clean:
-	rm -rf build dist _docs _proc .pytest_cache *.egg-info
-	find . \( -name .git -o -name .venv -o -name runs \) -prune -o \
+	rm -rf build dist docs/_build _docs _proc .pytest_cache *.egg-info
+	find . \( -name .git -o -name '.venv*' -o -name runs \) -prune -o \
 		-type d \( -name __pycache__ -o -name .ipynb_checkpoints \) -prune -exec rm -rf {} +

@@ -6,7 +6,7 @@ own. All are imported on first use.
 
 from importlib import import_module
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 # torch takes seconds to import; `aeseg --help` must not wait for it
 _MODULES = {

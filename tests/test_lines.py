@@ -12,7 +12,7 @@ from source_tree import PACKAGE, ROOT
 COLUMNS = 110
 MODULES = [p for p in sorted(PACKAGE.rglob("*.py")) if p.name != "_modidx.py"]  # nbdev writes the index
 NOTEBOOKS = [p for p in sorted((ROOT / "nbs").rglob("*.ipynb")) if ".ipynb_checkpoints" not in p.parts]
-TESTS = sorted((ROOT / "tests").glob("*.py"))
+TESTS = sorted([*(ROOT / "tests").glob("*.py"), *(ROOT / "docs").glob("*.py")])
 EXPORTED_NAMES = re.compile(r"^__all__ = \[.*?\]$", re.M | re.S)  # at the top of a module, by nbdev
 MAGIC = re.compile(r"^(\s*)[%!]\S.*$", re.M)  # a command of IPython in a code cell
 

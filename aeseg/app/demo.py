@@ -41,6 +41,7 @@ def demo(
     task: str = "fetal_head",
     overwrite: bool = False,  # start the run again
     quiet: bool = False,
+    preset: str = "cpu",  # with smoke the numbers of steps are those of the preset
     count: int = 160,  # number of phantoms
     val: int = 40,  # number of those that are not trained on
     **parameters,  # any flat key of `Config`
@@ -54,5 +55,5 @@ def demo(
         resume=not overwrite,
         overwrite=overwrite,
         quiet=quiet,
-        **{**DEMO, "task": task, **parameters},
+        **{**({} if preset == "smoke" else DEMO), "task": task, "preset": preset, **parameters},
     )

@@ -762,8 +762,8 @@ def app_command(
     Cases(run, images, truth)
     if find_spec("voila") is None:
         raise InputError(
-            "aeseg inspect needs voila, which is not installed; pip install 'aeseg[dev]', or use Inspector in"
-            " JupyterLab"
+            "aeseg inspect needs voila, which is not installed; pip install 'aeseg[inspect]', or use"
+            " Inspector in JupyterLab"
         )
     port = free_port(port, 1) if port else free_port()
     token = _token(run)
