@@ -1,5 +1,6 @@
 "Packaging; every value comes from settings.ini, which nbdev reads too."
 
+import re
 from configparser import ConfigParser
 from pathlib import Path
 
@@ -10,6 +11,20 @@ config = ConfigParser(delimiters=["="])
 config.read(here / "settings.ini", encoding="utf-8")
 cfg = config["DEFAULT"]
 readme = here / "README.md"
+oldest = dict(
+    line.split("==") for line in (here / "constraints-oldest.txt").read_text().splitlines() if "==" in line
+)
+oldest = {name.lower(): version for name, version in oldest.items() if name != "torch"}
+
+
+def with_lower_bound(requirement):
+    "A runtime requirement with the oldest version that was tried."
+    name = requirement.split("<")[0]
+    if name.lower() not in oldest:
+        return requirement
+    return ",".join([f"{name}>={oldest[name.lower()]}", *re.findall("<.*", requirement)])
+
+
 licenses = {"apache2": "Apache-2.0"}
 extras = {k.removesuffix("_requirements"): v.split() for k, v in cfg.items() if k.endswith("_requirements")}
 extras["dev"] = sorted({requirement for names in extras.values() for requirement in names})
@@ -32,7 +47,7 @@ setup(
     packages=find_packages(include=[cfg["lib_name"], cfg["lib_name"] + ".*"]),
     package_data={cfg["lib_name"]: ["app/inspector/*.js", "app/inspector/*.css", "app/templates/*"]},
     python_requires=">=" + cfg["min_python"],
-    install_requires=cfg["requirements"].split(),
+    install_requires=[with_lower_bound(requirement) for requirement in cfg["requirements"].split()],
     extras_require=extras,
     entry_points={
         "console_scripts": cfg["console_scripts"].split(),

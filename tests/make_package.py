@@ -25,6 +25,7 @@ SOURCES = (
     "CITATION.cff",
     "CHANGELOG.md",
     "constraints.txt",
+    "constraints-oldest.txt",
 )
 BUILD = "import sys; from setuptools import build_meta; getattr(build_meta, sys.argv[1])(sys.argv[2])"
 

@@ -124,6 +124,7 @@ def test_the_wheel_holds_all_that_is_not_python(files):
     assert {n for n in names if n.startswith("aeseg/")} == wanted
     assert {Path(n).name for n in names if "/licenses/" in n} == {"LICENSE", "CITATION.cff"}
     assert facts["Version"] == SETTINGS["version"]
+    assert {"fastcore<2,>=1.14.5", "scipy>=1.15.0", "torch"} <= set(facts.get_all("Requires-Dist"))
     extras = {"inspect", "experiments", "dicom", "docs", "completion", "dev"}
     assert extras <= set(facts.get_all("Provides-Extra"))
 
