@@ -88,6 +88,8 @@ def link_target(
     if "://" in url or url.startswith("mailto:"):
         return url
     path = Path(os.path.normpath(Path(page).parent / url))
+    if path == Path("nbs/index.ipynb"):
+        path = Path("docs/book.md")  # the list of notebooks, see `book_pages`
     if (ROOT / path).is_dir():
         is_described = (ROOT / path / "README.md").exists()
         path = path / ("README.md" if is_described else "index.md")

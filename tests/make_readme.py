@@ -15,6 +15,7 @@ NOTE = "<!-- Written from nbs/index.ipynb by `make readme`: edit the notebook. -
 
 directive = re.compile(r"^#\s*\|\s*([\w-]+)\s*:?\s*(.*?)\s*$")
 fence = re.compile(r"(^```.*?^```[^\n]*$)", re.M | re.S)
+END = "<!-- README.md ends here. -->"  # a cell of its own; what follows is for readers of the notebook
 asked = re.compile(r"^<!-- results: (\w+) -->$", re.M)
 link = re.compile(r"""(\]\(\s*|\b(?:src|href)=["'])([^)\s"'#]+)""")
 ansi = re.compile(r"\x1b\[[0-9;]*m")
@@ -92,6 +93,8 @@ def blocks(nb):
     "The README's blocks, in order."
     for cell in nb["cells"]:
         source = text(cell["source"])
+        if source.strip() == END:
+            return
         if cell["cell_type"] == "markdown":
             if source.strip():
                 yield markdown(source).strip("\n")
