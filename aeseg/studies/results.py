@@ -161,8 +161,9 @@ def experiment_provenance(
     sources = [grid.source(task) for task in grid.tasks]
     folders = [folder for source in sources for folder in (*source.images, *source.aux_masks)]
     shared = {"data_root": "DATA" if grid.data_root else "", "out": f"results/{Path(grid.out).name}"}
+    machine = {name: fact for name, fact in provenance().items() if name != "directory"}
     return {
-        **provenance(),
+        **machine,
         "command": command,
         "grid": {**dataclasses.asdict(grid), **shared},
         "data": {Path(folder).name: folder_digest(str(folder)) for folder in folders},
