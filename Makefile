@@ -26,7 +26,7 @@ help:
 	@echo 'make package  wheel and sdist in dist/, tried in an empty environment'
 	@echo 'make diagram  the figures of the method, nbs/images/method*.svg'
 	@echo 'make picture  nbs/images/overview.png from the demo'
-	@echo 'make screenshot nbs/images/inspector.png from phantoms (needs Chromium)'
+	@echo 'make screenshot nbs/images/inspector.png from the demo (needs Chromium)'
 	@echo 'make clean    remove build products and caches (keeps .venv and runs)'
 
 install: $(STAMP)
@@ -87,9 +87,7 @@ diagram: install
 picture: demo
 	$(BIN)/python tests/make_picture.py runs/demo
 
-screenshot: install
-	mkdir -p runs
-	$(BIN)/papermill nbs/experiments/review_labels.ipynb runs/review_labels.ipynb -p height 240
+screenshot: demo
 	$(BIN)/python tests/make_screenshot.py
 
 clean:

@@ -1,7 +1,6 @@
-"""Take nbs/images/inspector.png, the README's picture, from the second run of experiments/review_labels.
+"""Take nbs/images/inspector.png, the picture of the guide, from the run that `make demo` leaves.
 
-papermill nbs/experiments/review_labels.ipynb runs/review_labels.ipynb -p height 240
-python tests/make_screenshot.py [runs/experiments/review/one_more]
+python tests/make_screenshot.py [runs/demo/run_fetal_head]
 """
 
 import io
@@ -48,4 +47,4 @@ def main(run):
 if __name__ == "__main__":
     if CHROMIUM is None:
         sys.exit("no Chromium here; install it, for example by apt-get install chromium")
-    main(Path(sys.argv[1] if len(sys.argv) > 1 else ROOT / "runs/experiments/review/one_more"))
+    main(Path(sys.argv[1] if len(sys.argv) > 1 else ROOT / "runs/demo/run_fetal_head"))
