@@ -298,6 +298,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                   'aeseg.app.labels.data_digest': ('50_app/labels.html#data_digest', 'aeseg/app/labels.py'),
                                   'aeseg.app.labels.find_refinement': ('50_app/labels.html#find_refinement', 'aeseg/app/labels.py'),
                                   'aeseg.app.labels.fine_factor': ('50_app/labels.html#fine_factor', 'aeseg/app/labels.py'),
+                                  'aeseg.app.labels.fits_ellipses': ('50_app/labels.html#fits_ellipses', 'aeseg/app/labels.py'),
                                   'aeseg.app.labels.label_sets': ('50_app/labels.html#label_sets', 'aeseg/app/labels.py'),
                                   'aeseg.app.labels.learn_outlines': ('50_app/labels.html#learn_outlines', 'aeseg/app/labels.py'),
                                   'aeseg.app.labels.load_refinement': ('50_app/labels.html#load_refinement', 'aeseg/app/labels.py'),

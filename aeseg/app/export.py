@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from .labels import load_refinement
+from .labels import fits_ellipses, load_refinement
 from .models import apply_model, find_run, load_model
 from ..core.arrays import as_probability
 from ..core.devices import make_fabric
@@ -287,10 +287,9 @@ def contents_of_file(
     lacks = ["the reading of image files, the threshold of one half, and --smooth and --largest of predict"]
     refinement = load_refinement(run.folder, config)
     if refinement:
-        fits_ellipses = config.quality.refine_shape and config.shapes.kind == "ellipse"
         steps = [
             ("slices of a volume together", True),
-            ("ellipses on the edges of finer images", fits_ellipses),
+            ("ellipses on the edges of finer images", fits_ellipses(config)),
             ("outlines on finer images", refinement.outlines),
             ("rules of anatomy", refinement.anatomy),
         ]

@@ -150,6 +150,9 @@ def search_parameters(
     All images share the random draws, so that none depends on the others of its batch.
     """
 
+    if not len(start):
+        return start
+
     def gain(parameters):
         price = model.price(parameters, start[:, None], spread)
         return edge(*model.outline(parameters)) - strictness * price

@@ -17,7 +17,7 @@ from ..core.config import SegmentationOptions
 from ..core.devices import all_gather, all_reduce_sum, setup_network, to_device
 from ..core.draws import generator_for, shared_draws
 from ..core.optimisation import make_optimizer, optimizer_step, set_learning_rate, warm_up_then_linear
-from ..data.augmentation import AUGMENTATIONS, normalise, warp
+from ..data.augmentation import AUGMENTATIONS, normalise
 from ..data.datasets import Images
 from .losses import loss_of, small_loss, soft_label_weights
 
