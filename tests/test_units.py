@@ -151,7 +151,7 @@ def test_plan_only_tells(tmp_path, monkeypatch, capsys):
     command = ["experiment", "plan", "table2_noise_robust", "-p", "tasks=fetal_head", *OPTIONS]
     assert main([*command, "--out", "results/table2"]) == 0
     message = capsys.readouterr().out
-    assert "table2_noise_robust: 9 trainings, 0 of them finished" in message
+    assert "table2_noise_robust: 11 trainings, 0 of them finished" in message
     assert "labels: 1 to run" in message
     assert "their time is unknown" in message
     assert [str(p.relative_to(tmp_path)) for p in tmp_path.glob("*/*")] == ["runs/phantoms"]

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['NOTEBOOKS', 'parameter_text', 'command_of', 'listed', 'data_line', 'facts_of', 'parse_table', 'file_name',
            'write_text', 'save_figures', 'results_markdown', 'experiment_provenance', 'experiment_title',
-           'write_results', 'write_index', 'notebook_values', 'run_experiment']
+           'write_results', 'final_masks', 'method_chart', 'write_index', 'notebook_values', 'run_experiment']
 
 # %% ../../nbs/60_studies/09_results.ipynb #12b854ab
 import dataclasses
@@ -15,13 +15,15 @@ import shlex
 from pathlib import Path
 
 import matplotlib
+import numpy as np
 import pandas as pd
+from matplotlib.figure import Figure
 
 from ..app.charts import data_uri, render
 from ..core.config import MACHINE_KEYS
 from ..core.errors import InputError
 from ..core.files import atomic_write
-from ..core.plots import save_small_png
+from ..core.plots import LINE_COLOURS, save_small_png
 from ..core.runs import provenance
 from aeseg.studies.plans import (
     EXPERIMENTS,
@@ -205,6 +207,53 @@ def write_results(
             numbers.to_csv(temporary, index=False, float_format="%.6g")
     made = experiment_provenance(grid, plan, facts["command"])
     write_text(out / "provenance.json", json.dumps(made, indent=1))
+
+# %% ../../nbs/60_studies/09_results.ipynb #resc0002
+def final_masks(
+    frame: pd.DataFrame,  # of `gather_rows`
+    split: str = "val",
+) -> pd.DataFrame:  # its rows of final masks
+    "The rows of final masks; where human masks were refined, those of the refined ones."
+    frame = frame[frame["split"] == split]
+    refined = frame["stage"] == "refined"
+    methods = set(frame["method"][refined])
+    return frame[refined | (frame["stage"] == "final") & ~frame["method"].isin(methods)]
+
+
+def method_chart(
+    numbers: pd.DataFrame,  # of `statistics_table`
+    reference: str,  # the method that the others are compared with
+    metric: str = "dice",
+    name: str = "Dice",  # of the metric, for the axis
+) -> Figure:
+    "Every method on every task: mean, interval, and the reference."
+    numbers = numbers[numbers["metric"] == metric]
+    tasks, methods = numbers["task"].unique(), list(numbers["method"].unique())
+    size = (2.4 + 1.9 * len(tasks), 0.7 + 0.22 * len(methods))
+    figure = Figure(size, layout="constrained")
+    axes = figure.subplots(1, len(tasks), squeeze=False, sharey=True)[0]
+    for axis, task in zip(axes, tasks):
+        for row in numbers[numbers["task"] == task].to_dict("records"):
+            _draw_method(axis, methods.index(row["method"]), row, row["method"] == reference)
+        axis.set(title=task.replace("_", " "), xlabel=name)
+    axes[0].set_yticks(range(len(methods)), methods)
+    axes[0].set_ylim(len(methods) - 0.5, -0.5)
+    for label, method in zip(axes[0].get_yticklabels(), methods):
+        label.set_fontweight("bold" if method == reference else "normal")
+    return figure
+
+
+def _draw_method(axis, place, row, is_reference):
+    "Mean and interval of one method; of the reference its line as well."
+    colour = LINE_COLOURS[-1] if is_reference else LINE_COLOURS[0]
+    if is_reference:
+        axis.axvline(row["mean"], color=colour, linewidth=0.8, zorder=0)
+    if np.isfinite(row["low"]):
+        axis.plot([row["low"], row["high"]], [place, place], color=colour)
+    differs = row.get("corrected", 1) < 0.05
+    axis.plot(
+        row["mean"], place, "o", color=colour, markersize=4, markerfacecolor=colour if differs else "white"
+    )
 
 # %% ../../nbs/60_studies/09_results.ipynb #60e2024c
 def _experiment_values(folder):
