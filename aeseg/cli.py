@@ -7,7 +7,8 @@ __all__ = ['MISSING', 'COMMANDS', 'EXTRAS', 'REQUIRED', 'METAVARS', 'NO_OPTION',
            'DEMO_TASKS', 'read_signature', 'Command', 'tell_extra', 'command', 'make_argument', 'list_arguments',
            'version_text', 'completion_text', 'make_parser', 'continued_by', 'complain', 'run_arguments', 'drop_output',
            'main', 'tell_ignored', 'join_options', 'read_folders', 'choose_options', 'print_summary', 'print_scores',
-           'split_parameters', 'report_experiments', 'pack_experiments', 'run_experiments']
+           'split_parameters', 'report_experiments', 'pack_experiments', 'repeat_experiments', 'as_number',
+           'run_experiments']
 
 # %% ../nbs/70_command_line.ipynb #977886a3
 import argparse
@@ -23,7 +24,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal, NamedTuple, get_args
 
-from .core.config import OPTIONS, TASKS, Option, config_from_yaml, parse_parameters
+from .core.config import OPTIONS, TASKS, Option, check_value, config_from_yaml, parse_parameters
 from .core.errors import InputError, nearest
 
 # %% ../nbs/70_command_line.ipynb #10c02842
@@ -779,12 +780,13 @@ def _bench(
     " --data-root DATA --out results/table1",
 )
 def _experiment(
-    verb: Literal["list", "plan", "run", "report", "pack"],  # list: the experiments; run NAME: one of them;
-    # plan NAME: how much of it is to be run, and about how long; report DIR: a page over all results in a
-    # folder; pack DIR: all finished units in two files of this folder
-    words=(),  # the experiment, or for report and pack the folder of results
+    verb: Literal["list", "plan", "run", "report", "pack", "repeat"],  # list: the experiments; run NAME: one
+    # of them; plan NAME: how much of it is to be run, and about how long; report DIR: a page over all results
+    # in a folder; pack DIR: all finished units in two files of this folder; repeat DIR: one random unit of
+    # each experiment again, compared with its kept numbers
+    words=(),  # the experiment, or for report, pack and repeat the folder of results
     *,
-    parameter=(),  # tasks, seeds, phantoms, or any option of the configuration
+    parameter=(),  # tasks, seeds, phantoms, or any option of the configuration; of repeat seed and tolerance
     preset=None,  # smoke (the default), table, cpu or gpu
     data_root=None,  # folder that holds the data sets (default: phantoms)
     workers: int = None,  # processes on this machine, one thread each (default 2)
@@ -805,6 +807,8 @@ def _experiment(
             report_experiments(*words[:1])
         elif verb == "pack":
             pack_experiments(*words[:1])
+        elif verb == "repeat":
+            return repeat_experiments(*words[:1], data_root=data_root, **split_parameters(parameter))
         elif not words:
             valid = ", ".join(EXPERIMENTS)
             raise InputError(f"aeseg experiment {verb} needs the name of an experiment; valid are {valid}")
@@ -844,6 +848,39 @@ def pack_experiments(
         raise InputError("aeseg experiment pack needs the folder of results, such as results")
     store = Grid("", (), (), out=str(Path(folder) / "NAME")).store
     print(f"packed units: {pack_units(store)} in {Path(folder).resolve()}")
+
+
+def repeat_experiments(
+    folder=None,  # of results
+    data_root=None,  # folder that holds the data sets; None: the phantoms of the experiments
+    seed="0",  # of the choice of units
+    tolerance="0.02",  # on the mean Dice of a unit
+    **unknown,
+) -> int:  # 0, or 1 where a unit differs by more
+    "Run one random unit of each experiment again and compare. Raises `InputError`."
+    from aeseg.studies.repeat import repeat_results
+
+    if not folder:
+        raise InputError("aeseg experiment repeat needs the folder of results, such as results")
+    if unknown:
+        raise InputError(f"experiment repeat takes seed and tolerance, not {', '.join(unknown)}")
+    seed, tolerance = check_value("seed", seed), as_number("tolerance", tolerance)
+    differs = False
+    for repetition in repeat_results(folder, data_root, seed):
+        print(repetition.sentence, flush=True)
+        differs = differs or not repetition.agrees(tolerance)
+    return int(differs)
+
+
+def as_number(
+    name: str,
+    text: str,
+) -> float:
+    "A number from a command line. Raises `InputError`."
+    try:
+        return float(text)
+    except ValueError:
+        raise InputError(f"{name}={text!r} is no number; write one such as {name}=0.02") from None
 
 # %% ../nbs/70_command_line.ipynb #cli00005
 def run_experiments(

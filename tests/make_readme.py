@@ -1,11 +1,17 @@
-"""Write README.md from nbs/index.ipynb (nbdev_readme needs Quarto, this does not).
+"""Write README.md from nbs/index.ipynb (nbdev_readme needs Quarto, this does not), and the numbers in `FILLED`.
 
-python tests/make_readme.py          write it
-python tests/make_readme.py --check  exit 1 when it is out of date
+python tests/make_readme.py          write them
+python tests/make_readme.py --check  exit 1 when one is out of date
+
+A page of `FILLED` names results between two comments, and what stands there is written anew:
+
+    <!-- verdicts of table1_pseudo_labels -->
+    <!-- end -->
 """
 
 import argparse
 import json
+import os
 import re
 import sys
 from pathlib import Path
@@ -15,8 +21,10 @@ NOTE = "<!-- Written from nbs/index.ipynb by `make readme`: edit the notebook. -
 
 directive = re.compile(r"^#\s*\|\s*([\w-]+)\s*:?\s*(.*?)\s*$")
 fence = re.compile(r"(^```.*?^```[^\n]*$)", re.M | re.S)
+FILLED = ("papers/wang2021_annotation_efficient.md", "results/summary.md")
 END = "<!-- README.md ends here. -->"  # a cell of its own; what follows is for readers of the notebook
 asked = re.compile(r"^<!-- results: (\w+) -->$", re.M)
+block = re.compile(r"(^<!-- (table|verdicts) of (\w+) -->\n).*?(^<!-- end -->$)", re.M | re.S)
 link = re.compile(r"""(\]\(\s*|\b(?:src|href)=["'])([^)\s"'#]+)""")
 ansi = re.compile(r"\x1b\[[0-9;]*m")
 
@@ -66,6 +74,23 @@ def measured(folder):
         f"**{r['title']}.** {name}; [all tables, figures and"
         f" verdicts](results/{folder}/results.md).\n\n{table}\n\n```sh\n{facts['command']}\n```\n\n({made})"
     )
+
+
+def results_block(kind, folder, page):
+    "The first table, or the verdicts, of an experiment's results, and how they were made."
+    path = ROOT / "results" / folder / "results.json"
+    if not path.exists():
+        return "Not measured yet.\n"
+    r = json.loads(path.read_text(encoding="utf-8"))
+    facts, where = r["facts"], os.path.relpath(path.with_suffix(".md"), (ROOT / page).parent)
+    body = next(iter(r["tables"].values())) if kind == "table" else "\n".join(f"* {v}" for v in r["verdicts"])
+    made = f"preset `{facts['preset']}`, seeds {facts['seeds']}, commit {facts['commit']}"
+    return f"{body}\n\n({made}; [the command, all tables and figures]({where}))\n"
+
+
+def fill(text, page):
+    "A page of `FILLED` with the present results."
+    return block.sub(lambda m: m[1] + results_block(m[2], m[3], page) + m[4], text)
 
 
 def markdown(source):
@@ -137,11 +162,17 @@ def out_of_date(root=ROOT):
         for _, url in link.findall("".join(fence.split(written)[::2]))
         if "://" not in url and not (Path(root) / url).exists()
     ]
-    return f"it links to {dead[0]}, which does not exist; mend nbs/index.ipynb" if dead else ""
+    if dead:
+        return f"it links to {dead[0]}, which does not exist; mend nbs/index.ipynb"
+    for page in FILLED:
+        text = (Path(root) / page).read_text(encoding="utf-8")
+        if text != fill(text, page):
+            return f"{page} holds other numbers than results/"
+    return ""
 
 
 def main():
-    parser = argparse.ArgumentParser(description="Write README.md from nbs/index.ipynb.")
+    parser = argparse.ArgumentParser(description="Write README.md and the numbers in other pages.")
     parser.add_argument("--check", action="store_true", help="write nothing; exit 1 when out of date")
     if parser.parse_args().check:
         why = out_of_date()
@@ -149,7 +180,10 @@ def main():
             print(f"README.md is out of date ({why}): run `make readme`.")
         return int(bool(why))
     (ROOT / "README.md").write_text(render(ROOT / "nbs/index.ipynb"), encoding="utf-8")
-    print("README.md written")
+    for page in FILLED:
+        text = (ROOT / page).read_text(encoding="utf-8")
+        (ROOT / page).write_text(fill(text, page), encoding="utf-8")
+    print(", ".join(("README.md", *FILLED)) + " written")
     return 0
 
 

@@ -6,6 +6,7 @@ import shutil
 import sys
 
 import make_diagram
+import make_readme
 import pytest
 from source_tree import ROOT
 
@@ -88,3 +89,16 @@ def test_each_notebook_of_the_method_shows_its_diagram():
         name = re.sub(r"^\d\d_", "", (NBS / path).stem)
         assert f"method_{name}.svg" in IMAGE.findall(markdown(NBS / path)), path
     assert "method.svg" in IMAGE.findall(markdown(NBS / "index.ipynb"))
+
+
+def test_numbers_in_pages_are_those_of_the_results():
+    "A page names results between two comments; other numbers there are found, and written anew."
+    page = make_readme.FILLED[0]
+    text = "Claim\n\n<!-- verdicts of table1_pseudo_labels -->\nsupported: by hand\n<!-- end -->\n\nText\n"
+    filled = make_readme.fill(text, page)
+    assert "by hand" not in filled and filled.endswith("<!-- end -->\n\nText\n")
+    assert "* " in filled and "](../results/table1_pseudo_labels/results.md)" in filled
+    assert make_readme.fill(filled, page) == filled
+    table = make_readme.fill(filled.replace("verdicts of", "table of"), "results/summary.md")
+    assert "| method |" in table and "](table1_pseudo_labels/results.md)" in table
+    assert "Not measured yet." in make_readme.fill(text.replace("table1_pseudo_labels", "table9"), page)

@@ -11,7 +11,7 @@ from pathlib import Path
 import cloudpickle
 import pandas as pd
 import pytest
-from commands import parameters
+from commands import parameters, run_script
 from run_folders import names
 
 from aeseg.cli import main
@@ -229,3 +229,15 @@ def test_killed_and_started_again(tmp_path):
     assert not any(run_plan(grid, plan, quiet=True).values())
     parts = make_grid("table1_pseudo_labels", out=str(results / "table1"), **GRID)
     pd.testing.assert_frame_equal(gather_rows(grid, plan), gather_rows(parts, table1(parts)))
+
+    again = run_script("experiment", "repeat", results)
+    assert again.returncode == 0, again.stderr
+    assert "table1 (table1_pseudo_labels), unit " in again.stdout and "equal for each of" in again.stdout
+    for words, told in (
+        ((), "needs the folder of results"),
+        ((results, "-p", "sede=1"), "takes seed and tolerance, not sede"),
+        ((results, "-p", "tolerance=few"), "tolerance='few' is no number"),
+        ((tmp_path,), "holds no unit whose data are in"),
+    ):
+        refused = run_script("experiment", "repeat", *words)
+        assert refused.returncode == 2 and told in refused.stderr, refused.stderr
