@@ -1,4 +1,4 @@
-"""Write README.md from nbs/index.ipynb (nbdev_readme needs Quarto, this does not), and the numbers in `FILLED`.
+"""Write README.md from nbs/index.ipynb (nbdev_readme needs Quarto), and the numbers of `FILLED`.
 
 python tests/make_readme.py          write them
 python tests/make_readme.py --check  exit 1 when one is out of date
