@@ -307,6 +307,10 @@ def main():
     Path(settings.out).mkdir(parents=True, exist_ok=True)
     record = Record.open(settings)
     data = f"data of {', '.join(settings.tasks)}" if settings.data_root else "phantoms"
+    known = {key: record.state.get(key, value) for key, value in (("data", data), ("small", settings.small))}
+    if known != dict(data=data, small=settings.small):
+        scaled = "scaled down" if known["small"] else "of full size"
+        parser.error(f"{settings.out} holds results on {known['data']}, {scaled}; choose another --out")
     record.state.update(machine=machine_facts(kind), data=data, small=settings.small)
     print(f"{record.state['machine']['device']}, torch {torch.__version__}, {data}", flush=True)
     for sign in (signal.SIGTERM, signal.SIGINT):
