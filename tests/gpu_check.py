@@ -6,8 +6,8 @@
 
 The exit code is 0 when all is well, 1 when something failed, 2 without a CUDA GPU.
 
-`aeseg` must be installed, see `make install`; a PyTorch for CUDA comes by PIP_ARGS. Where there is no network,
-the machine's own Python does, see CONTRIBUTING.md.
+`aeseg` must be installed, see `make install`; a PyTorch for CUDA comes by PIP_ARGS. Where there is no
+network, the machine's own Python does, see CONTRIBUTING.md.
 """
 
 import argparse

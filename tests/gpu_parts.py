@@ -237,14 +237,13 @@ def train_units(settings, tell, units):
     "Run units side by side on the device; a unit that is finished is not run again."
     store, command = settings.store, ["tests/gpu_plan.py"]
     jobs, _ = jobs_of(units, store)
-    if len(jobs) == 1:  # no further process is needed
-        name, unit = next(iter(jobs.values()))
-        errors = {name: run_unit(unit, store, command)}
+    if min(len(jobs), settings.workers) <= 1:  # no further process is needed
+        errors = {name: run_unit(unit, store, command) for name, unit in jobs.values()}
     else:
         errors = run_units(units, store, settings.workers, command=command, quiet=True)
     failed = {name: error for name, error in errors.items() if error}
     tell(dict(failed=failed))
-    for name, unit in units.items():
+    for name, unit in jobs.values():
         log = store.run_folder(unit).with_suffix(".log")
         if name in failed and log.exists():
             print(f"{name}\n{log.read_text()}", flush=True)

@@ -182,9 +182,9 @@ def test_a_part_that_fails_is_noted(monkeypatch, capsys, tmp_path):
 PLANNED = "speed,shares,quality,tasks,gan,tables"  # the checks: test_device.py
 
 
-def start_plan(folder):
+def start_plan(folder, workers):
     command = [sys.executable, ROOT / "tests/gpu_plan.py", "--allow-cpu", "--minutes", "10"]
-    command += ["--out", folder / "out", "--work", folder / "work", "--parts", PLANNED, "--workers", "2"]
+    command += ["--out", folder / "out", "--work", folder / "work", "--parts", PLANNED, "--workers", workers]
     return subprocess.Popen(
         [str(word) for word in command],
         env={**ONE_CORE, "CUDA_VISIBLE_DEVICES": ""},
@@ -216,7 +216,7 @@ def processes_naming(folder):
 
 @pytest.mark.slow
 def test_plan_that_is_stopped_goes_on(tmp_path):
-    process = start_plan(tmp_path)
+    process = start_plan(tmp_path, workers=1)
     units = tmp_path / "work/units"
     while not list(units.glob("*.json")):  # the labels of the first task are finished
         assert process.poll() is None, process.stdout.read()
@@ -229,7 +229,7 @@ def test_plan_that_is_stopped_goes_on(tmp_path):
     assert [part["state"] for part in stopped.values()] == 3 * ["finished"] + ["interrupted"]
     first = {path.name: path.stat().st_mtime_ns for path in units.glob("*.json")}
 
-    again = start_plan(tmp_path)
+    again = start_plan(tmp_path, workers=2)
     said, _ = again.communicate(timeout=600)
     assert again.returncode == 0, said + (tmp_path / "out/log.txt").read_text()
     assert said.count("finished before") == 3 and "0 failed" in said
