@@ -113,10 +113,11 @@ class Record:
         texts = {"gpu.json": json.dumps(self.state, indent=1), "gpu.md": summary(self.state, PARTS)}
         shares = self.state["parts"].get("shares", {}).get("result")
         if shares:
-            texts["profile.txt"] = "\n".join(PARTS["shares"].read(shares)).replace("```\n", "")
+            lines = read_result(PARTS["shares"], shares)
+            texts["profile.txt"] = "\n".join(line for line in lines if line != "```")
         for name, text in texts.items():
             with atomic_write(out / name) as temporary:
-                temporary.write_text(text.rstrip("`\n") + "\n" if name == "profile.txt" else text + "\n")
+                temporary.write_text(text + "\n")
 
     def refresh(self, name, path):
         "Read what a part has written so far. What goes wrong here is noted and does not end the plan."
@@ -136,9 +137,10 @@ class Record:
         from aeseg.studies.units import pack_units
 
         store = self.settings.store
-        if name in UNITS and store.keys():
+        if name in UNITS:
             self.part(name)["result"] |= unit_result(UNITS[name](self.settings), store)
-            pack_units(store)
+            if store.keys():
+                pack_units(store)
 
 
 def machine_facts(kind):
@@ -173,8 +175,16 @@ def summary(state, parts):
         lines.append(f"| {name} | {part['state']}{note} | {part['seconds']:.0f} | {commit} |")
     for name, part in named.items():
         if part["result"]:
-            lines += ["", f"## {parts[name].title}", "", *parts[name].read(part["result"])]
+            lines += ["", f"## {parts[name].title}", "", *read_result(parts[name], part["result"])]
     return "\n".join(lines)
+
+
+def read_result(part, result):
+    "A result in words; as it is where a part that was ended left half of one."
+    try:
+        return part.read(result)
+    except (KeyError, TypeError, AttributeError):
+        return ["```", json.dumps(result), "```"]
 
 
 # ---------------------------------------------------------------- the plan

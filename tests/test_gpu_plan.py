@@ -176,6 +176,27 @@ def test_a_part_that_fails_is_noted(monkeypatch, capsys, tmp_path):
     assert tried == ["shares", "quality", "shares"]
 
 
+def test_a_part_whose_time_is_up(monkeypatch, tmp_path):
+    "It is ended with all that it started; what it wrote is kept, also half of a result."
+    monkeypatch.setattr(gpu_plan, "POLL", 0.05)
+    record = gpu_plan.Record.open(gpu_parts.Settings("cpu", str(tmp_path / "out"), str(tmp_path / "work")))
+    record.state.update(machine=dict(device="none", commit="0"), data="phantoms", small=True)
+    (tmp_path / "out").mkdir()
+
+    def start(name, settings, path, log):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        code = f"open({str(path)!r}, 'w').write('{{\"peaks\": 1}}'); import subprocess, sys, time; "
+        code += f"subprocess.run([sys.executable, '-c', 'import time; time.sleep(99)', {str(tmp_path)!r}])"
+        return subprocess.Popen([sys.executable, "-c", code], stdout=log, start_new_session=True)
+
+    monkeypatch.setattr(gpu_plan, "start_child", start)
+    gpu_plan.run_one(record, "shares", time.monotonic() + 2)
+    part = json.loads((tmp_path / "out/gpu.json").read_text())["parts"]["shares"]
+    assert (part["state"], part["result"]) == ("interrupted", dict(peaks=1))
+    assert part["seconds"] < 12 and "its time was up" in (tmp_path / "out/gpu.md").read_text()
+    assert processes_naming(tmp_path) == []
+
+
 # ---------------------------------------------------------------- the whole plan
 
 
