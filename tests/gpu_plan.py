@@ -148,7 +148,9 @@ def machine_facts(kind):
 
     from aeseg.core.runs import provenance
 
-    facts = {key: value for key, value in provenance().items() if key not in ("events", "directory")}
+    facts = {
+        key: value for key, value in provenance().items() if key not in ("events", "directory", "command")
+    }
     facts["device"] = facts["gpu"] or "the CPU, in place of a GPU"
     if kind == "cuda":
         properties = torch.cuda.get_device_properties(0)
