@@ -17,7 +17,7 @@ help:
 	@echo 'make quick    the tests that are not slow, without notebooks, in about a minute'
 	@echo 'make test     notebooks, tests/, and the check that code and notebooks agree'
 	@echo 'make test-oldest the tests that are not slow, with the oldest versions that work (constraints-oldest.txt)'
-	@echo 'make gpu      checks and benchmark on a CUDA GPU (GPU_ARGS=--allow-cpu: the same code without one)'
+	@echo 'make gpu      checks, speed and tables on a CUDA GPU, see tests/gpu_plan.py (GPU_ARGS="--minutes 12")'
 	@echo 'make install  .venv with the exact versions of constraints.txt'
 	@echo 'make export   clean the notebooks and write aeseg/ from them'
 	@echo 'make readme   write README.md from nbs/index.ipynb'
@@ -60,7 +60,7 @@ test-oldest:
 	.venv-oldest/bin/python -m pytest -q -n 2 --dist worksteal -m 'not slow'
 
 gpu: install
-	$(BIN)/python tests/gpu_check.py $(GPU_ARGS)
+	$(BIN)/python tests/gpu_plan.py $(GPU_ARGS)
 
 lab: install
 	$(BIN)/jupyter lab nbs --ip 127.0.0.1

@@ -502,7 +502,7 @@ def _fit(
     task,
     shape,  # where auxiliary masks come from (default: masks with --aux-masks, otherwise ellipse)
     aux_masks,  # masks of another data set
-    preset,  # smoke (seconds), cpu (minutes; the default) or gpu
+    preset,  # smoke (seconds), table, cpu (minutes; the default), gpu (one large GPU) or paper
     variant,
     seed,
     accelerator,
@@ -787,16 +787,19 @@ def _experiment(
     words=(),  # the experiment, or for report, pack and repeat the folder of results
     *,
     parameter=(),  # tasks, seeds, phantoms, or any option of the configuration; of repeat seed and tolerance
-    preset=None,  # smoke (the default), table, cpu or gpu
+    preset=None,  # smoke (the default), table, cpu, gpu or paper
     data_root=None,  # folder that holds the data sets (default: phantoms)
     workers: int = None,  # processes on this machine, one thread each (default 2)
     scheduler=None,  # a running Dask cluster instead, such as tcp://10.0.0.1:8786
     out=None,  # folder of the results (default results/NAME); units are kept beside it
     any_code=False,  # units that older code finished count as finished
+    tflops: float = None,  # plan: estimate the time on a GPU that sustains so many 10^12 operations a second
 ):
     "Tables and figures over tasks, methods and seeds, on a grid of processes."
     flags = dict(preset=preset, data_root=data_root, workers=workers, scheduler=scheduler, out=out)
     flags["any_code"] = any_code or None
+    if tflops is not None and verb != "plan":
+        raise InputError(f"--tflops estimates a time and runs nothing; it is for plan, not for {verb}")
     with continued_by("the same command continues"):
         from aeseg.studies.plans import EXPERIMENTS
 
@@ -813,7 +816,7 @@ def _experiment(
             valid = ", ".join(EXPERIMENTS)
             raise InputError(f"aeseg experiment {verb} needs the name of an experiment; valid are {valid}")
         else:
-            return run_experiments(verb, words[0], join_options(flags, split_parameters(parameter)))
+            return run_experiments(verb, words[0], join_options(flags, split_parameters(parameter)), tflops)
 
 # %% ../nbs/70_command_line.ipynb #b1eef5d9
 def split_parameters(
@@ -887,14 +890,16 @@ def run_experiments(
     verb: str,  # 'plan' or 'run'
     name: str,  # of an experiment
     options: dict,  # see `make_grid`
+    tflops: float = None,  # verb 'plan': 10^12 operations a second of the device
 ) -> int:  # 0, or 1 where some units failed
     "Print the cost of an experiment, or run it. Raises `InputError`."
-    from aeseg.studies.plans import EXPERIMENTS, cost_lines, make_grid
+    from aeseg.studies.plans import EXPERIMENTS, check_speed, cost_lines, make_grid
     from aeseg.studies.results import run_experiment
 
     if verb == "plan":
+        tflops = None if tflops is None else check_speed(tflops)  # before phantoms are drawn
         grid = make_grid(name, **options)
-        print("\n".join(cost_lines(grid, EXPERIMENTS[grid.experiment].plan(grid))))
+        print("\n".join(cost_lines(grid, EXPERIMENTS[grid.experiment].plan(grid), tflops)))
         return 0
     index, errors = run_experiment(name, **options)
     for key, sentence in errors.items():

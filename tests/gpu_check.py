@@ -1,4 +1,4 @@
-"""Everything that needs a GPU, in one command: `make gpu`.
+"""Checks of everything that needs a GPU; `make gpu` runs the quick ones as the first part of its plan.
 
     python tests/gpu_check.py                 steps, fits, all tests and the benchmark
     python tests/gpu_check.py --allow-cpu     the same code on the CPU where there is no GPU
@@ -6,10 +6,12 @@
 
 The exit code is 0 when all is well, 1 when something failed, 2 without a CUDA GPU.
 
-`aeseg` must be installed, see `make install`; a PyTorch for CUDA comes by PIP_ARGS.
+`aeseg` must be installed, see `make install`; a PyTorch for CUDA comes by PIP_ARGS. Where there is no
+network, the machine's own Python does, see CONTRIBUTING.md.
 """
 
 import argparse
+import importlib.util
 import subprocess
 import sys
 import tempfile
@@ -27,7 +29,7 @@ from aeseg.data.datasets import load_images
 from aeseg.data.phantoms import write_phantoms
 
 ROOT = Path(__file__).resolve().parents[1]
-SCRIPT = Path(sys.executable).with_name("aeseg")
+AESEG = [sys.executable, "-c", "import sys; from aeseg.cli import main; sys.exit(main(sys.argv[1:]))"]
 PRECISIONS = dict(cuda=("32-true", "bf16-mixed", "16-mixed"), cpu=("32-true", "bf16-mixed"))
 
 
@@ -65,12 +67,26 @@ def check_like_cpu(images, kind):
             assert abs(a - b) < 5e-3 * (1 + abs(b)), (stage.name, name, a, b)
 
 
+def device_checks(images, kind, precision):
+    "The checks of device_checks.py, each on the stages anew: name -> function without arguments."
+    if importlib.util.find_spec("device_checks") is None:
+        return {}
+    module = importlib.import_module("device_checks")
+
+    def check(function):
+        for stage in stages_on(images, kind, precision):
+            function(stage)
+
+    named = {name: function for name, function in vars(module).items() if name.startswith("check_")}
+    return {name[6:].replace("_", " "): partial(check, function) for name, function in named.items()}
+
+
 def check_fit(data, out, kind, precision, *more):
     "A whole run from the command line, and prediction with its model."
     options = ["--preset", "smoke", "--accelerator", kind, "--precision", precision, "--quiet", *more]
-    subprocess.run([SCRIPT, "fit", "--images", data, "--out", out, *options], check=True)
+    subprocess.run([*AESEG, "fit", "--images", data, "--out", out, *options], check=True)
     masks = out.with_name(out.name + "_masks")
-    subprocess.run([SCRIPT, "predict", out, "--images", data, "--out", masks], check=True)
+    subprocess.run([*AESEG, "predict", out, "--images", data, "--out", masks], check=True)
     assert Run(out).finished
     assert len(list((out / "predictions").glob("*.png"))) == 8
 
@@ -89,6 +105,7 @@ def checks(kind, quick, folder):
 
     out = {f"steps in {p}": partial(check_steps, images, kind, p) for p in PRECISIONS[kind]}
     out["first steps like on the CPU"] = partial(check_like_cpu, images, kind)
+    out |= device_checks(images, kind, PRECISIONS[kind][1])
     if quick:
         return {**out, "fit in 32-true": fit("fit")}
     for p in PRECISIONS[kind]:
@@ -101,7 +118,7 @@ def checks(kind, quick, folder):
     flags = "cuda" if kind == "cuda" else ""
     out["notebooks"] = partial(run_command, sys.executable, "tests/run_notebooks.py", "--flags", flags)
     out["tests"] = partial(run_command, sys.executable, "-m", "pytest", "-q")
-    out["benchmark"] = partial(run_command, SCRIPT, "bench", "--out", "runs/bench")
+    out["benchmark"] = partial(run_command, *AESEG, "bench", "--out", "runs/bench")
     return out
 
 

@@ -155,6 +155,22 @@ def test_plan_only_tells(tmp_path, monkeypatch, capsys):
     assert "labels: 1 to run" in message
     assert "their time is unknown" in message
     assert [str(p.relative_to(tmp_path)) for p in tmp_path.glob("*/*")] == ["runs/phantoms"]
+    for speed in ("0.0001", "0.0002"):  # twice the speed is half the time, and the sentence says both
+        assert main([*command, "--tflops", speed]) == 0
+    lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("about")]
+    minutes = [float(line.split()[1]) for line in lines]
+    assert 1.9 < minutes[0] / minutes[1] < 2.1
+    assert "divided by 0.0002 TFLOP/s" in lines[1] and "not measured" in lines[1]
+
+
+@pytest.mark.parametrize("speed", ["0", "-150", "inf", "nan"])
+def test_speed_that_is_none(speed, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    command = ["experiment", "plan", "table1_pseudo_labels", "-p", "tasks=fetal_head", *OPTIONS]
+    assert main([*command, f"--tflops={speed}"]) == 2
+    message = capsys.readouterr().err
+    assert "tflops" in message and "such as 150" in message and "Traceback" not in message
+    assert names(tmp_path) == []
 
 
 def test_missing_auxiliary_set(tmp_path, monkeypatch, capsys):

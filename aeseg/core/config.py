@@ -43,7 +43,7 @@ def option(
 
 # %% ../../nbs/00_core/02_config.ipynb #grp00002
 TASKS = ("fetal_head", "optic_disc", "lung", "liver", "other")
-PRESET_NAMES = ("smoke", "table", "cpu", "gpu")
+PRESET_NAMES = ("smoke", "table", "cpu", "gpu", "paper")
 
 
 @dataclass(frozen=True)
@@ -613,6 +613,27 @@ PRESETS = dict(
     table=dict(size=96, vae_steps=300, gan_steps=300, adaptation_steps=150, segmentation_steps=200),
     gpu=dict(
         size=256,
+        vae_steps=2000,
+        vae_batch=64,
+        vae_channels=32,
+        vae_latent=64,
+        gan_steps=4800,
+        adaptation_steps=600,
+        gan_batch=16,
+        gan_learning_rate=2e-4,
+        generator_channels=32,
+        mask_generator_dilations=[1, 2, 4, 8, 8, 4, 2, 1],
+        image_generator_dilations=[1] * 6,
+        discriminator_channels=64,
+        pool_size=200,
+        checkpoint_every=960,
+        ema_decay=0.998,
+        segmentation_steps=3000,
+        segmentation_batch=32,
+        segmentation_channels=32,
+    ),
+    paper=dict(
+        size=256,
         vae_steps=4000,
         vae_batch=64,
         vae_channels=32,
@@ -659,7 +680,7 @@ def build_config(
 
 
 def make_config(
-    preset: str = "cpu",  # 'smoke', 'table', 'cpu' or 'gpu'
+    preset: str = "cpu",  # 'smoke', 'table', 'cpu', 'gpu' or 'paper'
     **values,  # any flat key, as a value or as text
 ) -> Config:
     "The values of a preset, of the organ and of `plus`, then those given. Raises `InputError`."

@@ -4,12 +4,13 @@
 
 # %% auto #0
 __all__ = ['SOURCES', 'LISTS', 'VARIANT_NAMES', 'ONCE', 'LEARNING', 'ALL_MASKS', 'FRACTIONS', 'PARTS', 'VOLUMES', 'NOISE_METHODS',
-           'AS_GIVEN', 'TO_THE_RIGHT', 'MASK_CHANGES', 'EXPERIMENTS', 'COUNTED', 'real_source', 'phantom_source',
-           'Grid', 'as_list', 'as_type', 'unit_of', 'learning_values', 'table1', 'table2', 'table3', 'table4',
-           'controlled_noise', 'altered_ellipses', 'altered_masks', 'stretch', 'mask_paths', 'fewer_masks',
+           'AS_GIVEN', 'TO_THE_RIGHT', 'MASK_CHANGES', 'EXPERIMENTS', 'COUNTED', 'ADAPTED', 'real_source',
+           'phantom_source', 'Grid', 'as_list', 'as_type', 'unit_of', 'learning_values', 'table1', 'table2', 'table3',
+           'table4', 'controlled_noise', 'altered_ellipses', 'altered_masks', 'stretch', 'mask_paths', 'fewer_masks',
            'shape_prior', 'altered_priors', 'Experiment', 'find_experiment', 'check_parameters', 'check_tasks',
            'grid_fields', 'make_grid', 'notebook_parameters', 'run_plan', 'gather_rows', 'count_events', 'gather_facts',
-           'unit_work', 'kind_estimate', 'cost_estimate', 'two_digits', 'duration', 'kind_line', 'cost_lines']
+           'unit_work', 'kind_estimate', 'cost_estimate', 'two_digits', 'duration', 'check_speed', 'kind_line',
+           'speed_line', 'cost_lines']
 
 # %% ../../nbs/60_studies/08_plans.ipynb #79a177b9
 import ast
@@ -39,7 +40,7 @@ from ..data.images import read_mask
 from ..data.phantoms import write_phantom_masks, write_phantoms
 from ..shapes.ellipses import ELLIPSES
 from .corrupted_masks import CORRUPTIONS
-from .operations import training_work
+from .operations import adaptation_work, training_work
 from .units import Source, Store, Unit, cache_key, jobs_of, labels_unit, run_units
 
 # %% ../../nbs/60_studies/08_plans.ipynb #654662e3
@@ -627,13 +628,17 @@ COUNTED = (
     "segmentation_batch",
     "segmentation_channels",
 )  # options that the amount of arithmetic depends on; variants and organs differ little
+ADAPTED = ("prior", "adaptation_steps", "adaptation_size")  # the same for the adaptation of the prior
 
 
 @lru_cache(maxsize=None)
-def _counted_work(kind, values):
-    config = make_config(**json.loads(values))
-    work = training_work(config)
-    return work["labels"] if kind == "labels" else work["round"] * max(config.rounds.count, 1)
+def _counted(count, values):
+    return count(make_config(**json.loads(values)))
+
+
+def _work_of(count, values, keys):
+    "What `count` says of a configuration that has the values of these keys; counted once."
+    return _counted(count, json.dumps({key: values[key] for key in keys if key in values}))
 
 
 def unit_work(
@@ -641,7 +646,12 @@ def unit_work(
     values: dict,  # its flat configuration
 ) -> float:  # floating-point operations
     "About how much arithmetic a unit is."
-    return _counted_work(kind, json.dumps({key: values[key] for key in COUNTED if key in values}))
+    work = _work_of(training_work, values, COUNTED)
+    if kind == "labels":
+        return work["labels"] + _work_of(adaptation_work, values, COUNTED + ADAPTED)
+    trainings = 1 if kind in ("supervised", "refined") else max(values["rounds"], 1)
+    networks = 2 if kind == "network" and values["segmentation_loss"] == "co_teaching" else 1
+    return work["round"] * trainings * networks
 
 
 def kind_estimate(
@@ -689,9 +699,27 @@ def duration(minutes: float) -> str:
     return f"{two_digits(minutes)} minutes"
 
 
-def kind_line(kind: str, row: dict, folder) -> str:
+def check_speed(tflops) -> float:  # 10^12 operations a second
+    "The sustained speed of a device. Raises `InputError`."
+    speed = as_type("tflops", tflops, float)
+    if not (math.isfinite(speed) and speed > 0):
+        raise InputError(
+            f"tflops={tflops!r} must be a number above zero: the 10^12 operations a second that the device"
+            " sustains, such as 150"
+        )
+    return speed
+
+
+def kind_line(
+    kind: str,
+    row: dict,  # of `cost_estimate`
+    folder,  # of the finished units
+    tflops: float = None,  # 10^12 operations a second
+) -> str:
     "The cost of the units of one kind in words."
     lead = f"{kind}: {row['count']} to run, {two_digits(row['work'] / 1e12)} TFLOP each"
+    if tflops:
+        return f"{lead}, about {duration(row['work'] / tflops / 60e12)} each at {tflops:g} TFLOP/s"
     if row["minutes"] is None:
         return (
             f"{lead}; none like it is finished in {folder}, so their time is unknown: run one seed of one"
@@ -703,17 +731,34 @@ def kind_line(kind: str, row: dict, folder) -> str:
     return f"{lead}, {each} (the median of {row['finished']} finished ones{arithmetic})"
 
 
+def speed_line(
+    rows: dict,  # of `cost_estimate`
+    tflops: float,  # 10^12 operations a second
+) -> str:
+    "What all units take on one device of that speed, in words."
+    work = sum(row["count"] * row["work"] for row in rows.values()) / 1e12
+    return (
+        f"about {duration(work / tflops / 60)} on one device: {two_digits(work)} TFLOP in all, divided by"
+        f" {tflops:g} TFLOP/s; an estimate from counted operations, not measured: what the device waits for"
+        " comes on top"
+    )
+
+
 def cost_lines(
     grid: Grid,
     plan: dict,
+    tflops: float = None,  # 10^12 operations a second that a device sustains; None: minutes of finished units
 ) -> list:  # sentences
-    "`cost_estimate` in words."
+    "`cost_estimate` in words. Raises `InputError` for a speed that is none."
+    tflops = None if tflops is None else check_speed(tflops)
     store, rows = grid.store, cost_estimate(grid, plan)
     trainings = {cache_key(unit) for unit in plan.values()}
     finished = {cache_key(unit) for unit in plan.values() if store.key(unit)}
     lines = [f"{grid.experiment}: {len(trainings)} trainings, {len(finished)} of them finished"]
-    lines += [kind_line(kind, row, store.folder) for kind, row in rows.items()]
-    if rows and all(row["minutes"] is not None for row in rows.values()):
+    lines += [kind_line(kind, row, store.folder, tflops) for kind, row in rows.items()]
+    if rows and tflops:
+        lines.append(speed_line(rows, tflops))
+    elif rows and all(row["minutes"] is not None for row in rows.values()):
         minutes = sum(row["count"] * row["minutes"] for row in rows.values()) / grid.workers
         lines.append(
             f"about {duration(minutes)} with {grid.workers} workers, on a machine like the one of the"
