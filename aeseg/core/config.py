@@ -583,7 +583,7 @@ def check_range(
     "Raise `InputError` where a value is outside of what its option allows."
     if meta["choices"] and value not in meta["choices"]:
         group = getattr(meta["choices"], "group", "")
-        own = f"; names of your own are entry points of {group}" if group else ""
+        own = f" (names of your own are entry points of {group})" if group else ""
         raise InputError(f"{key}={value!r} is unknown{nearest(value, list_choices(meta['choices']))}{own}")
     if isinstance(value, float) and not math.isfinite(value):
         raise InputError(f"{key}={value!r} is not a finite number")
