@@ -121,16 +121,20 @@ def test_training_on_needs_the_package(own_run, phantoms, tmp_path):
         fit(phantoms, tmp_path / "run", resume=True, quiet=True, config=config)
 
 
-def test_other_code_of_the_same_name_does_not_continue_a_run(own_run, phantoms, tmp_path):
+def test_other_code_of_the_same_name_does_not_continue_a_run(
+    own_run, phantoms, tmp_path, monkeypatch, capsys
+):
     changed = (LOSS + SCORE + PRIOR).replace("(p - y).abs()", "(p - y) ** 2")
-    other = write_package(tmp_path / "site", source=changed, version="1.3")
     shutil.copytree(own_run, tmp_path / "run")
-    given = ["fit", "--images", phantoms, "--out", tmp_path / "run", *FAST, *options(**OWN), "--resume"]
-    done = command(*given, packages=[other])
-    assert done.returncode == 2
-    assert "'outer_loss' of outer_parts 1.2, whose code has changed" in done.stderr
-    commented = write_package(tmp_path / "same", source="# read again\n" + LOSS + SCORE + PRIOR)
-    assert command(*given, packages=[commented]).returncode == 0
+    given = ["fit", "--images", str(phantoms), "--out", str(tmp_path / "run"), *FAST, *options(**OWN)]
+    monkeypatch.syspath_prepend(write_package(tmp_path / "site", source=changed, version="1.3"))
+    assert main([*given, "--resume"]) == 2
+    assert "'outer_loss' of outer_parts 1.2, whose code has changed" in capsys.readouterr().err
+    shutil.rmtree(tmp_path / "site")
+    PLUGINS.clear()
+    del sys.modules["outer_parts"]
+    write_package(tmp_path / "site", source="# read again\n" + LOSS + SCORE + PRIOR)
+    assert main([*given, "--resume"]) == 0
 
 
 # name: (options, files of the package, words of the message)
