@@ -1,7 +1,7 @@
 """Annotation-free medical image segmentation from noisy pseudo labels.
 
 `fit`, `predict` and `evaluate` run the whole method; the other names are its parts, for PyTorch code of your
-own. All are imported on first use.
+own; `register` names a loss, a quality score or a shape model of your own. All are imported on first use.
 """
 
 from importlib import import_module
@@ -21,6 +21,7 @@ _MODULES = {
     "shapes.ellipses": ("ELLIPSES", "EllipsePrior", "EllipseRanges"),
     "shapes.given_masks": ("MaskPrior",),
     "shapes.statistical": ("StatisticalPrior",),
+    "core.plugins": ("register",),
 }
 _PLACES = {name: f"aeseg.{module}" for module, names in _MODULES.items() for name in names}
 __all__ = list(_PLACES)

@@ -2,7 +2,7 @@
 
 Fails with one sentence for each broken rule:
 the export of nbs/ equals aeseg/, cleaning changes no notebook, README.md is up to date,
-no notebook is larger than 600 kB, and the experiments export nothing.
+no notebook is larger than 600 kB, and experiments and how-tos export nothing.
 """
 
 import json
@@ -87,7 +87,7 @@ def check(notebooks):
     modules, unclean = exported_and_cleaned(notebooks)
     readme = make_readme.out_of_date(ROOT)
     sizes = {name: len(content) / 1000 for name, content in notebooks.items()}
-    experiments = {name: content for name, content in notebooks.items() if name.startswith("experiments/")}
+    others = {name: c for name, c in notebooks.items() if name.startswith(("experiments/", "how_to/"))}
     return {
         "Exporting the notebooks gives other files than those of the repository (run `make export`)": [
             f"aeseg/{name}" for name in modules
@@ -97,8 +97,8 @@ def check(notebooks):
         f"Notebooks are larger than {MAX_KB} kB": [
             f"{name} ({size:.0f} kB)" for name, size in sizes.items() if size > MAX_KB
         ],
-        "Experiment notebooks must not export": [
-            name for name, content in experiments.items() if has_export(content)
+        "Experiments and how-tos must not export": [
+            name for name, content in others.items() if has_export(content)
         ],
     }
 

@@ -1,4 +1,4 @@
-"""Run the component notebooks (nbs/NN_*/*.ipynb, nbs/NN_*.ipynb, and nbs/index.ipynb if it has code).
+"""Run the component notebooks (nbs/NN_*/*.ipynb, nbs/NN_*.ipynb, nbs/index.ipynb if it has code) and how-tos.
 
     python tests/run_notebooks.py                 all of them, with nbdev's test machinery
     python tests/run_notebooks.py 30_method vae   those whose path contains one of the words
@@ -39,6 +39,7 @@ def notebooks(words):
     "The notebooks to run, those with one of `words` in their name if any are given."
     folder = ROOT / "nbs"
     paths = sorted([*folder.glob("[0-9]*_*/[0-9]*_*.ipynb"), *folder.glob("[0-9]*_*.ipynb")])
+    paths += sorted(folder.glob("how_to/[0-9]*_*.ipynb"))
     index = folder / "index.ipynb"
     if index.exists() and has_code(index):
         paths.append(index)

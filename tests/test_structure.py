@@ -7,7 +7,8 @@ import re
 import pytest
 from source_tree import MODULES, PARTS, ROOT, imported, part
 
-NOTEBOOKS = sorted((ROOT / "nbs").rglob("[0-9]*_*.ipynb"))
+HOW_TO = ROOT / "nbs/how_to"  # exports nothing
+NOTEBOOKS = sorted(p for p in (ROOT / "nbs").rglob("[0-9]*_*.ipynb") if p.parent != HOW_TO)
 EXPORT = re.compile(r"^#\|\s*default_exp\s+(\S+)", re.M)
 
 
@@ -51,7 +52,7 @@ def test_the_summary_of_a_notebook_is_one_line(module):
 
 
 def test_notebooks_are_numbered_without_gaps():
-    for folder in {p.parent for p in NOTEBOOKS} - {ROOT / "nbs"}:
+    for folder in {HOW_TO, *(p.parent for p in NOTEBOOKS)} - {ROOT / "nbs"}:
         numbers = sorted(int(p.stem[:2]) for p in folder.glob("[0-9]*.ipynb"))
         assert numbers == list(range(1, len(numbers) + 1)), folder
 

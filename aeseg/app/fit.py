@@ -6,12 +6,13 @@
 __all__ = ['COSTS', 'Learned', 'learn', 'spaced', 'generate_examples', 'report_pictures', 'last_labels', 'ranked_labels',
            'differing_labels', 'true_pictures', 'check_source', 'take_gan', 'Request', 'as_folders', 'named_paths',
            'asked', 'check_disjoint', 'input_remarks', 'truth_remarks', 'read_input', 'volume_groups',
-           'read_given_spacing', 'find_evaluation', 'plan_stages', 'note_reading', 'run_request', 'finish_run', 'fit']
+           'read_given_spacing', 'find_evaluation', 'plan_stages', 'note_reading', 'try_plugins', 'note_plugins',
+           'run_request', 'finish_run', 'fit']
 
 # %% ../../nbs/50_app/08_fit.ipynb #458c54b8
 import shutil
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from fnmatch import fnmatch
 from pathlib import Path
@@ -22,16 +23,18 @@ import torch
 from .adaptation import adapt_setting
 from .decisions import take_reviews
 from .labels import data_digest, fine_factor, measure, refines_labels, write_masks
-from .models import apply_model, save_model
+from .models import apply_model, build_vae, save_model
 from .stages import Setting, learn_from_labels, refine_labels, train_gan, train_vae
 from ..core.arrays import ArrayFile, as_probability
 from ..core.config import Config, adapts_prior, gan_values, make_config
 from ..core.draws import generator_for
 from ..core.errors import InputError, nearest, plural, some
 from ..core.files import atomic_write, check_names, existing_parent, read_table
+from ..core.plugins import install, plugin_facts, portable_plugins
 from ..core.processes import launch
 from ..core.runs import Run
 from ..core.training import Progress
+from ..data.augmentation import normalise
 from aeseg.data.datasets import (
     Images,
     find_images,
@@ -46,6 +49,8 @@ from ..data.masks import hard_dice
 from ..data.volumes import GEOMETRIES
 from ..evaluation.true_masks import TrueMasks, find_truth, read_spacing
 from ..method.cyclegan import GAN
+from ..method.losses import loss_of
+from ..method.quality import QUALITY_SCORES, own_scores
 from ..method.volumes import group_slices
 from ..shapes.priors import make_prior
 
@@ -279,6 +284,7 @@ class Request:
     label: tuple = ()
     geometry: str = "header"
     began: float = 0.0  # seconds since the epoch
+    plugins: tuple = ()  # of `portable_plugins`
 
 
 def as_folders(folders) -> list:
@@ -482,13 +488,49 @@ def note_reading(
         run.note(truth_reading=reading)
 
 
+def try_plugins(
+    config: Config,
+    images: Images,
+):
+    "Raise `InputError` where a loss or a quality score of your own does not work, before hours of training."
+    loss_of(config.segmentation)
+    name = config.quality.score
+    if name in QUALITY_SCORES:
+        return
+    with torch.random.fork_rng(devices=[]), torch.no_grad():
+        vae, pixels = build_vae(config, images.canvas).eval(), images.pixels[:2]
+        labels = (pixels.float().mean(1, keepdim=True) > 127).float()
+        own_scores(name, labels, normalise(pixels), vae)
+
+
+def note_plugins(
+    run: Run,
+    config: Config,
+):
+    "Note where functions of your own come from. Raises `InputError` where a run began with other code."
+    facts, noted = plugin_facts(config), run.provenance.get("plugins", {})
+    for key, own in facts.items():
+        before = noted.get(key, own)
+        if before.get("digest") != own["digest"]:
+            source = f"{before.get('package') or before.get('module')} {before.get('version', '')}".strip()
+            raise InputError(
+                f"{run.folder} began with {key}={own['name']!r} of {source}, whose code has changed since;"
+                " give --overwrite to start again, or take that code back"
+            )
+    if facts:
+        run.note(plugins=facts)
+
+
 def run_request(
     fabric,
     request: Request,
 ) -> Run:
     "A run in one process; of several, the first opens the run, and the others follow when it is there."
     remarks = []
+    for plugin in request.plugins:
+        install(plugin)
     images, prior, paths = read_input(request, remarks)
+    try_plugins(request.config, images)
     truth, spacing = find_evaluation(request, images, paths)
     remarks += truth_remarks(images, truth, paths) if truth else []
     training = images.split("train")
@@ -508,6 +550,7 @@ def run_request(
                 f"{run.folder} was started with other images or auxiliary masks than given now"
                 f" ({request.folders[0]}); give the same ones, or --overwrite"
             )
+        note_plugins(run, run.config)
         if request.reviews and first:
             take_reviews(run, request.reviews, training.ids)
         fabric.barrier()
@@ -609,4 +652,5 @@ def fit(
         geometry,
         began,
     )
+    request = replace(request, plugins=portable_plugins(config))
     return launch(run_request, config.machine, request) or Run(out)

@@ -21,6 +21,7 @@ from .models import load_model
 from ..core.arrays import ArrayFile, as_probability
 from ..core.errors import InputError
 from ..data.images import place, to_canvas
+from ..method.losses import pixel_weights, uses_noise_weights
 from ..method.segmentation import predict_probabilities
 
 # %% ../../nbs/50_app/14_network_worker.ipynb #ffc5e92f
@@ -127,12 +128,11 @@ def weights(
     mask = self.cases.mask(id, r)
     if mask is None or self.canvas is None or self.config is None:
         return None
-    if self.config.segmentation.loss != "noise_weighted_dice":
+    if not uses_noise_weights(self.config.segmentation):
         return None
     p = self._soft_label(id, r)
     if p is None:
         return None
-    from aeseg.method.losses import pixel_weights
 
     weights = pixel_weights((p > 0.5).float(), p, self.config.segmentation.noise_power) * self._image_weight(
         id, r

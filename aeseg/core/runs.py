@@ -16,12 +16,13 @@ import subprocess
 import sys
 import time
 import warnings
+from contextlib import suppress
 from datetime import datetime, timezone
 from pathlib import Path
 
 import torch
 
-from .config import Config, config_from_yaml, config_to_yaml
+from .config import Config, config_from_yaml, config_to_yaml, remember_names
 from .errors import InputError
 from .files import atomic_write
 
@@ -239,7 +240,9 @@ class Run:
 
     @property
     def config(self) -> Config:
-        "The configuration of the run."
+        "The configuration of the run; functions of other packages that it names need not be installed."
+        with suppress(InputError):  # a damaged provenance hinders nothing that needs the configuration alone
+            remember_names(self.provenance.get("plugins"))
         return config_from_yaml(self.folder / "config.yaml")
 
     @property

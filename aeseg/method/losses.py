@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['LOSSES', 'noise_weighted_dice', 'pixel_weights', 'soft_label_weights', 'NoiseWeightedDiceLoss', 'weighted_mean',
            'cross_entropy', 'mean_absolute_error', 'generalised_cross_entropy', 'noise_robust_dice', 'small_loss',
-           'loss_of']
+           'uses_noise_weights', 'own_loss', 'loss_of']
 
 # %% ../../nbs/30_method/13_losses.ipynb #10los003
 from functools import partial
@@ -15,6 +15,8 @@ from torch import nn
 from torch.nn import functional as F
 
 from ..core.config import SegmentationOptions
+from ..core.errors import InputError
+from ..core.plugins import find_plugin, takes
 
 # %% ../../nbs/30_method/13_losses.ipynb #ccced27e
 def noise_weighted_dice(
@@ -149,10 +151,41 @@ LOSSES = dict(  # option `segmentation_loss` -> function
 )
 
 
+def uses_noise_weights(
+    options: SegmentationOptions,
+) -> bool:
+    "Whether a loss is given the weights of pixels and images: the one of the paper, and those of your own."
+    return options.loss == "noise_weighted_dice" or options.loss not in LOSSES
+
+
+def own_loss(
+    name: str,  # that a notebook or another package gave it
+):  # (p, y, w, total=...) -> scalar
+    "A loss of your own, tried on a small batch. Raises `InputError`."
+    function = find_plugin("loss", name).function
+
+    def one_process(p, y, w, total=None):
+        return function(p, y, w)
+
+    loss = function if takes(function, "total") else one_process
+    p, y = torch.full((2, 1, 4, 4), 0.6).requires_grad_(), torch.eye(4).expand(2, 1, 4, 4)
+    try:
+        with torch.random.fork_rng(devices=[]):
+            value = loss(p, y, torch.ones_like(y))
+    except Exception as e:
+        raise InputError(f"the loss {name!r} fails on a small batch ({type(e).__name__}: {e})") from e
+    known = isinstance(value, torch.Tensor) and value.ndim == 0 and value.requires_grad
+    if not (known and value.isfinite()):
+        raise InputError(f"the loss {name!r} must return one finite number with a gradient, not {value}")
+    return loss
+
+
 def loss_of(
     options: SegmentationOptions,
 ):  # (p, y, w, total=...) -> scalar
-    "The loss that a configuration names."
+    "The loss that a configuration names. Raises `InputError` where one of your own does not work."
+    if options.loss not in LOSSES:
+        return own_loss(options.loss)
     if options.loss == "generalised_cross_entropy":
         return partial(generalised_cross_entropy, q=options.generalised_cross_entropy_q)
     if options.loss == "noise_robust_dice":

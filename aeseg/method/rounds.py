@@ -13,6 +13,7 @@ from torch import nn
 
 from ..core.config import QualityOptions, RoundOptions, SegmentationOptions
 from ..data.datasets import Images
+from .losses import uses_noise_weights
 from .quality import label_dice, select_labels
 from .segmentation import calibrate_area, make_training, predict_probabilities
 
@@ -26,7 +27,7 @@ def choose_labels(
     kept = torch.ones(len(score), dtype=torch.bool)
     if quality.selection:
         kept = select_labels(score, quality.keep_fraction)
-    if segmentation.loss == "noise_weighted_dice" and segmentation.image_weights:
+    if uses_noise_weights(segmentation) and segmentation.image_weights:
         return kept, score / score.max().clamp(min=1e-6)
     return kept, torch.ones(len(score))
 

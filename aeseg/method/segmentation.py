@@ -19,7 +19,7 @@ from ..core.draws import generator_for, shared_draws
 from ..core.optimisation import make_optimizer, optimizer_step, set_learning_rate, warm_up_then_linear
 from ..data.augmentation import AUGMENTATIONS, normalise
 from ..data.datasets import Images
-from .losses import loss_of, small_loss, soft_label_weights
+from .losses import loss_of, small_loss, soft_label_weights, uses_noise_weights
 
 # %% ../../nbs/30_method/14_segmentation.ipynb #9eac02d6
 def segmentation_network(
@@ -59,7 +59,7 @@ class SegmentationTraining:
         self.pixels, self.image_ids, self.labels, self.weights = images.pixels, images.ids, labels, weights
         self.augment = AUGMENTATIONS[auto_augmentation if o.augmentation == "auto" else o.augmentation]
         self.kept = kept.nonzero()[:, 0]
-        self.noise_power = o.noise_power if o.loss == "noise_weighted_dice" else 0
+        self.noise_power = o.noise_power if uses_noise_weights(o) else 0
         networks = [segmentation_network(images.channels, o.channels) for _ in range(self.students)]
         self.networks = nn.ModuleList([setup_network(fabric, network, compile) for network in networks])
         self.network = self.networks[0]

@@ -23,6 +23,7 @@ from ..core.devices import make_fabric
 from ..core.draws import generator_for
 from ..core.errors import InputError
 from ..core.files import write_csv
+from ..core.plugins import plugin_facts
 from ..core.runs import Run
 from ..core.training import train
 from ..data.datasets import Images, find_images, load_images, matching_ids
@@ -196,6 +197,8 @@ def fit_corrupted(
     check_annotated(training, masks)
     with Run.open(out, config, resume=True) as run:
         facts = dict(data=data_digest(data, prior), human_masks=len(training), noise=list(noise))
+        own = plugin_facts(config)
+        facts |= dict(plugins=own) if own else {}
         note_data(run, data, training, folders, **facts)
         if run.finished:
             return run

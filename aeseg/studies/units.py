@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['PACKAGE', 'CHECKS', 'REFINEMENT', 'AFTER_THE_GAN', 'BEFORE_THE_REFINEMENT', 'BEFORE_THE_LABELS', 'UNIT_KINDS',
            'SCORES', 'QUALITIES', 'UNIT_COLUMNS', 'PROVENANCE', 'PACKED', 'Source', 'Unit', 'labels_unit',
-           'folder_digest', 'module_path', 'absolute_name', 'direct_imports', 'imported_modules', 'without_docstrings',
-           'code_digest', 'fit_unit', 'fit_supervised_unit', 'fit_refined_unit', 'fit_corrupted_unit', 'run_values',
+           'folder_digest', 'module_path', 'absolute_name', 'direct_imports', 'imported_modules', 'code_digest',
+           'fit_unit', 'fit_supervised_unit', 'fit_refined_unit', 'fit_corrupted_unit', 'run_values',
            'supervised_values', 'refined_values', 'UnitKind', 'identity', 'cache_key', 'round_rows', 'unit_rows',
            'checkpoint_dice', 'unit_facts', 'read_packed', 'Store', 'pack_units', 'run_unit', 'jobs_of', 'Progress',
            'run_units']
@@ -40,6 +40,7 @@ from aeseg.core.config import (
 )
 from ..core.errors import InputError
 from ..core.files import atomic_write, read_table
+from ..core.plugins import install, plugin_facts, portable_plugins, without_docstrings
 from ..core.runs import Run
 from ..data.datasets import find_images, load_images, matching_ids
 from ..evaluation.scores import evaluate
@@ -150,20 +151,6 @@ def imported_modules(
     return sorted(reached)
 
 
-def without_docstrings(
-    source: str,  # of a module
-) -> str:
-    "The syntax tree of a module without docstrings and comments, as text."
-    tree = ast.parse(source)
-    for node in ast.walk(tree):
-        if (
-            isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef))
-            and ast.get_docstring(node, False) is not None
-        ):
-            node.body = node.body[1:]
-    return ast.dump(tree)
-
-
 @lru_cache(maxsize=None)
 def code_digest(
     module: str,
@@ -240,7 +227,8 @@ class UnitKind(NamedTuple):
     without: tuple  # modules that cannot change the numbers
 
 
-CHECKS = ("core.config",)  # values are hashed, not the code that checks them
+# values and functions of your own are hashed, not the code that checks them
+CHECKS = ("core.config", "core.plugins")
 REFINEMENT = (
     "method.registration",
     "method.refinement",
@@ -289,15 +277,19 @@ def identity(
 ) -> str:
     "A hash of what a unit is, apart from the code."
     source, auxiliary = unit.source, unit.source.aux_masks
+    values = UNIT_KINDS[unit.kind].values(unit.config)
     facts = dict(
         kind=unit.kind,
-        values=differing_values(UNIT_KINDS[unit.kind].values(unit.config)),
+        values=differing_values(values),
         images=[folder_digest(str(f)) for f in source.images],
         ids=list(source.ids),
         fraction=unit.fraction,
         noise=list(unit.noise),
         aux_masks=[folder_digest(str(f)) for f in auxiliary] if unit.kind != "supervised" else [],
     )
+    own = plugin_facts(unit.config, values)
+    if own:  # their code, and not where it is
+        facts["plugins"] = {key: plugin["digest"] for key, plugin in own.items()}
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
 
 
@@ -369,6 +361,7 @@ def unit_facts(
 ) -> dict:
     "Everything about a finished unit that is not a row of its table; folders by their names only."
     source, provenance = unit.source, run.provenance
+    own = provenance.get("plugins")
     dice = checkpoint_dice(unit, run) if unit.kind == "labels" else {}
     return dict(
         kind=unit.kind,
@@ -382,6 +375,7 @@ def unit_facts(
         events=provenance["events"],
         checkpoints=[dict(row, dice=dice.get(row["step"])) for row in run.read_log("checkpoint")],
         **{key: provenance.get(key) for key in PROVENANCE},
+        **(dict(plugins=own) if own else {}),
     )
 
 # %% ../../nbs/60_studies/07_units.ipynb #unit0012
@@ -510,12 +504,16 @@ def run_unit(
     unit: Unit,
     store: Store,
     command: list,  # kept in the provenance
+    plugins: tuple = (),  # of `portable_plugins`
 ) -> str:  # what went wrong, or an empty text
     "Run a unit, or continue it; in a process of its own."
     import torch
 
+
     torch.set_num_threads(unit.config.machine.threads or 1)
     sys.argv = command
+    for plugin in plugins:
+        install(plugin)
     folder = store.folder / cache_key(unit)
     log = folder.with_suffix(".log")
     try:
@@ -587,7 +585,10 @@ def run_units(
 ) -> dict:  # name -> what went wrong, or an empty text
     "Run what is not finished; call it again to continue after an interruption."
     jobs, after = jobs_of(units, store)
-    arguments = {key: (unit, store, command or sys.argv) for key, (_, unit) in jobs.items()}
+    arguments = {
+        key: (unit, store, command or sys.argv, portable_plugins(unit.config))
+        for key, (_, unit) in jobs.items()
+    }
     with tqdm(total=len(jobs), desc="units", disable=quiet or not jobs) as bar:
         errors = run_jobs(run_unit, arguments, workers, after, scheduler, Progress(jobs, bar))
     return {name: errors.get(cache_key(unit), "") for name, unit in units.items()}
