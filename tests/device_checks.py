@@ -1,8 +1,8 @@
 """Checks of the training steps on a device: on CUDA, and on torch's "meta" device or the CPU in its place.
 
-`check_crossing`, `check_no_synchronisation` and `check_channels_last` take a stage that was just made and train
-it for some steps. They raise `AssertionError`, or what torch raises. tests/test_device.py runs them without a GPU,
-tests/gpu_check.py on one.
+`check_crossing`, `check_no_synchronisation` and `check_channels_last` take a stage that was just made and
+train it for some steps. They raise `AssertionError`, or what torch raises. tests/test_device.py runs them
+without a GPU, tests/gpu_check.py on one.
 """
 
 from contextlib import contextmanager
