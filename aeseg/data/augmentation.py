@@ -260,7 +260,7 @@ def random_blur(
     if not len(rows):
         return x
     taps = torch.exp(-0.5 * (torch.arange(-radius, radius + 1) / sigma[rows].clamp(min=0.1)) ** 2)
-    taps = to_device(taps / taps.sum(1, keepdim=True), x).repeat_interleave(channels, 0)
+    taps = to_device((taps / taps.sum(1, keepdim=True)).repeat_interleave(channels, 0), x)
     rows = to_device(rows, x.device)
     blurred = x.index_select(0, rows).reshape(1, -1, height, width)
     for size, pad in (((1, -1), (radius, radius, 0, 0)), ((-1, 1), (0, 0, radius, radius))):
