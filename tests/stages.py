@@ -6,6 +6,7 @@ from lightning_fabric.plugins import MixedPrecision
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
+import aeseg.core.draws as draws
 from aeseg.app.models import make_gan, make_vae_training, training_setting
 from aeseg.core.config import MachineOptions, make_config
 from aeseg.core.devices import make_fabric
@@ -15,6 +16,19 @@ from aeseg.method.segmentation import CoTeachingTraining, SegmentationTraining
 from aeseg.shapes.priors import make_prior
 
 META = torch.device("meta")
+
+
+class MetaGenerator(torch.Generator):
+    "A generator that says to live on torch's device without numbers, which has none."
+
+    device = META
+
+
+def device_generator(device, original=draws.device_generator):
+    return MetaGenerator() if device == META else original(device)
+
+
+draws.device_generator = device_generator
 
 
 def cpu_fabric(precision="32-true"):

@@ -40,7 +40,8 @@ def build_vae(
 
 def make_vae_training(config: Config, prior, canvas, fabric) -> VAETraining:
     "The stage that trains the VAE."
-    return VAETraining(config.vae, prior, canvas, fabric, config.run.seed, sees_centred_masks(config))
+    limit = config.machine.device_memory_limit
+    return VAETraining(config.vae, prior, canvas, fabric, config.run.seed, sees_centred_masks(config), limit)
 
 
 def make_gan(
@@ -58,15 +59,16 @@ def make_gan(
 
 def gan_setting(
     config: Config,
-) -> dict:  # seed, flip, compile
+) -> dict:  # seed, flip, compile, device_memory_limit
     "What the training of the GAN takes beside its options."
-    flip = may_flip(config.run.task, config.images.flips)
-    return dict(seed=config.run.seed, flip=flip, compile=config.machine.compile)
+    flip, machine = may_flip(config.run.task, config.images.flips), config.machine
+    limit = machine.device_memory_limit
+    return dict(seed=config.run.seed, flip=flip, compile=machine.compile, device_memory_limit=limit)
 
 
 def training_setting(
     config: Config,
-) -> dict:  # seed, flip, compile, auto_augmentation
+) -> dict:  # seed, flip, compile, device_memory_limit, auto_augmentation
     "What every training of C takes beside its options; augmentation is wide for the variant `plus`."
     kind = "wide" if config.gan.variant == "plus" else "plain"
     return dict(gan_setting(config), auto_augmentation=kind)

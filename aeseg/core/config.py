@@ -104,12 +104,21 @@ class MachineOptions:
         " larger",
         low=1,
     )
-    compile: bool = option(
-        False, "compile the networks that are trained (torch.compile): minutes at the start, faster steps"
+    compile: str = option(
+        "auto",
+        "compile the networks for their training steps (torch.compile; CUDA graphs on a GPU); auto: on CUDA"
+        " where a stage has so many steps that it should pay, which was estimated and not measured",
+        choices=("auto", "true", "false"),
     )
     threads: int = option(0, "CPU threads; 0 leaves the choice to torch", low=0)
     memory_limit: int = option(
         1000, "MB; images that need more on the canvas are streamed from a file beside the run", low=0
+    )
+    device_memory_limit: int = option(
+        4000,
+        "MB of images, auxiliary masks and labels that live on a GPU during a training, as bytes; the rest is"
+        " gathered on the CPU one step ahead; 0: all",
+        low=0,
     )
 
 
@@ -568,6 +577,8 @@ def check_value(
         value = read_text(value)
     if o.type is float and type(value) is int:
         value = float(value)
+    if type(value) is bool and str(value).lower() in (o.meta["choices"] or ()):
+        value = str(value).lower()  # compile: true, without quotes
     if type(value) is not o.type:
         kinds = f"{type(value).__name__}, but {key} takes {o.type.__name__}"
         raise InputError(f"{key}={given!r} is {kinds}: {o.meta['help']}")

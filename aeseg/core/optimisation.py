@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['make_optimizer', 'optimizer_step', 'constant_then_linear', 'warm_up_then_linear', 'set_learning_rate', 'ema_decay_at',
-           'update_ema']
+           'update_ema', 'state_tensors', 'update_tensors']
 
 # %% ../../nbs/00_core/07_optimisation.ipynb #opt00002
 import torch
@@ -79,6 +79,19 @@ def update_ema(
     decay: float,  # in [0, 1]
 ):
     "Move the parameters and buffers of an exponential moving average towards those of a network."
-    values = list(average.state_dict().values())
-    if values:
-        get_ema_multi_avg_fn(decay)(values, list(network.state_dict().values()), None)
+    update_tensors(state_tensors(average), state_tensors(network), decay)
+
+
+def state_tensors(network: torch.nn.Module) -> list:
+    "The parameters and buffers that a network's state holds, in order; they stay the same in a training."
+    return list(network.state_dict().values())
+
+
+def update_tensors(
+    averages: list,  # of `state_tensors`
+    values: list,  # of the network, in the same order
+    decay: float,  # in [0, 1]
+):
+    "Move moving averages towards their values, by one operation for all of them."
+    if averages:
+        get_ema_multi_avg_fn(decay)(averages, values, None)

@@ -286,6 +286,12 @@ class TrainingState:
         )
         return back
 
+    def note_remarks(self):
+        "Write down what the stage found out about this machine, such as that compiling failed."
+        remarks = getattr(getattr(self.stage, "compiler", None), "remarks", [])
+        while remarks:
+            self.run.note(f"{self.stage.name}: {remarks.pop(0)}", "choice")
+
     def wait(self):
         "Wait for the other processes."
         if self.several:
@@ -306,7 +312,8 @@ class TrainingState:
 
 # %% ../../nbs/00_core/09_training.ipynb #trn00008
 def training_steps(
-    stage,  # has name, learning_rate, step(k) -> {name: loss}, state_dict, load_state_dict; may have ids(k)
+    # has name, learning_rate, step(k) -> {name: loss}, state_dict, load_state_dict; may have ids(k), compiler
+    stage,
     steps: int,
     run: Run,
     every: int = 200,  # steps between checkpoints
@@ -323,6 +330,7 @@ def training_steps(
     with deferred_interrupt() as pressed, progress.stage(stage.name, steps, step):
         while step < steps:
             losses = stage.step(step)
+            state.note_remarks()
             logs = step % 10 == 9 or step + 1 == steps
             due = (step + 1) % every == 0 or step + 1 == steps
             stop, fault = bool(pressed) and not state.several, ""

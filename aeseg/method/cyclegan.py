@@ -7,23 +7,34 @@ __all__ = ['CALIBRATED', 'SHAPE_CONSTRAINED', 'make_feedback', 'build_networks',
 
 # %% ../../nbs/30_method/05_cyclegan.ipynb #05c10003
 import copy
+import math
 
 import torch
 from fastcore.basics import patch
 
 from ..core.arrays import to_bytes, write_array
+from ..core.compilation import StepCompiler
 from ..core.config import DGCCOptions, GANOptions, VAEOptions
-from ..core.devices import all_gather, average_tensors, local_shard, setup_network, to_device
-from ..core.draws import generator_for, shared_draws
+from aeseg.core.devices import (
+    all_gather,
+    average_tensors,
+    draw_normal,
+    local_shard,
+    setup_network,
+    to_network,
+)
+from ..core.draws import generator_for, noise_generator_for, shared_draws
 from aeseg.core.optimisation import (
     constant_then_linear,
     ema_decay_at,
     make_optimizer,
     optimizer_step,
     set_learning_rate,
-    update_ema,
+    state_tensors,
+    update_tensors,
 )
-from ..data.augmentation import normalise, random_affine, training_batch, warp
+from ..core.resident import DeviceRows, masks_on, read_ahead
+from ..data.augmentation import augment_unlabelled, normalise, random_affine, warp
 from ..data.datasets import Images
 from .dgcc import Feedback, calibrate_generator
 from aeseg.method.networks import (
@@ -88,7 +99,8 @@ class GAN:
         dgcc: DGCCOptions = DGCCOptions(),
         seed: int = 0,
         flip: bool = False,  # flip training images left to right half of the time
-        compile: bool = False,  # compile the networks
+        compile: str = "auto",  # compile the networks for the steps, see `compiles`
+        device_memory_limit: float = math.inf,  # MB of masks and images on a device
         attempt: int = 0,  # 1, 2, ...: a new initialisation after an alarm
     ):
         self.name = f"gan_{attempt + 1}" if attempt else "gan"
@@ -98,12 +110,18 @@ class GAN:
         self.images, self.prior, self.fabric = images, prior, fabric
         self.learning_rate = options.learning_rate
         self.vae = fabric.to_device(copy.deepcopy(vae))
-        self._build_networks(dgcc, compile)
+        self._build_networks(dgcc)
+        compiled = {name: self.networks[name] for name in ("E", "G", "D_x", "D_z")}
+        self.compiler = StepCompiler(compiled, compile, fabric.device, options.steps)
         self._build_optimizers()
+        self.averaged = state_tensors(self.ema), state_tensors(self.networks["E"])
+        self.masks = masks_on(prior, fabric.device, device_memory_limit)
+        self.pixels = DeviceRows(images.pixels, fabric.device, device_memory_limit)
+        self.ahead = read_ahead(self.read, options.steps, self.masks, self.pixels)
         self.pools = dict(x=ImagePool(options.pool_size), z=ImagePool(options.pool_size))
         self.pictures = {}  # of the last step
 
-    def _build_networks(self, dgcc, compile):
+    def _build_networks(self, dgcc):
         o, v = self.options, self.vae_options
         location = None
         if o.location_weight:
@@ -115,7 +133,7 @@ class GAN:
         ema = copy.deepcopy(self.networks["E"]).eval().requires_grad_(False)
         self.ema = setup_network(self.fabric, ema)
         for network in self.networks.values():
-            setup_network(self.fabric, network, compile)
+            setup_network(self.fabric, network)
         self.shape = None
         if o.variant in SHAPE_CONSTRAINED:
             self.shape = VAEDiscriminator(self.vae, self.networks.get("D_vae"), v.code, v.loss)
@@ -157,31 +175,33 @@ def generator_losses(
     k: int,  # the step, from 0
     x: torch.Tensor,  # (N, C, H, W) real images in [-1, 1]
     z: torch.Tensor,  # (N, 1, H, W) auxiliary masks in [0, 1]
-    generator: torch.Generator,  # of this step
+    generator: torch.Generator,  # of the parameters of this step
+    noise: torch.Generator,  # of its noise images and codes
 ):  # {name: weighted loss}, z_hat, x_hat
     "Every term of the objective of E and G."
-    o, v, nets, n = self.options, self.vae_options, self.networks, len(x)
+    o, v, nets, n = self.options, self.vae_options, self.compiler, len(x)
 
-    def noise():
-        return to_device(torch.randn(n, o.noise_channels, *z.shape[2:], generator=generator), x)
+    def noise_image():
+        return draw_normal((n, o.noise_channels, *z.shape[2:]), noise, x)
 
-    x_hat = nets["G"](z, noise())
+    x_hat = nets["G"](z, noise_image())
     T = None
     if o.equivariance_weight:
         T = random_affine(n, z.shape[2:], generator, rotation=30.0, scale=0.2, shift=0.05, flip=True)
-    inputs = [x, perturb(x_hat, o.perturbation, generator), *([] if T is None else [warp(x + 1, T) - 1])]
-    z_hat, z_cycle, *z_T = nets["E"](torch.cat(inputs), self.feedback).split(n)
+    perturbed = perturb(x_hat, o.perturbation, generator, noise)
+    inputs = [x, perturbed, *([] if T is None else [warp(x + 1, T) - 1])]
+    z_hat, z_cycle, *z_T = nets["E"](to_network(torch.cat(inputs)), self.feedback).split(n)
     losses = dict(
         E_adv=lsgan_loss(nets["D_z"](z_hat), 1),
         G_adv=lsgan_loss(nets["D_x"](x_hat), 1),
-        cycle_x=o.cycle_image_weight * (nets["G"](z_hat, noise()) - x).abs().mean(),
+        cycle_x=o.cycle_image_weight * (nets["G"](z_hat, noise_image()) - x).abs().mean(),
         cycle_z=o.cycle_mask_weight * cycle_mask_loss(z_cycle, z, o.cycle_mask_loss),
     )
     if o.edge_weight:
         losses["edge_alignment"] = o.edge_weight * edge_alignment_loss(x_hat, z)
     if self.shape:
         ramp = min(1, k / v.reconstruction_ramp)
-        losses["shape"] = v.weight * self.shape.generator_loss(z_hat, generator)
+        losses["shape"] = v.weight * self.shape.generator_loss(z_hat, noise)
         losses["reconstruction"] = v.reconstruction_weight * ramp * self.shape.reconstruction_loss(z_hat)
     if T is not None:
         losses["equivariance"] = o.equivariance_weight * (z_T[0] - warp(z_hat, T)).abs().mean()
@@ -195,17 +215,17 @@ def discriminator_losses(
     z: torch.Tensor,  # (N, 1, H, W) auxiliary masks
     x_hat: torch.Tensor,  # generated images and
     z_hat: torch.Tensor,  # pseudo labels, detached, from the pools
-    generator: torch.Generator,
+    noise: torch.Generator,  # of the codes of this step
 ):  # {name: loss}
     "The objective of every discriminator."
-    nets, v = self.networks, self.vae_options
+    nets, v = self.compiler, self.vae_options
     losses = dict(
         D_x=discriminator_loss(nets["D_x"], x, x_hat), D_z=discriminator_loss(nets["D_z"], z, z_hat)
     )
-    if "D_vae" in nets:
-        losses["D_vae"] = self.shape.discriminator_loss(z, z_hat, generator)
+    if "D_vae" in self.networks:
+        losses["D_vae"] = self.shape.discriminator_loss(z, z_hat, noise)
     if self.trains_vae:
-        losses["vae"] = vae_loss(self.vae, z, v.beta, generator, v.dice_weight)
+        losses["vae"] = vae_loss(self.vae, z, v.beta, noise, v.dice_weight)
     return losses
 
 # %% ../../nbs/30_method/05_cyclegan.ipynb #05c10013
@@ -215,16 +235,33 @@ def step(
     k: int,  # from 0
 ) -> dict:  # name -> loss
     "One training step. Everything random comes from seed and k; each process takes its own batch."
-    o, fabric, generator = self.options, self.fabric, generator_for(self.seed, self.name, k)
+    return self.compiler.run(self, self._step, k)
+
+
+@patch
+def read(self: GAN, k: int):  # the generator after the first draws, and what `send` and `render` take
+    "What the CPU draws and gathers for a step."
+    o, generator = self.options, generator_for(self.seed, self.name, k)
+    with shared_draws(self.fabric):
+        rows = torch.randint(len(self.images), (o.batch,), generator=generator)
+        return generator, self.pixels.read(rows), self.masks.choose(o.batch, generator)
+
+
+@patch
+def _step(self: GAN, k: int):
+    "The step, in the calls of `StepCompiler`."
+    o, fabric = self.options, self.fabric
+    generator, rows, chosen = (self.ahead or self.read)(k)
+    noise = noise_generator_for(self.seed, self.name, k, fabric.device)
     for optimizer in self.optimizers.values():
         set_learning_rate(optimizer, self.learning_rate * constant_then_linear(k / o.steps))
     with shared_draws(fabric):
-        x = to_device(training_batch(self.images, o.batch, generator, self.flip), fabric.device)
-        z = to_device(self.prior.sample(o.batch, generator), fabric.device)
+        x = to_network(augment_unlabelled(self.pixels.send(rows), generator, self.flip))
+        z = self.masks.render(chosen)
 
     self._require_grad(False)
     with shared_draws(fabric), fabric.autocast():
-        losses, z_hat, x_hat = self.generator_losses(k, x, z, generator)
+        losses, z_hat, x_hat = self.generator_losses(k, x, z, generator, noise)
     optimizer_step(fabric, self.optimizers["generators"], sum(losses.values()))
     running = [b for name, b in self.networks["E"].named_buffers() if name == "running"]
     average_tensors(fabric, running)  # a running mean of feedback is one over all processes, too
@@ -235,13 +272,12 @@ def step(
         pooled = self.pools[name](all_gather(fabric, new.detach()), generator)
         old[name] = local_shard(fabric, pooled)
     with shared_draws(fabric), fabric.autocast():
-        more = self.discriminator_losses(x, z, old["x"], old["z"], generator)
+        more = self.discriminator_losses(x, z, old["x"], old["z"], noise)
     optimizer_step(fabric, self.optimizers["discriminators"], sum(more.values()))
 
-    update_ema(self.ema, self.networks["E"], ema_decay_at(k, o.ema_decay))
-    self.pictures = dict(
-        image=x, pseudo_label=z_hat.detach(), auxiliary_mask=z, generated_image=x_hat.detach()
-    )
+    update_tensors(*self.averaged, ema_decay_at(k, o.ema_decay))
+    keep = self.compiler.keep
+    self.pictures = dict(image=x, pseudo_label=keep(z_hat), auxiliary_mask=z, generated_image=keep(x_hat))
     return {name: loss.detach() for name, loss in {**losses, **more}.items()}
 
 

@@ -10,7 +10,7 @@ __all__ = ['perturb', 'cycle_mask_loss', 'gradient_magnitude', 'dilate', 'edge_a
 import torch
 from torch import nn
 
-from ..core.devices import to_device
+from ..core.devices import draw_normal, to_device
 from ..core.draws import generator_for
 
 # %% ../../nbs/30_method/04_regularisers.ipynb #36aa0001
@@ -18,6 +18,7 @@ def perturb(
     x: torch.Tensor,  # (N, C, H, W) in [-1, 1]
     strength: float,  # standard deviation of the strongest noise; 0 leaves x as it is
     generator: torch.Generator,
+    noise: torch.Generator = None,  # of the noise, on the CPU or on the device; None: the same generator
 ) -> torch.Tensor:  # (N, C, H, W)
     "Change contrast and brightness and add noise, differently for each sample."
     if not strength:
@@ -26,8 +27,8 @@ def perturb(
     def uniform():
         return to_device(torch.rand(len(x), 1, 1, 1, generator=generator), x)
 
-    noise = to_device(torch.randn(x.shape, generator=generator), x)
-    return (x + 1) * (0.75 + 0.5 * uniform()) - 1.1 + 0.2 * uniform() + noise * strength * uniform()
+    added = draw_normal(x.shape, noise or generator, x)
+    return (x + 1) * (0.75 + 0.5 * uniform()) - 1.1 + 0.2 * uniform() + added * strength * uniform()
 
 # %% ../../nbs/30_method/04_regularisers.ipynb #36aa0003
 def cycle_mask_loss(

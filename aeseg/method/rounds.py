@@ -75,7 +75,7 @@ def learn_in_rounds(
     refine=None,  # (labels, predict) -> labels: refines what the next round learns from
     reviews=(),  # human decisions, each for one further round: has labels(labels) and choose(kept, weights)
     where=None,  # a folder for C's labels; None holds them in memory
-    **setting,  # seed, flip, compile and auto_augmentation of `SegmentationTraining`
+    **setting,  # seed, flip, compile, device_memory_limit, auto_augmentation of `SegmentationTraining`
 ):  # yields `Round`
     "Noise-robust iterative learning (our reading)."
     number, ahead = 0, [None] * rounds.count + list(reviews)

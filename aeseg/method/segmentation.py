@@ -7,19 +7,24 @@ __all__ = ['segmentation_network', 'SegmentationTraining', 'predict_probabilitie
            'calibrate_area']
 
 # %% ../../nbs/30_method/14_segmentation.ipynb #11seg003
+import math
 from functools import partial
 
 import torch
 from torch import nn
 
 from ..core.arrays import as_probability, to_bytes, write_array
+from ..core.compilation import StepCompiler
 from ..core.config import SegmentationOptions
-from ..core.devices import all_gather, all_reduce_sum, setup_network, to_device
-from ..core.draws import generator_for, shared_draws
+from ..core.devices import all_gather, all_reduce_sum, setup_network, to_network
+from ..core.draws import generator_for, noise_generator_for, shared_draws
 from ..core.optimisation import make_optimizer, optimizer_step, set_learning_rate, warm_up_then_linear
+from ..core.resident import DeviceRows, read_ahead
 from ..data.augmentation import AUGMENTATIONS, normalise
 from ..data.datasets import Images
 from .losses import loss_of, small_loss, soft_label_weights, uses_noise_weights
+from .networks import keep_layout
+
 
 # %% ../../nbs/30_method/14_segmentation.ipynb #9eac02d6
 def segmentation_network(
@@ -31,7 +36,9 @@ def segmentation_network(
 
     c = channels
     activation = ("LeakyReLU", {"negative_slope": 0.1, "inplace": True})
-    return BasicUNet(2, image_channels, 1, features=(c, c, 2 * c, 4 * c, 8 * c, c), act=activation)
+    return keep_layout(
+        BasicUNet(2, image_channels, 1, features=(c, c, 2 * c, 4 * c, 8 * c, c), act=activation)
+    )
 
 # %% ../../nbs/30_method/14_segmentation.ipynb #6c40a6fa
 class SegmentationTraining:
@@ -49,7 +56,8 @@ class SegmentationTraining:
         fabric,
         seed: int = 0,
         flip: bool = False,  # flip left to right half of the time
-        compile: bool = False,  # compile the network
+        compile: str = "auto",  # compile the network for the steps, see `compiles`
+        device_memory_limit: float = math.inf,  # MB of images and labels on a device
         name: str = "round_1",
         auto_augmentation: str = "plain",  # what augmentation='auto' means: 'plain' or 'wide'
     ):
@@ -61,8 +69,12 @@ class SegmentationTraining:
         self.kept = kept.nonzero()[:, 0]
         self.noise_power = o.noise_power if uses_noise_weights(o) else 0
         networks = [segmentation_network(images.channels, o.channels) for _ in range(self.students)]
-        self.networks = nn.ModuleList([setup_network(fabric, network, compile) for network in networks])
+        self.networks = nn.ModuleList([setup_network(fabric, network) for network in networks])
         self.network = self.networks[0]
+        self.compiler = StepCompiler(dict(enumerate(self.networks)), compile, fabric.device, o.steps)
+        arrays = (self.pixels, labels, weights)
+        self.stores = [DeviceRows(array, fabric.device, device_memory_limit) for array in arrays]
+        self.ahead = read_ahead(self.read, o.steps, *self.stores)
         self.measure = partial(loss_of(o), total=partial(all_reduce_sum, fabric))
         self.learning_rate = o.learning_rate
         self.optimizer = make_optimizer(
@@ -79,33 +91,47 @@ class SegmentationTraining:
             rows = self.choose_batch(generator_for(self.seed, self.name, k)).tolist()
         return [self.image_ids[n] for n in rows]
 
-    def load_batch(self, k: int):
-        "Images in [-1, 1], labels and weights, (n, 1, H, W) each, augmented together."
+    def read(self, k: int):
+        "What the CPU draws and gathers for a step."
         generator = generator_for(self.seed, self.name, k)
-        rows = self.choose_batch(generator)
-        y, w = soft_label_weights(as_probability(self.labels[rows]), self.noise_power)
-        w = w * self.weights[rows].view(-1, 1, 1, 1)
-        return self.augment(self.pixels[rows].float() / 255, y, w, generator, self.flip)
+        with shared_draws(self.fabric):
+            rows = self.choose_batch(generator)
+        return generator, [store.read(rows) for store in self.stores]
+
+    def load_batch(self, k: int):
+        "Images in [-1, 1], labels and weights, (n, 1, H, W) each, augmented together on the device."
+        generator, pieces = (self.ahead or self.read)(k)
+        noise = noise_generator_for(self.seed, self.name, k, self.fabric.device)
+        pixels, labels, weights = [store.send(piece) for store, piece in zip(self.stores, pieces)]
+        y, w = soft_label_weights(as_probability(labels), self.noise_power)
+        w = w * weights.view(-1, 1, 1, 1)
+        with shared_draws(self.fabric):
+            return self.augment(pixels.float() / 255, y, w, generator, self.flip, noise)
 
     def step(self, k: int) -> dict:  # the loss by its name
         "One training step."
+        return self.compiler.run(self, self._step, k)
+
+    def _step(self, k):
         rate = self.learning_rate * warm_up_then_linear(k / self.options.steps, fall=0.6)
         set_learning_rate(self.optimizer, rate)
-        with shared_draws(self.fabric):
-            x, y, w = [to_device(t, self.fabric.device) for t in self.load_batch(k)]
-        loss = self.loss(x, y, w, k)
+        x, y, w = self.load_batch(k)
+        loss = self.loss(to_network(x), y, w, k)
         optimizer_step(self.fabric, self.optimizer, loss)
         return dict(loss=loss.detach())
 
-    def predict(self, network, x):
-        "Probabilities (n, 1, H, W)."
+    def logits(self, x, student=0):
+        "The output (n, 1, H, W) of a network in a step."
         with self.fabric.autocast():
-            logits = network(x)
-        return torch.sigmoid(logits.float())
+            return self.compiler[student](x).float()
+
+    def predict(self, x, student=0):
+        "Probabilities (n, 1, H, W) by a network in a step."
+        return torch.sigmoid(self.logits(x, student))
 
     def loss(self, x, y, w, k):
         "The loss of a batch."
-        return self.measure(self.predict(self.network, x), y, w)
+        return self.measure(self.predict(x), y, w)
 
     def state_dict(self):
         return dict(network=self.network.state_dict(), optimizer=self.optimizer.state_dict())
@@ -145,7 +171,7 @@ class CoTeachingTraining(SegmentationTraining):
         "The sum of the losses of both networks."
         o = self.options
         forget = o.co_teaching_forget * min(1, k / max(1, o.co_teaching_ramp * o.steps))
-        p, q = [self.predict(network, x) for network in self.networks]
+        p, q = [self.predict(x, student) for student in range(self.students)]
         choose = partial(small_loss, forget=forget, gather=partial(all_gather, self.fabric))
         return self.measure(p, y, choose(q, y, w)) + self.measure(q, y, choose(p, y, w))
 

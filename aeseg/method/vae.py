@@ -7,14 +7,17 @@ __all__ = ['centering_transform', 'hides_location', 'MaskVAE', 'reparameterize',
            'VAETraining', 'LatentDiscriminator', 'VAEDiscriminator']
 
 # %% ../../nbs/30_method/02_vae.ipynb #3de693ec
+import math
+
 import torch
 import torch.nn.functional as F
 from torch import nn
 
 from ..core.config import VAEOptions
-from ..core.devices import setup_network, to_device
-from ..core.draws import generator_for, shared_draws
+from ..core.devices import draw_normal, setup_network, to_network
+from ..core.draws import generator_for, noise_generator_for, shared_draws
 from ..core.optimisation import make_optimizer, optimizer_step, set_learning_rate, warm_up_then_linear
+from ..core.resident import masks_on, read_ahead
 from ..data.augmentation import warp
 from .networks import discriminator_loss, lsgan_loss
 
@@ -82,7 +85,7 @@ class MaskVAE(nn.Module):
 
     def decode(self, code):
         "(N, latent) -> logits (N, 1, H, W) of placed masks."
-        h = self.decoder(self.expand(code).view(len(code), -1, *self.grid))
+        h = self.decoder(to_network(self.expand(code).view(len(code), -1, *self.grid)))
         return F.interpolate(h.float(), scale_factor=2.0, mode="bilinear")
 
     def reconstruct(self, z):
@@ -90,7 +93,8 @@ class MaskVAE(nn.Module):
         p = torch.sigmoid(self.decode(self.encode(z)[0]))
         if not self.centred:
             return p
-        return warp(p, centering_transform(z) * torch.tensor([1.0, 1.0, -1.0], device=z.device))
+        forth = centering_transform(z)
+        return warp(p, torch.cat([forth[..., :2], -forth[..., 2:]], 2))
 
 # %% ../../nbs/30_method/02_vae.ipynb #los00001
 def reparameterize(
@@ -99,8 +103,7 @@ def reparameterize(
     generator: torch.Generator = None,
 ) -> torch.Tensor:  # (N, latent)
     "A sample of the code: mean plus standard deviation times noise."
-    noise = to_device(torch.randn(mean.shape, generator=generator), mean)
-    return mean + (log_variance / 2).exp() * noise
+    return mean + (log_variance / 2).exp() * draw_normal(mean.shape, generator, mean)
 
 
 def kl_divergence(
@@ -148,20 +151,29 @@ class VAETraining:
         fabric,
         seed: int = 0,
         centred: bool = False,  # see `MaskVAE`
+        device_memory_limit: float = math.inf,  # MB of masks on a device
     ):
         torch.manual_seed(seed)
-        self.options, self.prior, self.fabric, self.seed = options, prior, fabric, seed
+        self.options, self.fabric, self.seed = options, fabric, seed
+        self.masks = masks_on(prior, fabric.device, device_memory_limit)
+        self.ahead = read_ahead(self.read, options.steps, self.masks)
         self.learning_rate = options.learning_rate
         self.vae = setup_network(fabric, MaskVAE(canvas, options.channels, options.latent, centred))
         self.optimizer = make_optimizer(fabric, torch.optim.Adam, self.vae.parameters(), self.learning_rate)
 
+    def read(self, k: int):
+        "What the CPU draws and gathers for a step."
+        with shared_draws(self.fabric):
+            return self.masks.choose(self.options.batch, generator_for(self.seed, self.name, k))
+
     def step(self, k: int) -> dict:  # the loss by its name
         "One training step."
-        o, generator = self.options, generator_for(self.seed, self.name, k)
+        o, chosen = self.options, (self.ahead or self.read)(k)
+        noise = noise_generator_for(self.seed, self.name, k, self.fabric.device)
         set_learning_rate(self.optimizer, self.learning_rate * warm_up_then_linear(k / o.steps, fall=0.7))
+        z = self.masks.render(chosen)
         with shared_draws(self.fabric), self.fabric.autocast():
-            z = to_device(self.prior.sample(o.batch, generator), self.fabric.device)
-            loss = vae_loss(self.vae, z, o.beta, generator, o.dice_weight)
+            loss = vae_loss(self.vae, z, o.beta, noise, o.dice_weight)
             optimizer_step(self.fabric, self.optimizer, loss)
         return dict(vae=loss.detach())
 

@@ -6,6 +6,7 @@
 __all__ = ['ELLIPSES', 'EllipseRanges', 'EllipsePrior', 'ellipse_ranges']
 
 # %% ../../nbs/20_shapes/01_ellipses.ipynb #30b8839e
+import copy
 import math
 from typing import NamedTuple
 
@@ -13,6 +14,7 @@ import torch
 from fastcore.basics import patch
 
 from ..core.config import ShapeOptions
+from ..core.devices import to_device
 from ..core.errors import InputError
 
 # %% ../../nbs/20_shapes/01_ellipses.ipynb #95ddff35
@@ -81,9 +83,9 @@ def draw(
     self: EllipsePrior,
     parameters: torch.Tensor,  # (n, 5), see `EllipsePrior.parameters`
 ) -> torch.Tensor:  # (n, 1, height, width) float32 in [0, 1]; 1 inside, an edge one pixel wide
-    "Ellipses with given parameters."
+    "Ellipses with given parameters, on the device of the prior."
     height, width = self.canvas
-    a, ratio, center_x, center_y, angle = parameters.view(-1, 5, 1, 1).unbind(1)
+    a, ratio, center_x, center_y, angle = to_device(parameters, self.x).view(-1, 5, 1, 1).unbind(1)
     a, angle = a * width, angle * (math.pi / 180)
     b, cos, sin = a * ratio, angle.cos(), angle.sin()
     x, y = self.x - center_x * width, self.y - center_y * height
@@ -99,7 +101,31 @@ def sample(
     generator: torch.Generator,
 ) -> torch.Tensor:  # (n, 1, height, width) float32 in [0, 1]
     "Random ellipses."
-    return self.draw(self.parameters(n, generator))
+    return self.render(self.choose(n, generator))
+
+
+@patch
+def on(
+    self: EllipsePrior,
+    device,
+    limit: float = math.inf,  # MB, see `masks_on`; not needed here
+) -> EllipsePrior:
+    "The same prior, which draws parameters on the CPU and masks on a device."
+    there = copy.copy(self)
+    there.x, there.y = to_device(self.x, device), to_device(self.y, device)
+    return there
+
+
+@patch
+def choose(self: EllipsePrior, n: int, generator: torch.Generator) -> torch.Tensor:  # (n, 5)
+    "What has to be sent for n masks, see `masks_on`."
+    return self.parameters(n, generator)
+
+
+@patch
+def render(self: EllipsePrior, chosen: torch.Tensor) -> torch.Tensor:  # (n, 1, height, width)
+    "The masks of what was chosen."
+    return self.draw(chosen)
 
 # %% ../../nbs/20_shapes/01_ellipses.ipynb #45e2373b
 def ellipse_ranges(

@@ -6,6 +6,7 @@
 __all__ = ['distance_maps', 'soft_edge', 'principal_components', 'StatisticalPrior']
 
 # %% ../../nbs/20_shapes/03_statistical.ipynb #4a9f2324
+import copy
 import math
 
 import numpy as np
@@ -13,9 +14,11 @@ import torch
 import torch.nn.functional as F
 from fastcore.basics import patch
 
+from ..core.devices import to_device
 from ..core.errors import InputError
+from ..data.augmentation import random_affine
 from ..data.masks import signed_distance
-from .given_masks import augment_masks
+from .given_masks import move_masks
 
 # %% ../../nbs/20_shapes/03_statistical.ipynb #178867ac
 def distance_maps(
@@ -105,10 +108,27 @@ def coefficients(
     generator: torch.Generator,
 ) -> torch.Tensor:  # (n, modes), in standard deviations of each mode, none above `limit`
     "Random coefficients, from a truncated normal distribution, of shapes that are not empty."
+    return self.not_empty(self.draw_coefficients(n, generator))
+
+
+@patch
+def draw_coefficients(
+    self: StatisticalPrior,
+    n: int,  # number of shapes
+    generator: torch.Generator,
+) -> torch.Tensor:  # (n, modes), on the CPU; some shapes may be empty
+    "Random coefficients from a truncated normal distribution."
     u = torch.rand(n, len(self.modes), generator=generator) * 2 - 1
-    c = math.sqrt(2) * torch.erfinv(u * math.erf(self.limit / math.sqrt(2)))
-    c[self.level(c).amax((1, 2, 3)) <= 0.5] *= -1
-    return c
+    return math.sqrt(2) * torch.erfinv(u * math.erf(self.limit / math.sqrt(2)))
+
+
+@patch
+def not_empty(
+    self: StatisticalPrior,
+    c: torch.Tensor,  # (n, modes), on the device of the prior
+) -> torch.Tensor:  # (n, modes)
+    "The coefficients, and their opposites where the shape would be empty."
+    return torch.where(self.level(c).amax((1, 2, 3))[:, None] <= 0.5, -c, c)
 
 
 @patch
@@ -118,4 +138,31 @@ def sample(
     generator: torch.Generator,
 ) -> torch.Tensor:  # (n, 1, H, W) float32 in [0, 1], none empty
     "Random shapes, augmented as by `augment_masks`."
-    return augment_masks(self.draw(self.coefficients(n, generator)), generator, *self.augmentation)
+    return self.render(self.choose(n, generator))
+
+
+@patch
+def on(
+    self: StatisticalPrior,
+    device,
+    limit: float = math.inf,  # MB, see `masks_on`; the model is small
+) -> StatisticalPrior:
+    "The same prior, which draws coefficients on the CPU and shapes on a device."
+    there = copy.copy(self)
+    for name in ("mean", "modes", "deviations"):
+        setattr(there, name, to_device(getattr(self, name), device))
+    return there
+
+
+@patch
+def choose(self: StatisticalPrior, n: int, generator: torch.Generator) -> tuple:  # of two tensors
+    "What has to be sent for n masks, see `masks_on`."
+    coefficients = self.draw_coefficients(n, generator)
+    return coefficients, random_affine(n, self.canvas, generator, *self.augmentation)
+
+
+@patch
+def render(self: StatisticalPrior, chosen: tuple) -> torch.Tensor:  # (n, 1, H, W)
+    "The masks of what was chosen."
+    coefficients, transforms = chosen
+    return move_masks(self.draw(self.not_empty(to_device(coefficients, self.mean))), transforms)

@@ -74,7 +74,7 @@ def _counted_config(config):
     "A configuration with the networks of another one, on a small canvas with small batches."
     n = COUNTED_BATCH
     batches = dict(vae_batch=n, gan_batch=n, segmentation_batch=n)
-    machine = dict(accelerator="cpu", devices=1, precision="32-true", compile=False)
+    machine = dict(accelerator="cpu", devices=1, precision="32-true", compile="false")
     return config.replace(size=COUNTED_SIDE, shape="masks", **batches, **machine)
 
 

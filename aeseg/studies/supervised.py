@@ -55,9 +55,7 @@ class SupervisedTraining(SegmentationTraining):
 
     def loss(self, x, y, w, k):
         "Dice + cross-entropy of a batch."
-        with self.fabric.autocast():
-            logits = self.network(x)
-        return self.dice_ce(logits.float(), y)
+        return self.dice_ce(self.logits(x), y)
 
 # %% ../../nbs/60_studies/02_supervised.ipynb #1a0f17da
 def annotated(

@@ -80,7 +80,8 @@ def labels_unit(
     source: Source,
 ) -> Unit:
     "The GAN of a configuration, whatever follows it there."
-    shared = {key: config[key] for key in ("preset", "accelerator", "precision", "threads", "memory_limit")}
+    machine = ("accelerator", "precision", "compile", "threads", "memory_limit", "device_memory_limit")
+    shared = {key: config[key] for key in ("preset", *machine)}
     return Unit("labels", make_config(**{**gan_values(config), **shared, "rounds": 0}), source)
 
 # %% ../../nbs/60_studies/07_units.ipynb #cb510963
