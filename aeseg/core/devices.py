@@ -8,6 +8,7 @@ __all__ = ['has_bfloat16', 'check_devices', 'make_fabric', 'block_convolution', 
 
 # %% ../../nbs/00_core/06_devices.ipynb #f7b6972f
 import os
+from itertools import pairwise
 from types import MethodType
 
 import torch
@@ -140,10 +141,9 @@ def _few_inputs(layer, x, weight, bias):
     return _FirstConvolution.apply(*_in_autocast(x, weight, bias), layer.padding[0])
 
 
-def _transposed(layer, x):
+def _without_bias(layer, x):
     geometry = layer.stride, layer.padding, layer.output_padding, layer.groups, layer.dilation
-    y = F.conv_transpose2d(x, layer.weight, None, *geometry)
-    return y.add_(layer.bias.to(y.dtype).view(-1, 1, 1))
+    return F.conv_transpose2d(x, layer.weight, None, *geometry)
 
 
 def _keeps_size(layer):
@@ -161,8 +161,10 @@ def use_cpu_layers(
     for layer in network.modules():
         if isinstance(layer, nn.InstanceNorm2d) and layer.affine and not layer.track_running_stats:
             layer.forward = MethodType(_norm, layer)
-        elif isinstance(layer, nn.ConvTranspose2d) and layer.bias is not None:
-            layer.forward = MethodType(_transposed, layer)
+        elif isinstance(layer, nn.Sequential):
+            for first, second in pairwise(layer):
+                if isinstance(first, nn.ConvTranspose2d) and isinstance(second, nn.InstanceNorm2d):
+                    first.forward = MethodType(_without_bias, first)
         elif isinstance(layer, nn.Conv2d) and _keeps_size(layer):
             if layer.out_channels <= 4:
                 layer._conv_forward = MethodType(_few_outputs, layer)
