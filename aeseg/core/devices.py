@@ -128,9 +128,42 @@ def _in_autocast(*tensors):
         return tensors
     return [t.to(torch.get_autocast_dtype("cpu")) for t in tensors]
 
+# %% ../../nbs/00_core/06_devices.ipynb #lay00009
+def _channels_last(x):
+    return x.contiguous(memory_format=torch.channels_last)
+
+
+class _ImageNorm(torch.autograd.Function):
+    "Instance normalisation with channels last: a batch normalisation of each image."
+
+    @staticmethod
+    def forward(ctx, x, weight, bias, eps):
+        y, kind = torch.empty_like(x), torch.promote_types(x.dtype, torch.float32)
+        means, inverses = x.new_empty((2, *x.shape[:2]), dtype=kind)  # inverse standard deviations
+        for image, out, mean, inverse in zip(x.split(1), y.split(1), means, inverses):
+            results = dict(out=out, save_mean=mean, save_invstd=inverse)
+            torch.ops.aten.native_batch_norm.out(image, weight, bias, None, None, True, 0.0, eps, **results)
+        ctx.save_for_backward(x, weight, means, inverses)
+        ctx.eps = eps
+        return y
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx, g):
+        x, weight, means, inverses = ctx.saved_tensors
+        g, of_x = _channels_last(g), torch.empty_like(x)
+        of_weight, of_bias = means.new_empty(2, *means.shape)
+        images = zip(g.split(1), x.split(1), means, inverses, of_x.split(1), of_weight, of_bias)
+        for of_image, image, mean, inverse, *outs in images:
+            statistics, results = (None, None, mean, inverse), dict(zip(("out0", "out1", "out2"), outs))
+            torch.ops.aten.native_batch_norm_backward.out(
+                of_image, image, weight, *statistics, True, ctx.eps, [True] * 3, **results
+            )
+        return of_x, of_weight.sum(0), of_bias.sum(0), None
+
 # %% ../../nbs/00_core/06_devices.ipynb #lay00005
 def _norm(layer, x):
-    return F.group_norm(x, layer.num_features, layer.weight, layer.bias, layer.eps)
+    return _ImageNorm.apply(_channels_last(x), layer.weight, layer.bias, layer.eps)
 
 
 def _few_outputs(layer, x, weight, bias):
@@ -154,6 +187,13 @@ def _keeps_size(layer):
     return k in (3, 5, 7) and geometry == usual and layer.padding_mode == "zeros" and layer.bias is not None
 
 
+def _weight_channels_last(weight):
+    "The same numbers with channels last, also for one channel, where PyTorch takes any order for contiguous."
+    _, channels, height, width = weight.shape
+    strides = (channels * height * width, 1, width * channels, channels)
+    return _channels_last(weight).as_strided(weight.shape, strides)
+
+
 def use_cpu_layers(
     network: nn.Module,
 ) -> nn.Module:  # the same network
@@ -161,7 +201,9 @@ def use_cpu_layers(
     for layer in network.modules():
         if isinstance(layer, nn.InstanceNorm2d) and layer.affine and not layer.track_running_stats:
             layer.forward = MethodType(_norm, layer)
-        elif isinstance(layer, nn.Sequential):
+        if isinstance(layer, (nn.Conv2d, nn.ConvTranspose2d)):
+            layer.weight.data = _weight_channels_last(layer.weight.data)
+        if isinstance(layer, nn.Sequential):
             for first, second in pairwise(layer):
                 if isinstance(first, nn.ConvTranspose2d) and isinstance(second, nn.InstanceNorm2d):
                     first.forward = MethodType(_without_bias, first)
