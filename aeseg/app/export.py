@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from .labels import fits_ellipses, load_refinement
 from .models import apply_model, find_run, load_model
 from ..core.arrays import as_probability
-from ..core.devices import make_fabric
+from ..core.devices import make_fabric, use_plain_layers
 from ..core.draws import generator_for
 from ..core.errors import InputError
 from ..core.files import atomic_write
@@ -332,7 +332,7 @@ def export(
     config = run.config.replace(accelerator="cpu", devices=1, precision="32-true")
     fabric = make_fabric(config.machine)
     model, canvas, channels = load_model(run, fabric)
-    network = OnCanvas(model, config).eval().requires_grad_(False)
+    network = OnCanvas(use_plain_layers(model), config).eval().requires_grad_(False)
     facts = _facts(run, canvas, channels)
     with _no_warnings(), atomic_write(out) as temporary:
         layout = (canvas, channels, config.images.window)

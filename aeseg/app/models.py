@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from ..core.config import Config
+from ..core.devices import setup_network
 from ..core.errors import InputError
 from ..core.files import atomic_write
 from ..core.runs import Run
@@ -133,7 +134,7 @@ def load_model(
         raise InputError(
             f"{path} is not a model of this run ({type(e).__name__}); fit again with --overwrite"
         ) from None
-    return fabric.to_device(model), canvas, channels
+    return setup_network(fabric, model), canvas, channels
 
 # %% ../../nbs/50_app/01_models.ipynb #mod00006
 class CalibratedLogits(nn.Module):
