@@ -13,6 +13,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 import aeseg.core.draws as draws
+from aeseg.core.layers import use_plain_layers
 from aeseg.method.networks import InstanceNorm
 
 MOST_BYTES = 16_000  # that cross between the CPU and the device in a step, in both directions
@@ -114,7 +115,7 @@ def check_channels_last(stage):
 
     for network in networks_of(stage):
         if stage.fabric.device.type == "cpu":
-            network.to(memory_format=torch.channels_last)
+            use_plain_layers(network).to(memory_format=torch.channels_last)  # as on a GPU
         for name, layer in network.named_modules():
             if isinstance(layer, (nn.Conv2d, nn.ConvTranspose2d, InstanceNorm)):
                 handles.append(look(layer, f"{type(network).__name__}.{name}"))

@@ -13,6 +13,7 @@ from torch import nn
 from ..core.config import Config
 from ..core.errors import InputError
 from ..core.files import atomic_write
+from ..core.layers import setup_network
 from ..core.runs import Run
 from ..data.augmentation import may_flip
 from ..data.datasets import Images
@@ -135,7 +136,7 @@ def load_model(
         raise InputError(
             f"{path} is not a model of this run ({type(e).__name__}); fit again with --overwrite"
         ) from None
-    return fabric.to_device(model), canvas, channels
+    return setup_network(fabric, model), canvas, channels
 
 # %% ../../nbs/50_app/01_models.ipynb #mod00006
 class CalibratedLogits(nn.Module):

@@ -21,7 +21,7 @@ def make_optimizer(
     **more,
 ):
     "An optimizer whose steps go through Fabric."
-    if fabric.device.type == "cuda":
+    if fabric.device.type in ("cuda", "cpu"):
         more["fused"] = True
     return fabric.setup_optimizers(kind(parameters, *choices, **more))
 

@@ -20,10 +20,10 @@ from aeseg.core.devices import (
     average_tensors,
     draw_normal,
     local_shard,
-    setup_network,
     to_network,
 )
 from ..core.draws import generator_for, noise_generator_for, shared_draws
+from ..core.layers import setup_network
 from aeseg.core.optimisation import (
     constant_then_linear,
     ema_decay_at,

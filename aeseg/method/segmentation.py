@@ -16,15 +16,15 @@ from torch import nn
 from ..core.arrays import as_probability, to_bytes, write_array
 from ..core.compilation import StepCompiler
 from ..core.config import SegmentationOptions
-from ..core.devices import all_gather, all_reduce_sum, setup_network, to_network
+from ..core.devices import all_gather, all_reduce_sum, to_network
 from ..core.draws import generator_for, noise_generator_for, shared_draws
+from ..core.layers import setup_network
 from ..core.optimisation import make_optimizer, optimizer_step, set_learning_rate, warm_up_then_linear
 from ..core.resident import DeviceRows, read_ahead
 from ..data.augmentation import AUGMENTATIONS, normalise
 from ..data.datasets import Images
 from .losses import loss_of, small_loss, soft_label_weights, uses_noise_weights
 from .networks import keep_layout
-
 
 # %% ../../nbs/30_method/14_segmentation.ipynb #9eac02d6
 def segmentation_network(

@@ -14,8 +14,9 @@ import torch.nn.functional as F
 from torch import nn
 
 from ..core.config import VAEOptions
-from ..core.devices import draw_normal, setup_network, to_network
+from ..core.devices import draw_normal, to_network
 from ..core.draws import generator_for, noise_generator_for, shared_draws
+from ..core.layers import setup_network
 from ..core.optimisation import make_optimizer, optimizer_step, set_learning_rate, warm_up_then_linear
 from ..core.resident import masks_on, read_ahead
 from ..data.augmentation import warp
