@@ -264,7 +264,8 @@ class LabelRefiner:
         seed, pixels = self.config.run.seed, self.images.pixels
         self.masks = find_refinement(self.config, labels, self.images, auxiliary)
         if self._of_any_shape():
-            labels, self.registration = register_labels(labels, pixels, seed, where=self.where)
+            with one_thread():
+                labels, self.registration = register_labels(labels, pixels, seed, where=self.where)
         return self._refine(labels)
 
     def refine(self, labels, predict):
@@ -307,7 +308,8 @@ class LabelRefiner:
     def _register(self, labels):
         if not self.registration or not self.registration["applied"]:
             return labels
-        return register_labels(labels, self.images.pixels, self.config.run.seed, 0.0, self.where)[0]
+        with one_thread():
+            return register_labels(labels, self.images.pixels, self.config.run.seed, 0.0, self.where)[0]
 
 # %% ../../nbs/50_app/02_labels.ipynb #99209c2d
 MEASURED = dict(  # stage -> folder
