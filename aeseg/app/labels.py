@@ -144,11 +144,24 @@ class MaskRefinement:
         with one_thread():  # in which torch adds up numbers in one order; processes share the work
             return self._refine(masks, images, groups, where, search)
 
+    @one_thread()
+    def join_slices(
+        self,
+        masks,  # (N, 1, H, W) in [0, 1] or uint8; may be an `ArrayFile`
+        images: Images,
+        groups=(),  # of `group_slices`: slices of one volume
+        where=None,
+    ):  # masks; what was done: `volumes`, or nothing without groups
+        "The first step: masks that fit their volume."
+        if not groups:
+            return masks, {}
+        scale = max(masks.shape[2:]) / 128
+        masks, facts = refine_volumes(masks, images.pixels, groups, scale, where=where)
+        return masks, dict(volumes=facts)
+
     def _refine(self, masks, images, groups, where, search):
-        facts, config = {}, self.config
-        if groups:
-            scale = max(masks.shape[2:]) / 128
-            masks, facts["volumes"] = refine_volumes(masks, images.pixels, groups, scale, where=where)
+        config = self.config
+        masks, facts = self.join_slices(masks, images, groups, where)
         if fits_ellipses(config):
             seed, pixels, change = config.run.seed, images.finest, self.change if search else 0.0
             masks, facts["shape"] = refine_on_edges(
@@ -252,6 +265,7 @@ class LabelRefiner:
     relabelled: list = field(default_factory=list)  # how many labels each call predicted again
     refinement: list = field(default_factory=list)  # facts of `MaskRefinement`, one dict a call
     replaced: torch.Tensor = None  # (N,) bool, which the last call predicted again
+    joined: object = None  # E's labels before they were fitted to edges; of volumes, with their neighbours
 
     def start(
         self,
@@ -266,11 +280,17 @@ class LabelRefiner:
         if self._of_any_shape():
             with one_thread():
                 labels, self.registration = register_labels(labels, pixels, seed, where=self.where)
-        return self._refine(labels)
+        self.joined, facts = self.masks.join_slices(labels, self.images, self.groups, self.where)
+        labels, more = self.masks(self.joined, self.images, (), self.where)
+        self.refinement.append(facts | more)
+        return labels
 
     def refine(self, labels, predict):
         "Refine labels of a later round."
-        return self._refine(self._register(self._relabel(labels, predict)), search=False)
+        labels = self._register(self._relabel(labels, predict))
+        labels, facts = self.masks(labels, self.images, self.groups, self.where, search=False)
+        self.refinement.append(facts)
+        return labels
 
     def refine_earlier(
         self,
@@ -298,11 +318,6 @@ class LabelRefiner:
             return labels
         labels, self.replaced = relabel(labels, self.images.pixels, predict, self.vae, fraction, self.where)
         self.relabelled.append(int(self.replaced.sum()))
-        return labels
-
-    def _refine(self, labels, search=True):
-        labels, facts = self.masks(labels, self.images, self.groups, self.where, search)
-        self.refinement.append(facts)
         return labels
 
     def _register(self, labels):
