@@ -88,7 +88,7 @@ class Progress:
         took=None,  # called with the name of a stage and seconds that it took, also while it runs
     ):
         self.plan, self.quiet, self.took = list(plan), quiet, took
-        self.part, self.doing, self.counted = "", "", time.monotonic()
+        self.part, self.doing, self.counted = "", "start", time.monotonic()
         self.bars = shows_bars() if bars is None else bars
         self.position = -1  # in the plan
         self.name, self.bar = "", None  # of the stage that runs; empty: none
@@ -109,7 +109,7 @@ class Progress:
         if name in names[self.position + 1 :]:
             self.position = names.index(name, self.position + 1)
         self.name, self.steps, self.step, self.first, self.losses = name, steps, step, step, {}
-        self.clock, self.doing = time.monotonic(), self.part + (name or doing)
+        self.clock, self.doing = time.monotonic(), self.part + (name or doing.split(" of ")[0])
         self.line = step, self.clock  # of the last line
         if self.bars and not self.quiet and not doing:
             layout = "{desc} {percentage:3.0f}%|{bar}|{postfix}"
@@ -147,16 +147,30 @@ def finish(self: Progress):
     if self.bar is not None:
         self.bar.close()
     self.count()
-    self.name, self.bar, self.doing = "", None, ""
+    self.name, self.bar = "", None
+    self.doing = f"after {self.doing.removeprefix('after ')}"
 
 
 @patch
 def count(self: Progress):
-    "Report the seconds since the last report; those between stages belong to 'other'."
+    "Report the seconds since the last report; those between stages belong to 'after' the one before."
     now = time.monotonic()
     seconds, self.counted = now - self.counted, now
     if self.took:
-        self.took(self.doing or "other", seconds)
+        self.took(self.doing, seconds)
+
+
+@patch
+@contextmanager
+def aside(self: Progress, doing: str):
+    "Count the seconds of the body for themselves, not for the stage that runs."
+    self.count()
+    stage, self.doing = self.doing, self.part + doing
+    try:
+        yield
+    finally:
+        self.count()
+        self.doing = stage
 
 
 @patch
