@@ -144,9 +144,11 @@ def describe(results, usual, few, size, command):
     lines = [
         "# Scale",
         "",
-        f"Command: `{command}`; commit {commit.strip() or 'unknown'}; {platform.machine()},"
-        f" {os.cpu_count()} cores, {os.environ.get('OMP_NUM_THREADS', 'all')} thread(s);"
-        f" images of {size} x {size} pixels, networks of two channels, `memory_limit` 100 MB.",
+        (
+            f"Command: `{command}`; commit {commit.strip() or 'unknown'}; {platform.machine()},"
+            f" {os.cpu_count()} cores, {os.environ.get('OMP_NUM_THREADS', 'all')} thread(s);"
+            f" images of {size} x {size} pixels, networks of two channels, `memory_limit` 100 MB."
+        ),
         "",
         "| images | stage | minutes | minutes of the processor | peak memory | disk while it runs |",
         "|---|---|---|---|---|---|",
@@ -167,14 +169,18 @@ def describe(results, usual, few, size, command):
     kept = results[many]["fit"]["kept"] / many
     lines += [
         "",
-        f"A run keeps {kept / 1e3:.0f} kB an image; for 100,000 images {kept * 1e5 / 1e9:.0f} GB, for 10"
-        f" million {kept * 1e7 / 1e12:.1f} TB.",
+        (
+            f"A run keeps {kept / 1e3:.0f} kB an image; for 100,000 images {kept * 1e5 / 1e9:.0f} GB, for 10"
+            f" million {kept * 1e7 / 1e12:.1f} TB."
+        ),
     ]
     if usual:
         lines += [
             "",
-            f"Seconds of a run of `plus` with networks of the preset `cpu` on {few} such images, ten steps of"
-            " each stage:",
+            (
+                f"Seconds of a run of `plus` with networks of the preset `cpu` on {few} such images, ten"
+                " steps of each stage:"
+            ),
             "",
             "| stage | seconds | for 100,000 images, hours (what is trained by steps does not grow) |",
             "|---|---|---|",
