@@ -156,7 +156,13 @@ def open_first(
         groups = setting.training_groups
         with _part_of(run.progress, "adaptation: "):
             yield replace(
-                setting, run=run, config=config, images=training, training=training, prior=prior, groups=groups
+                setting,
+                run=run,
+                config=config,
+                images=training,
+                training=training,
+                prior=prior,
+                groups=groups,
             )
 
 

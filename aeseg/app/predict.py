@@ -242,9 +242,7 @@ class Prediction:
             labels = keep_largest_component(labels) if self.largest else labels
         unwritten, anatomy = [], refinement and refinement.anatomy
         problems = unwritten if self.skip_bad else None
-        written = write_predictions(
-            self.out, images, batch.sources, labels, self.format, anatomy, problems
-        )
+        written = write_predictions(self.out, images, batch.sources, labels, self.format, anatomy, problems)
         sentences = [f"skipped: {sentence}" for sentence in images.skipped] + list(images.remarks)
         sentences += [f"skipped: {sentence}" for sentence in unwritten]
         return Outcome(written, facts.get("anatomy", {}).get("mended", 0), sentences)
@@ -258,7 +256,7 @@ class Prediction:
 def predict_batches(
     prediction: Prediction,
     batches: list,  # of `Batch`
-    in_parts: bool,  # the network runs here, on its device, while processes read and write; False: all in them
+    in_parts: bool,  # the network runs here, on its device; False: all is done in the processes
 ):  # generator of `Outcome`
     "Predict batches, in order, with processes where that pays."
     if not in_parts:

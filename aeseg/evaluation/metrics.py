@@ -70,7 +70,7 @@ def overlap(
 def surface_pixels(
     mask: np.ndarray,  # bool, any number of dimensions
 ) -> np.ndarray:  # bool, the same shape
-    "Pixels of a mask with a neighbour, along some axis, that is outside; what is not there counts as outside."
+    "Pixels of a mask with a neighbour outside, along any axis; beyond the frame is outside."
     inner = mask.copy()
     for axis in range(mask.ndim):
         along, inside = np.moveaxis(mask, axis, 0), np.moveaxis(inner, axis, 0)

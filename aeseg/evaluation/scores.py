@@ -207,7 +207,9 @@ def evaluate(
         splits = _value_of_each(splits, paths, "split")
     entries, first = _join_slices(paths)
     rows = []
-    for (id, entry), scores in zip(entries.items(), _measure_all(entries, first, truths, spacings, pred_label)):
+    for (id, entry), scores in zip(
+        entries.items(), _measure_all(entries, first, truths, spacings, pred_label)
+    ):
         row = {"id": id} if splits is None else {"id": id, "split": splits[first[id]]}
         rows.append({**row, **scores})
     frame = pd.DataFrame(rows)

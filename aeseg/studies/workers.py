@@ -137,7 +137,6 @@ def call_assigned(
             torch.cuda.set_per_process_memory_fraction(chosen.share)
     return function(*arguments)
 
-
 # %% ../../nbs/60_studies/06_workers.ipynb #07d50101
 def _error_of(future):
     "What went wrong in a job, or an empty text."
@@ -179,7 +178,11 @@ def run_jobs(
                 if failed is not None:
                     end(name, f"not run, because it needs {failed}, which failed")
                     continue
-                call = (function, *arguments) if assigned is None else (call_assigned, assigned, function, *arguments)
+                call = (
+                    (function, *arguments)
+                    if assigned is None
+                    else (call_assigned, assigned, function, *arguments)
+                )
                 future = client.submit(*call, key=f"{name}", pure=False)
                 names[future.key] = name
                 told(name, None)
