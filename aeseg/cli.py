@@ -6,9 +6,9 @@
 __all__ = ['MISSING', 'COMMANDS', 'EXTRAS', 'REQUIRED', 'METAVARS', 'NO_OPTION', 'EXIT_CODES', 'PATHS', 'CLOSED_PIPE',
            'DEMO_TASKS', 'read_signature', 'Command', 'tell_extra', 'command', 'make_argument', 'list_arguments',
            'version_text', 'completion_text', 'make_parser', 'continued_by', 'complain', 'run_arguments', 'drop_output',
-           'main', 'tell_ignored', 'join_options', 'read_folders', 'choose_options', 'print_summary', 'print_scores',
-           'split_parameters', 'report_experiments', 'pack_experiments', 'repeat_experiments', 'as_number',
-           'run_experiments']
+           'main', 'tell_ignored', 'tell_start', 'join_options', 'read_folders', 'choose_options', 'print_summary',
+           'print_scores', 'split_parameters', 'report_experiments', 'pack_experiments', 'repeat_experiments',
+           'as_number', 'run_experiments']
 
 # %% ../nbs/70_command_line.ipynb #977886a3
 import argparse
@@ -404,6 +404,18 @@ def tell_ignored(
                 print(f"ignored: {sentence}")
 
 # %% ../nbs/70_command_line.ipynb #40c6f2cc
+def tell_start(
+    folders,  # data-set folders, or folders of images; one or several
+    quiet: bool = False,
+):
+    "Say at once what is going to be read: the libraries that read it take seconds to import."
+    folders = [folders] if isinstance(folders, (str, Path)) else folders
+    inside = [Path(f) / "images" if (Path(f) / "images").is_dir() else Path(f) for f in folders]
+    count = sum(entry.name[0] != "." for folder in inside if folder.is_dir() for entry in os.scandir(folder))
+    if count and not quiet:
+        print(f"reading {count} files of {', '.join(map(str, folders))}", file=sys.stderr, flush=True)
+
+
 def join_options(
     flags: dict,  # key -> value; None where the flag is not given
     given: dict,  # key -> value of -p
@@ -543,6 +555,7 @@ def _fit(
     options = choose_options(options, of_task, preset, config)
     folders["truth"] = None if folders["truth"] == "none" else folders["truth"]
     switches = dict(skip_bad=skip_bad, resume=resume, overwrite=overwrite, quiet=quiet)
+    tell_start(folders["images"], quiet)
     with continued_by(f"continue with the same command and --resume ({folders['out']})"):
         from aeseg.app.fit import fit
 

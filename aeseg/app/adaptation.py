@@ -23,13 +23,13 @@ from ..core.arrays import as_probability, write_array
 from ..core.config import Config, adapts_prior
 from ..core.errors import InputError
 from ..core.files import atomic_write
+from ..core.pool import one_thread, parallel_map
 from ..core.resident import masks_on
 from ..core.runs import Run
 from ..data.augmentation import normalise
 from ..data.datasets import Images
 from ..data.images import place, read_mask
 from ..method.registration import edge_strength, sample_maps, sample_outline
-from ..method.volumes import refine_volumes
 from aeseg.shapes.adaptation import (
     PriorChange,
     adapt_prior,
@@ -106,21 +106,27 @@ class ShrunkPrior:
         return self.shrink(self.prior.render(chosen))
 
 # %% ../../nbs/50_app/07_adaptation.ipynb #ada00009
+def _edges_of_part(labels, pixels):
+    "What `label_edges` gives for a few labels."
+    outlines = [sample_outline(mask[0].numpy()) for mask in as_probability(labels)]
+    means, some = torch.zeros(len(labels)), [k for k, outline in enumerate(outlines) if len(outline)]
+    if some:
+        points = torch.from_numpy(np.stack([outlines[k] for k in some]))
+        edges = edge_strength(normalise(pixels[some]), max(labels.shape[2:]) / 128)
+        means[some] = sample_maps(edges, points[:, None]).mean((1, 2))
+    return means
+
+
 def label_edges(
     labels,  # (N, 1, H, W) in [0, 1] or uint8; may be an `ArrayFile`
     pixels,  # (N, C, H, W) uint8, their images
     batch: int = 64,  # labels held in memory at a time
 ) -> torch.Tensor:  # (N,); 0 where a label has no outline
     "The mean edge strength under the outline of each label."
-    means = torch.zeros(len(labels))
-    for rows in torch.arange(len(labels)).split(batch):
-        outlines = [sample_outline(mask[0].numpy()) for mask in as_probability(labels[rows])]
-        some = [k for k, outline in enumerate(outlines) if len(outline)]
-        if some:
-            points = torch.from_numpy(np.stack([outlines[k] for k in some]))
-            edges = edge_strength(normalise(pixels[rows[some]]), max(labels.shape[2:]) / 128)
-            means[rows[some]] = sample_maps(edges, points[:, None]).mean((1, 2))
-    return means
+    parts = torch.arange(len(labels)).split(batch)
+    with one_thread():
+        means = list(parallel_map(_edges_of_part, ((labels[r], pixels[r]) for r in parts), len(parts)))
+    return torch.cat(means) if means else torch.zeros(0)
 
 # %% ../../nbs/50_app/07_adaptation.ipynb #ada00012
 def first_config(
@@ -135,6 +141,20 @@ def first_config(
         gan_steps=config.shapes.adaptation_steps,
         rounds=0,
     )
+
+
+@contextmanager
+def _part_of(progress, part):
+    "In the body, the seconds of stages count for a part of the run."
+    if not progress:
+        yield
+        return
+    progress.part = part
+    try:
+        yield
+    finally:
+        progress.finish()
+        progress.part = ""
 
 
 @contextmanager
@@ -157,9 +177,16 @@ def open_first(
         setting.fabric.barrier()  # until the folder is there
         training = shrink_images(setting.training, canvas, folder)
         groups = setting.training_groups
-        yield replace(
-            setting, run=run, config=config, images=training, training=training, prior=prior, groups=groups
-        )
+        with _part_of(run.progress, "adaptation: "):
+            yield replace(
+                setting,
+                run=run,
+                config=config,
+                images=training,
+                training=training,
+                prior=prior,
+                groups=groups,
+            )
 
 
 def first_labels(
@@ -167,11 +194,11 @@ def first_labels(
 ):  # refined labels (N, 1, H, W); mean edge strength under each before they are fitted to edges (N,)
     "Train a small GAN, and refine its labels."
     gan, labels, _ = train_gan(first, train_vae(first))
-    pixels, groups = first.training.pixels, first.training_groups
-    refined = start_refiner(first, gan).start(labels, gan.predict_masks, first.auxiliary_masks(COMPARED))
-    if groups:
-        labels, _ = refine_volumes(labels, pixels, groups, max(labels.shape[2:]) / 128)
-    return refined, label_edges(labels, pixels)
+    first.run.begin("", "refining labels")
+    refiner = start_refiner(first, gan)
+    refined = refiner.start(labels, gan.predict_masks, first.auxiliary_masks(COMPARED))
+    labels = refiner.joined if first.training_groups else labels
+    return refined, label_edges(labels, first.training.pixels)
 
 
 def find_prior(

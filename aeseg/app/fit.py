@@ -31,6 +31,7 @@ from ..core.draws import generator_for
 from ..core.errors import InputError, nearest, plural, some
 from ..core.files import atomic_write, check_names, existing_parent, read_table
 from ..core.plugins import install, plugin_facts, portable_plugins
+from ..core.pool import close_pool
 from ..core.processes import launch
 from ..core.runs import Run
 from ..core.training import Progress
@@ -585,21 +586,24 @@ def finish_run(
     "Learn, then measure where there are true masks, and write the report."
     from aeseg.app.report import write_report
 
-    run, earlier = setting.run, setting.run.provenance.get("minutes", 0)
-    run.progress = Progress(plan_stages(setting, bool(truth)), setting.quiet or not run.writes)
+    run, quiet = setting.run, setting.quiet or not setting.run.writes
+    run.add_seconds("reading", time.time() - began)
+    run.progress = Progress(plan_stages(setting, bool(truth)), quiet, took=run.add_seconds)
     try:
         learned = learn(setting)
     finally:
-        run.note(minutes=round(earlier + (time.time() - began) / 60, 2))
+        run.progress.finish()
     if not run.writes:
         return run
     if truth:
         run.begin("measure", "comparing masks with true masks")
         measure(run, setting.images, truth, spacing)
+    run.progress.finish()
     run.note(finished=datetime.now(timezone.utc).isoformat(timespec="seconds"))
     run.begin("report", "writing the report")
     write_report(run, report_pictures(setting, learned, truth))
     run.progress.finish()
+    close_pool()
     return run
 
 # %% ../../nbs/50_app/08_fit.ipynb #fit00013

@@ -8,8 +8,8 @@ __all__ = ['METRIC_TITLES', 'LOW_DICE', 'SMALL', 'RUN_FOLDER', 'ReportData', 'he
            'label_free_rows', 'summary_section', 'patients_of', 'patient_rows', 'poor_labels', 'alarm_section',
            'auxiliary_pictures', 'example_dice', 'example_pictures', 'picture_section', 'loss_charts', 'loss_groups',
            'number_charts', 'score_charts', 'ranked_pictures', 'ranked_section', 'quality_section', 'dice_section',
-           'file_size', 'file_rows', 'format_value', 'format_fact', 'reproduction_section', 'next_commands',
-           'explained_words', 'report_values', 'write_report']
+           'file_size', 'time_rows', 'file_rows', 'format_value', 'format_fact', 'reproduction_section',
+           'next_commands', 'explained_words', 'report_values', 'write_report']
 
 # %% ../../nbs/50_app/05_report.ipynb #c8fd6923
 import re
@@ -512,6 +512,21 @@ def file_size(
     return f"{size / unit:.3g} {name}"
 
 
+def time_rows(data: ReportData) -> list:  # dicts: stage, time, share; none of runs of earlier versions
+    "Where the time went, the longest stage first; stages of less than 1 % are one row."
+    seconds = data.provenance.get("seconds") or {}
+    total = sum(seconds.values())
+    long = {name: s for name, s in seconds.items() if s >= 0.01 * total}
+    rows = sorted(long.items(), key=lambda item: -item[1])
+    if short := total - sum(long.values()):
+        rows.append(("other stages", short))
+    return [
+        dict(stage=name.replace("_", " "), time=f"{s / 60:.2f} min", share=f"{100 * s / total:.0f} %")
+        for name, s in rows
+        if total
+    ]
+
+
 def file_rows(data: ReportData) -> list:  # dicts: name, exists, content, size
     "The files of the run folder."
     rows = []
@@ -544,7 +559,7 @@ def reproduction_section(data: ReportData) -> dict:
     provenance, config = data.provenance, data.config
     # other sections show these
     shown = ["events", "command", "skipped", "registration", "relabelled", "reviews", "adaptation"]
-    shown += ["refinement", "refined_predictions", "relative", "asked"]
+    shown += ["refinement", "refined_predictions", "relative", "asked", "seconds"]
     preset = make_config(config.run.preset)
     changed = {key: value for key, value in config.flat().items() if value != preset[key]}
     return dict(
@@ -591,6 +606,7 @@ def report_values(data: ReportData) -> dict:
         losses=loss_charts(data),
         quality=quality_section(data),
         dice=dice_section(data),
+        time=time_rows(data),
         files=file_rows(data),
         reproduction=reproduction_section(data),
         words=explained_words(data),

@@ -8,7 +8,7 @@ __all__ = ['KEPT_CHECKPOINTS', 'COMPARED', 'Setting', 'labels_name', 'expected_s
            'learn_from_labels']
 
 # %% ../../nbs/50_app/06_stages.ipynb #stg00003
-from contextlib import closing
+from contextlib import closing, nullcontext
 from dataclasses import dataclass
 
 import torch
@@ -161,7 +161,8 @@ def train_gan(
         steps = training_steps(gan, options.steps, run, interval, setting.quiet, setting.fabric)
         with closing(steps):
             for step in steps:
-                record_checkpoint(setting, gan, step)
+                with run.progress.aside("labels of checkpoints") if run.progress else nullcontext():
+                    record_checkpoint(setting, gan, step)
         chosen = choose_checkpoint(setting, gan)
         labels = gan.write_labels(setting.training, where=run.folder)
         alarms = label_alarms(label_statistics(labels), expected_statistics(setting))

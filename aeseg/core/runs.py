@@ -316,6 +316,22 @@ def begin(
 
 
 @patch
+def add_seconds(
+    self: Run,
+    name: str,  # of a stage
+    seconds: float,
+):
+    "Add to the seconds of a stage, and to the minutes of the run, in the provenance."
+    if not self.writes or not (self.folder / "config.yaml").exists():
+        return
+    noted = self.provenance
+    took = dict(noted.get("seconds", {}))
+    took[name] = round(took.get(name, 0.0) + seconds, 2)
+    minutes = round(noted.get("minutes", 0.0) + seconds / 60, 4)
+    self._write("provenance.json", json.dumps({**noted, "seconds": took, "minutes": minutes}, indent=1))
+
+
+@patch
 def events(
     self: Run,
     kind: str,

@@ -85,8 +85,10 @@ class Progress:
         plan=(),  # pairs of the name of a stage and its relative cost, in order; a name may occur again
         quiet: bool = False,  # show nothing
         bars: bool = None,  # bars, or else lines; None: bars where they can be redrawn
+        took=None,  # called with the name of a stage and seconds that it took, also while it runs
     ):
-        self.plan, self.quiet = list(plan), quiet
+        self.plan, self.quiet, self.took = list(plan), quiet, took
+        self.part, self.doing, self.counted = "", "start", time.monotonic()
         self.bars = shows_bars() if bars is None else bars
         self.position = -1  # in the plan
         self.name, self.bar = "", None  # of the stage that runs; empty: none
@@ -107,7 +109,7 @@ class Progress:
         if name in names[self.position + 1 :]:
             self.position = names.index(name, self.position + 1)
         self.name, self.steps, self.step, self.first, self.losses = name, steps, step, step, {}
-        self.clock = time.monotonic()
+        self.clock, self.doing = time.monotonic(), self.part + (name or doing.split(" of ")[0])
         self.line = step, self.clock  # of the last line
         if self.bars and not self.quiet and not doing:
             layout = "{desc} {percentage:3.0f}%|{bar}|{postfix}"
@@ -144,7 +146,31 @@ def finish(self: Progress):
         self.seconds += time.monotonic() - self.clock
     if self.bar is not None:
         self.bar.close()
+    self.count()
     self.name, self.bar = "", None
+    self.doing = f"after {self.doing.removeprefix('after ')}"
+
+
+@patch
+def count(self: Progress):
+    "Report the seconds since the last report; those between stages belong to 'after' the one before."
+    now = time.monotonic()
+    seconds, self.counted = now - self.counted, now
+    if self.took:
+        self.took(self.doing, seconds)
+
+
+@patch
+@contextmanager
+def aside(self: Progress, doing: str):
+    "Count the seconds of the body for themselves, not for the stage that runs."
+    self.count()
+    stage, self.doing = self.doing, self.part + doing
+    try:
+        yield
+    finally:
+        self.count()
+        self.doing = stage
 
 
 @patch
@@ -351,6 +377,7 @@ def training_steps(
             if due or stop:
                 state.save(step)
                 yield step
+                progress.count()  # a process that is killed later has said so far what it took
             if stop:
                 state.wait()  # until the first process has saved
                 raise KeyboardInterrupt

@@ -17,6 +17,7 @@ import numpy as np
 from tqdm.auto import tqdm
 
 from ..core.errors import InputError, nearest, plural, some
+from ..core.pool import parallel_map
 from aeseg.data.datasets import (
     SPLITS,
     folder_entries,
@@ -274,6 +275,14 @@ def _warn_duplicates(report, facts, splits, names):
     report.warnings += within
 
 # %% ../../nbs/10_data/08_check.ipynb #20fd73e0
+def _look_at_file(path):
+    "Facts of the image in a file, or the `InputError` that says why there is none."
+    try:
+        return look_at(read_image(path))
+    except InputError as e:
+        return e
+
+
 def check_images(
     report: CheckReport,  # takes errors and warnings
     paths: dict,  # id -> path or `Slice`
@@ -282,13 +291,14 @@ def check_images(
 ) -> dict:  # id -> `ImageFacts` of the images that can be read
     "Open every image; faults are reported."
     facts, names = {}, {i: p.relative_to(report.folder) for i, p in paths.items()}
-    for i, path in tqdm(paths.items(), "images", disable=not progress):
-        try:
-            facts[i] = look_at(read_image(path))
-        except InputError as e:
-            sentence = _relative(report, path, e)
-            if sentence not in report.errors:  # of a volume, once for all of its slices
-                report.errors.append(sentence)
+    looks = parallel_map(_look_at_file, ((path,) for path in paths.values()), len(paths))
+    for (i, path), fact in zip(tqdm(paths.items(), "images", disable=not progress), looks):
+        if not isinstance(fact, InputError):
+            facts[i] = fact
+            continue
+        sentence = _relative(report, path, fact)
+        if sentence not in report.errors:  # of a volume, once for all of its slices
+            report.errors.append(sentence)
     usual = Counter(f.channels for f in facts.values()).most_common(1)[0][0] if facts else 1
     for i, f in facts.items():
         if f.channels != usual:

@@ -82,6 +82,13 @@ class TrueMasks:
         masks.ids = tuple(masks.paths)
         return masks
 
+    def only(self, ids):  # TrueMasks
+        "The masks of some ids, to send to another process."
+        masks = copy(self)
+        masks.paths = {id: self.paths[id] for id in ids if id in self.paths}
+        masks.ids = tuple(masks.paths)
+        return masks
+
     def __contains__(self, id):
         return id in self.paths
 

@@ -5,10 +5,10 @@
 # %% auto #0
 __all__ = ['LEAST_SHARE', 'DENSE', 'LEAST_EXPLAINED', 'LEAST_OVERLAP', 'STILL', 'WINDOWS', 'STEP', 'BLURS', 'REACH',
            'enclosed_area', 'trace_pieces', 'resample_curve', 'outlines_of', 'fill_outlines', 'best_start',
-           'nearest_points', 'OutlineModel', 'outward_normals', 'fit_by_edges', 'start_parameters', 'edge_profiles',
-           'best_offsets', 'bend_outlines', 'median_profiles', 'steepest_points', 'fit_lines', 'extrapolate_to_zero',
-           'Correction', 'OutlineSearch', 'displacement_to_zero_blur', 'draw_displaced', 'learn_correction',
-           'refine_outlines', 'outline_model']
+           'nearest_points', 'OutlineModel', 'outward_normals', 'fit_by_edges', 'fit_shapes', 'start_parameters',
+           'edge_profiles', 'best_offsets', 'bend_outlines', 'median_profiles', 'steepest_points', 'fit_lines',
+           'extrapolate_to_zero', 'Correction', 'OutlineSearch', 'displacement_to_zero_blur', 'draw_displaced',
+           'learn_correction', 'redraw_labels', 'refine_outlines', 'outline_model']
 
 # %% ../../nbs/30_method/11_outlines.ipynb #7c1dcf5c
 from collections import Counter
@@ -24,6 +24,7 @@ from skimage.measure import find_contours
 from ..core.arrays import as_probability, to_bytes, write_array
 from ..core.draws import generator_for
 from ..core.errors import InputError
+from ..core.pool import parallel_map
 from ..data.augmentation import normalise
 from .quality import label_dice
 from aeseg.method.refinement import (
@@ -135,7 +136,10 @@ def nearest_points(
     target: np.ndarray,  # (L, 2)
 ) -> np.ndarray:  # (L, 2)
     "The point of an outline nearest to each target."
-    return dense[((target[:, None] - dense) ** 2).sum(-1).argmin(1)]
+    x, y = [np.subtract.outer(target[:, j], dense[:, j]) for j in (0, 1)]
+    x *= x
+    y *= y
+    return dense[np.add(x, y, out=x).argmin(1)]
 
 # %% ../../nbs/30_method/11_outlines.ipynb #d25e9fdd
 LEAST_EXPLAINED = 0.96  # Dice of held-out masks and their reconstruction; below, the model is not trusted
@@ -345,6 +349,14 @@ def fit_by_edges(
     return parameters, label_dice(model.draw(parameters, canvas), masks) > LEAST_OVERLAP
 
 
+def fit_shapes(
+    model: OutlineModel,
+    labels: torch.Tensor,  # (n, 1, H, W) in [0, 1] or uint8
+):  # see `OutlineModel.fit`
+    "The shapes nearest to a few labels."
+    return model.fit(as_probability(labels))
+
+
 def start_parameters(
     model: OutlineModel,
     labels,  # (N, 1, H, W) in [0, 1] or uint8; may be an `ArrayFile`
@@ -353,7 +365,7 @@ def start_parameters(
 ):  # parameters (N, 4 + K); (N,) bool, False where a label has no shape
     "The shapes of labels."
     rows = torch.arange(len(labels)).split(PIECE)
-    fits = [model.fit(as_probability(labels[r])) for r in rows]
+    fits = parallel_map(fit_shapes, ((model, labels[r]) for r in rows), len(rows))
     parameters, usable = [torch.cat(parts) for parts in zip(*fits)]
     if typical is None and usable.any():
         typical = parameters[usable].median(0).values
@@ -562,8 +574,11 @@ class OutlineSearch:
     ):  # points (N, P, 2); mean signed edges before and after, (N, 2), zero where a label has no shape
         "The outlines of all labels, in pieces."
         points, means = self.model.outline(parameters)[0], torch.zeros(len(parameters), 2)
-        for rows in usable.nonzero()[:, 0].split(PIECE):
-            points[rows], means[rows] = self(pixels[rows], parameters[rows])
+        parts = usable.nonzero()[:, 0].split(PIECE) if usable.any() else ()
+        jobs = ((self, pixels[rows], parameters[rows]) for rows in parts)
+        found = parallel_map(OutlineSearch.__call__, jobs, len(parts))
+        for rows, (part, edges) in zip(parts, found):
+            points[rows], means[rows] = part, edges
         return points, means
 
 # %% ../../nbs/30_method/11_outlines.ipynb #d731592d
@@ -631,6 +646,20 @@ def learn_correction(
     return replace(correction, displacement=displacement), dict(facts, sign=sign, **found)
 
 # %% ../../nbs/30_method/11_outlines.ipynb #a9c11b76
+def redraw_labels(
+    labels: torch.Tensor,  # (n, 1, H, W) in [0, 1] or uint8
+    chosen: torch.Tensor,  # (n,) bool, labels that change
+    points: torch.Tensor,  # (n, P, 2) pixels of the canvas
+    displacement: torch.Tensor,  # (P,) outwards, pixels of a canvas of 128
+    canvas,  # (height, width)
+    pieces: int,
+) -> torch.Tensor:  # (n, 1, H, W) uint8
+    "Labels, some of them drawn anew by their outlines."
+    masks = as_probability(labels)
+    masks[chosen] = draw_displaced(points[chosen], displacement, canvas, pieces)
+    return to_bytes(masks)
+
+
 def refine_outlines(
     labels,  # (N, 1, H, W) in [0, 1] or uint8; may be an `ArrayFile`
     pixels,  # (N, C, h, w) uint8, their images, also finer than the labels; may be an `ArrayFile`
@@ -651,18 +680,15 @@ def refine_outlines(
     better = usable & (means[:, 1] > means[:, 0])
     displacement = correction.displacement * zero_blur
 
-    def pieces():
-        for r in torch.arange(len(labels)).split(PIECE):
-            masks, chosen = as_probability(labels[r]), better[r]
-            masks[chosen] = draw_displaced(points[r][chosen], displacement, canvas, model.pieces)
-            yield to_bytes(masks)
-
+    rows = torch.arange(len(labels)).split(PIECE)
+    changed = ((labels[r], better[r], points[r], displacement, canvas, model.pieces) for r in rows)
+    pieces = parallel_map(redraw_labels, changed, len(rows))
     before, after = [round(v, 3) for v in means[usable].mean(0).nan_to_num().tolist()]
     facts = dict(labels=len(labels), usable=int(usable.sum()), moved=int(better.sum()))
     facts.update(sign=correction.sign, displacement=round(displacement.mean().item(), 3))
     facts.update(edge_before=before, edge_after=after)
     facts.update(describe_changes(model.outline(parameters)[0][better], points[better]))
-    return write_array(pieces(), labels.shape, where), facts
+    return write_array(pieces, labels.shape, where), facts
 
 # %% ../../nbs/30_method/11_outlines.ipynb #2015548d
 @patch

@@ -15,7 +15,6 @@ from ..core.arrays import as_probability
 from ..core.errors import InputError
 from ..core.plugins import find_plugin
 from ..data.augmentation import normalise
-from ..data.masks import hard_dice
 from .regularisers import edge_agreement
 
 # %% ../../nbs/30_method/07_quality.ipynb #af91a915
@@ -27,8 +26,9 @@ def label_dice(
     "Dice of two sets of labels, each cut at 0.5; two empty masks agree fully."
     out = torch.empty(len(a))
     for rows in torch.arange(len(a)).split(batch):
-        pairs = zip(as_probability(a[rows]) > 0.5, as_probability(b[rows]) > 0.5)
-        out[rows] = torch.tensor([hard_dice(x, y) for x, y in pairs])
+        x, y = [(as_probability(labels[rows]) > 0.5).flatten(1) for labels in (a, b)]
+        both, total = (x & y).sum(1).double(), (x.sum(1) + y.sum(1)).double()
+        out[rows] = torch.where(total > 0, 2 * both / total, 1.0).float().cpu()
     return out
 
 
@@ -38,9 +38,9 @@ def shape_agreement(
     vae,  # `MaskVAE`
 ) -> torch.Tensor:  # (N,) in [0, 1]; 0 for an empty label
     "Dice of labels, cut at 0.5, and their VAE reconstructions."
-    binary = (as_probability(labels) > 0.5).float()
-    reconstruction = vae.reconstruct(binary.to(next(vae.parameters()).device)).cpu()
-    return torch.where(binary.flatten(1).any(1), label_dice(binary, reconstruction), torch.zeros(()))
+    binary = (as_probability(labels) > 0.5).float().to(next(vae.parameters()).device)
+    dice = label_dice(binary, vae.reconstruct(binary), len(binary))
+    return torch.where(binary.flatten(1).any(1).cpu(), dice, torch.zeros(()))
 
 
 def uniformity(

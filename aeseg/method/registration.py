@@ -6,7 +6,8 @@
 __all__ = ['SPREAD', 'GRID', 'PIECE', 'blur_images', 'edge_strength', 'sample_outline', 'linear_part', 'transform_points',
            'transform_masks', 'grid_coordinates', 'sample_maps', 'search_transforms', 'bounding_box', 'displacement',
            'fit_displacement_field', 'warp_masks', 'refine_by_random_walker', 'sum_pixels', 'region_contrast',
-           'find_transforms', 'bend_and_refine', 'describe_transform', 'register_labels']
+           'transforms_of_images', 'find_transforms', 'transform_labels', 'bend_labels', 'bend_and_refine',
+           'describe_transform', 'register_labels']
 
 # %% ../../nbs/30_method/09_registration.ipynb #679c09c0
 import math
@@ -20,6 +21,7 @@ from skimage.segmentation import random_walker
 
 from ..core.arrays import as_probability, to_bytes, write_array
 from ..core.draws import generator_for
+from ..core.pool import parallel_map
 from ..data.augmentation import normalise, warp
 from .regularisers import dilate, gradient_magnitude
 
@@ -253,6 +255,12 @@ def region_contrast(
 PIECE = 64  # labels held in memory at a time
 
 
+def transforms_of_images(pixels, points, scale, common, spread, draws):
+    "The transforms of a few outlines, (n, 5), see `search_transforms`; draws are those of `generator_for`."
+    edges = edge_strength(normalise(pixels), scale)
+    return search_transforms(edges, points, common, spread, generator_for(*draws))
+
+
 def find_transforms(
     pixels,  # (N, C, H, W) uint8
     some: torch.Tensor,  # (M,) which of them
@@ -263,15 +271,48 @@ def find_transforms(
 ):  # transforms (M, 5), the common one (5,)
     "The transform of each label, and what the transforms have in common."
     spread, common = SPREAD * torch.tensor([1.0, 1.0, 1.0, scale, scale]), torch.zeros(5)
+    parts = torch.arange(len(some)).split(PIECE)
     for r in range(rounds):
-        transforms = []
-        for k, rows in enumerate(torch.arange(len(some)).split(PIECE)):
-            edges = edge_strength(normalise(pixels[some[rows]]), scale)
-            generator = generator_for(seed, f"register {r}", k)
-            transforms.append(search_transforms(edges, points[rows], common, spread, generator))
-        transforms = torch.cat(transforms)
+        jobs = (
+            (pixels[some[rows]], points[rows], scale, common, spread, (seed, f"register {r}", k))
+            for k, rows in enumerate(parts)
+        )
+        transforms = torch.cat(list(parallel_map(transforms_of_images, jobs, len(parts))))
         common = transforms.median(0).values
     return transforms, common
+
+
+def transform_labels(
+    labels: torch.Tensor,  # (n, 1, H, W) in [0, 1] or uint8
+    pixels: torch.Tensor,  # (n, C, H, W) uint8
+    points: torch.Tensor,  # (n, P, 2) their outlines
+    transforms: torch.Tensor,  # (n, 5)
+    scale: float,
+):  # masks (n, 1, H, W), their outlines (n, 128, 2), edges of the images (n, 1, H, W)
+    "A few labels under their transforms."
+    masks = transform_masks(as_probability(labels), points.mean(1), transforms)
+    outlines = [torch.from_numpy(sample_outline(m[0].numpy(), 128)) for m in masks]
+    outlines = [o if len(o) else torch.zeros(128, 2) for o in outlines]
+    return masks, torch.stack(outlines), edge_strength(normalise(pixels), scale)
+
+
+def bend_labels(
+    labels: torch.Tensor,  # (n, 1, H, W) in [0, 1] or uint8
+    pixels: torch.Tensor,  # (m, C, H, W) uint8, the images of those that are registered
+    chosen: torch.Tensor,  # (m,) which labels are registered
+    points: torch.Tensor,  # (m, P, 2) their outlines
+    transforms: torch.Tensor,  # (m, 5)
+    common: torch.Tensor,  # of `fit_displacement_field`
+    scale: float,
+) -> torch.Tensor:  # (n, 1, H, W) uint8
+    "Transform, bend and refine a few labels."
+    out = to_bytes(as_probability(labels))
+    if len(chosen):
+        masks, outlines, edges = transform_labels(labels[chosen], pixels, points, transforms, scale)
+        bent = warp_masks(masks, outlines, fit_displacement_field(edges, outlines, common))
+        refined = [refine_by_random_walker(m, x, scale) for m, x in zip(bent, pixels)]
+        out[chosen] = to_bytes(torch.stack(refined))
+    return out
 
 
 def bend_and_refine(
@@ -284,27 +325,23 @@ def bend_and_refine(
 ):  # yields (n, 1, H, W) uint8, all labels in pieces
     "Transform, bend and refine labels: a common field from at most 256 of them, then one for each."
 
-    def transformed(which):
-        masks = as_probability(labels[some[which]])
-        masks = transform_masks(masks, points[which].mean(1), transforms[which])
-        outlines = [torch.from_numpy(sample_outline(m[0].numpy(), 128)) for m in masks]
-        outlines = [o if len(o) else torch.zeros(128, 2) for o in outlines]
-        return masks, torch.stack(outlines), edge_strength(normalise(pixels[some[which]]), scale)
-
-    _, outlines, edges = transformed(torch.arange(len(some))[:: max(1, len(some) // 256)])
+    few = torch.arange(len(some))[:: max(1, len(some) // 256)]
+    _, outlines, edges = transform_labels(
+        labels[some[few]], pixels[some[few]], points[few], transforms[few], scale
+    )
     common = fit_displacement_field(edges, outlines)
-    position = {int(k): j for j, k in enumerate(some)}
-    for rows in torch.arange(len(labels)).split(PIECE):
-        out = to_bytes(as_probability(labels[rows]))
-        chosen = torch.tensor([j for j, k in enumerate(rows.tolist()) if k in position], dtype=torch.long)
-        if len(chosen):
-            which = torch.tensor([position[int(rows[j])] for j in chosen])
-            masks, outlines, edges = transformed(which)
-            bent = warp_masks(masks, outlines, fit_displacement_field(edges, outlines, common))
-            images = pixels[rows[chosen]]
-            refined = [refine_by_random_walker(m, x, scale) for m, x in zip(bent, images)]
-            out[chosen] = to_bytes(torch.stack(refined))
-        yield out
+    position = torch.full((len(labels),), -1)
+    position[some] = torch.arange(len(some))
+    parts = torch.arange(len(labels)).split(PIECE)
+
+    def jobs():
+        for rows in parts:
+            which = position[rows]
+            chosen = (which >= 0).nonzero()[:, 0]
+            which, images = which[chosen], pixels[rows[chosen]] if len(chosen) else None
+            yield labels[rows], images, chosen, points[which], transforms[which], common, scale
+
+    yield from parallel_map(bend_labels, jobs(), len(parts))
 
 # %% ../../nbs/30_method/09_registration.ipynb #c323b58a
 def describe_transform(

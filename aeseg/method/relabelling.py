@@ -39,7 +39,7 @@ def label_qualities(
 ) -> torch.Tensor:  # (n, 2)
     "Agreement with the reconstruction in the view, and with the edges of the image."
     edges = edge_agreement(normalise(x), (z > 0.5).float())
-    return torch.stack([shape_agreement(seen, vae), edges], 1)
+    return torch.stack([shape_agreement(seen, vae), edges.cpu()], 1)
 
 
 @torch.no_grad()
@@ -52,15 +52,16 @@ def best_view(
     unit: torch.Tensor,  # (2,) standard deviations of `label_qualities`
 ):  # labels (n, 1, H, W) in [0, 1]; which of them are new, (n,) bool
     "Labels predicted from the view of highest quality, where that exceeds the given one."
-    best, highest = z, least
+    device = next(vae.parameters()).device  # on which all views are computed
+    x, best, highest = x.to(device), z.to(device), least
     for to_view, to_image in views():
-        magnified = warp(x.float(), to_view.expand(len(x), 2, 3)).round().byte()
-        seen = predict(magnified)
-        z_new = warp(as_probability(seen), to_image.expand(len(x), 2, 3))
+        magnified = warp(x.float(), to_view.expand(len(x), 2, 3).to(device)).round().byte()
+        seen = predict(magnified).to(device)
+        z_new = warp(as_probability(seen), to_image.expand(len(x), 2, 3).to(device))
         quality = (label_qualities(x, z_new, seen, vae) / unit).sum(1)
-        best = torch.where((quality > highest).view(-1, 1, 1, 1), z_new, best)
+        best = torch.where((quality > highest).view(-1, 1, 1, 1).to(device), z_new, best)
         highest = torch.maximum(quality, highest)
-    return best, highest > least
+    return best.cpu(), highest > least
 
 
 @torch.no_grad()

@@ -40,6 +40,7 @@ def segmentation_network(
         BasicUNet(2, image_channels, 1, features=(c, c, 2 * c, 4 * c, 8 * c, c), act=activation)
     )
 
+
 # %% ../../nbs/30_method/14_segmentation.ipynb #6c40a6fa
 class SegmentationTraining:
     "Trains C on selected pseudo labels; a stage for `train`."

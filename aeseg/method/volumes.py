@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['NAMED', 'CUT', 'BINS', 'CORE', 'BAND', 'match_pattern', 'recognise_slices', 'split_at_gaps', 'group_slices',
            'blend_neighbours', 'log_density', 'gray_evidence', 'refine_pass', 'refine_volume', 'count_dropped',
-           'describe_refinement', 'refine_volumes']
+           'describe_refinement', 'refine_group', 'refine_volumes']
 
 # %% ../../nbs/30_method/12_volumes.ipynb #vol00003
 import re
@@ -17,6 +17,7 @@ from skimage.measure import label as connected_components
 
 from ..core.arrays import as_probability, to_bytes, write_array
 from ..core.errors import InputError
+from ..core.pool import parallel_map
 from ..data.formats import Slice
 from ..data.masks import fill_holes, hard_dice, signed_distance
 from ..data.volumes import keep_largest_component
@@ -205,6 +206,24 @@ def describe_refinement(
     )
 
 
+def refine_group(
+    labels: torch.Tensor,  # (n, 1, H, W) in [0, 1] or uint8, slices of one volume in order
+    pixels: torch.Tensor,  # (n, C, H, W) uint8
+    scale: float,
+    times: int,
+    gray_weight: float,  # see `refine_volume`
+):  # labels (n, 1, H, W) as uint8; slices, changed slices, sum of Dice over the slices, pieces dropped
+    "Refine the labels of one volume, and count what changed."
+    before = as_probability(labels)[:, 0].numpy()
+    grays = pixels.float().mean(1).round().byte().numpy()
+    after = refine_volume(before, grays, scale, times, gray_weight)
+    a, b = before > 0.5, after > 0.5
+    scores = [hard_dice(x, y) for x, y in zip(a, b)]
+    changed = int((a != b).any((1, 2)).sum())
+    facts = len(labels), changed, sum(scores), count_dropped(a, b)
+    return to_bytes(torch.from_numpy(after)[:, None]), facts
+
+
 def refine_volumes(
     labels,  # (N, 1, H, W) in [0, 1] or uint8; may be an `ArrayFile`
     pixels,  # (N, C, H, W) uint8, their images; may be an `ArrayFile`
@@ -215,24 +234,19 @@ def refine_volumes(
     where=None,  # None: in memory; a folder, see `write_array`
 ):  # labels (N, 1, H, W) as uint8; what was done, as a dict, see `describe_refinement`
     "Refine the labels of each volume (ours). Labels outside of all groups stay."
-    group_of = {int(row): group for group in groups for row in group}
+    group_of = {int(row): torch.as_tensor(group) for group in groups for row in group}
+    first = {int(group.min()): group for group in group_of.values()}  # its first row -> group
+    ordered = [first[row] for row in sorted(first)]
+    jobs = ((labels[rows], pixels[rows], scale, times, gray_weight) for rows in ordered)
+    refined_groups = parallel_map(refine_group, jobs, len(ordered))
     waiting, pairs = {}, []
-
-    def refine(rows):
-        before = as_probability(labels[rows])[:, 0].numpy()
-        grays = pixels[rows].float().mean(1).round().byte().numpy()
-        after = refine_volume(before, grays, scale, times, gray_weight)
-        a, b = before > 0.5, after > 0.5
-        scores = [hard_dice(x, y) for x, y in zip(a, b)]
-        changed = (a != b).any((1, 2)).sum()
-        pairs.append((len(rows), changed, sum(scores), count_dropped(a, b)))
-        return to_bytes(torch.from_numpy(after)[:, None, None])  # (n, 1, 1, H, W): pieces of one row
 
     def pieces():
         for row in range(len(labels)):
             if row in group_of and row not in waiting:
-                rows = torch.as_tensor(group_of[row])
-                waiting.update(zip(rows.tolist(), refine(rows)))
+                slices, facts = next(refined_groups)
+                pairs.append(facts)
+                waiting.update(zip(group_of[row].tolist(), slices[:, None]))
             yield waiting.pop(row) if row in waiting else to_bytes(as_probability(labels[row : row + 1]))
 
     if not groups:

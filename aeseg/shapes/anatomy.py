@@ -7,7 +7,7 @@ __all__ = ['SPECK', 'FEW', 'MARGIN', 'LEAST_REACH', 'LEAST_SHARE', 'COMMON', 'RA
            'LEAST_DEVIATION', 'FREE', 'LARGEST', 'KEPT', 'PIECE', 'Pieces', 'find_pieces', 'centre_and_unit', 'Layout',
            'relative_centres', 'gap_position', 'find_gaps', 'learn_layout', 'Anatomy', 'largest_hole', 'map_places',
            'learn_anatomy', 'layout_faults', 'covered_areas', 'in_place', 'choose_pieces', 'cut_path', 'cut_gaps',
-           'part_pieces', 'find_faults', 'kept_pieces', 'mend_mask', 'mend_label', 'mend_masks']
+           'part_pieces', 'find_faults', 'kept_pieces', 'mend_mask', 'mend_label', 'mend_part', 'mend_masks']
 
 # %% ../../nbs/20_shapes/06_anatomy.ipynb #ana00003
 import json
@@ -28,6 +28,7 @@ from skimage.measure import label
 
 from ..core.arrays import as_probability, to_bytes, write_array
 from ..core.errors import InputError
+from ..core.pool import parallel_map
 from ..data.masks import fill_holes, largest_components
 
 # %% ../../nbs/20_shapes/06_anatomy.ipynb #ana00008
@@ -454,7 +455,7 @@ def mend_mask(
     return find_pieces(mended).mask()  # what is left of a small piece may be a speck now
 
 # %% ../../nbs/20_shapes/06_anatomy.ipynb #ana00044
-PIECE = 64  # labels held in memory at a time
+PIECE = 32  # labels held in memory at a time
 
 
 def mend_label(
@@ -472,6 +473,15 @@ def mend_label(
     return faults, find_faults(new, anatomy), bool((old != new).any())
 
 
+def mend_part(
+    labels: torch.Tensor,  # (n, 1, H, W) in [0, 1] or uint8
+    anatomy: Anatomy,
+):  # labels (n, 1, H, W) as uint8; n results of `mend_label`
+    "Mend a few labels."
+    labels = labels.clone() if labels.dtype == torch.uint8 else to_bytes(labels)
+    return labels, [mend_label(label, anatomy) for label in labels]
+
+
 def mend_masks(
     labels,  # (N, 1, H, W) in [0, 1] or uint8; may be an `ArrayFile`
     anatomy: Anatomy,
@@ -480,13 +490,11 @@ def mend_masks(
     "Mend labels that break a rule, and count them."
     before, after = Counter(), Counter()  # by kind of fault
     counts = dict(masks=len(labels), broken=0, mended=0, still_broken=0)
+    rows = torch.arange(len(labels)).split(PIECE)
 
     def pieces():
-        for rows in torch.arange(len(labels)).split(PIECE):
-            part = labels[rows]
-            part = part.clone() if part.dtype == torch.uint8 else to_bytes(part)
-            for one in part:
-                faults, left, changed = mend_label(one, anatomy)
+        for part, found in parallel_map(mend_part, ((labels[r], anatomy) for r in rows), len(rows)):
+            for faults, left, changed in found:
                 before.update(faults)
                 after.update(left)
                 counts["broken"] += bool(faults)

@@ -15,6 +15,7 @@ __all__ = ['PACKAGE', 'CHECKS', 'REFINEMENT', 'AFTER_THE_GAN', 'BEFORE_THE_REFIN
 import ast
 import hashlib
 import json
+import os
 import shutil
 import sys
 import traceback
@@ -510,8 +511,10 @@ def run_unit(
     "Run a unit, or continue it; in a process of its own."
     import torch
 
-
-    torch.set_num_threads(unit.config.machine.threads or 1)
+    machine = unit.config.machine
+    on_gpu = machine.accelerator in ("auto", "cuda") and torch.cuda.is_available()
+    assigned = int(os.environ.get("AESEG_THREADS", 1)) if on_gpu else 1
+    torch.set_num_threads(machine.threads or assigned)
     sys.argv = command
     for plugin in plugins:
         install(plugin)
