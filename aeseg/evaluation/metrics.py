@@ -61,7 +61,7 @@ def overlap(
 ) -> tuple:  # Dice and IoU, both in [0, 1]
     "Dice and IoU; 1 where both masks are empty, 0 where exactly one is. Raises `InputError`."
     p, t = binary_pair(prediction, truth)
-    both, total = np.count_nonzero(p & t), np.count_nonzero(p) + np.count_nonzero(t)
+    both, total = int((p & t).sum()), int(p.sum()) + int(t.sum())
     if not total:
         return 1.0, 1.0
     return float(np.float32(2 * both) / np.float32(total)), both / (total - both)  # as precise as MONAI's
