@@ -24,6 +24,7 @@ def test_a_file_gets_a_line_for_every_twentieth(phantoms, tmp_path):
     assert done.returncode == 0
     assert "\r" not in done.stderr
     assert max(map(len, lines)) < 160
+    assert re.fullmatch(r"reading \d+ files of .*", lines.pop(0))  # at once, before anything slow
     stage = r"stage (\d) of (\d): (\w+)"
     numbers = [re.match(stage, line)[1] for line in lines if re.match(stage, line)]
     assert numbers == sorted(numbers)

@@ -123,16 +123,17 @@ def score_components(
     components = {name: torch.empty(len(labels)) for name in names}
     if len(others):
         components["ensemble"] = torch.stack([label_dice(labels, other) for other in others]).mean(0)
+    device = next(vae.parameters()).device
     for rows in torch.arange(len(labels)).split(batch):
-        binary = (as_probability(labels[rows]) > 0.5).float()
+        binary = (as_probability(labels[rows].to(device)) > 0.5).float()
         components["vae"][rows] = shape_agreement(binary, vae)
-        components["area"][rows] = binary.mean((1, 2, 3))
+        components["area"][rows] = binary.mean((1, 2, 3)).cpu()
         if mask_scores is not None:
             components["discriminator"][rows] = mask_scores(binary).float()
         if pixels is not None:
-            x = normalise(pixels[rows])
-            components["edges"][rows] = edge_agreement(x, binary)
-            components["uniformity"][rows] = uniformity(x, binary)
+            x = normalise(pixels[rows].to(device))
+            components["edges"][rows] = edge_agreement(x, binary).cpu()
+            components["uniformity"][rows] = uniformity(x, binary).cpu()
             if own:
                 components[own][rows] = own_scores(own, binary, x, vae)
     return components
