@@ -25,7 +25,7 @@ help:
 	@echo 'make docs-serve the site on 127.0.0.1'
 	@echo 'make package  wheel and sdist in dist/, tried in an empty environment'
 	@echo 'make diagram  the figures of the method, nbs/images/method*.svg'
-	@echo 'make picture  nbs/images/overview.png from the demo'
+	@echo 'make picture  nbs/images/overview.png from runs on phantoms of the four tasks'
 	@echo 'make screenshot nbs/images/inspector.png from the demo (needs Chromium)'
 	@echo 'make clean    remove build products and caches (keeps .venv and runs)'
 
@@ -84,8 +84,8 @@ package: install
 diagram: install
 	$(BIN)/python tests/make_diagram.py
 
-picture: demo
-	$(BIN)/python tests/make_picture.py runs/demo
+picture: install
+	$(BIN)/python tests/make_picture.py runs/picture
 
 screenshot: demo
 	$(BIN)/python tests/make_screenshot.py
