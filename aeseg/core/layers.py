@@ -94,7 +94,9 @@ class _ImageNorm(torch.autograd.Function):
 
 # %% ../../nbs/00_core/15_layers.ipynb #lay00005
 def _norm(layer, x):
-    return _ImageNorm.apply(_channels_last(x), layer.weight, layer.bias, layer.eps)
+    if x.dtype == torch.bfloat16:
+        return _ImageNorm.apply(_channels_last(x), layer.weight, layer.bias, layer.eps)
+    return _channels_last(nn.InstanceNorm2d.forward(layer, x))
 
 
 def _few_outputs(layer, x, weight, bias):
@@ -139,9 +141,9 @@ def use_cpu_layers(
                 if isinstance(first, nn.ConvTranspose2d) and isinstance(second, nn.InstanceNorm2d):
                     first.forward = MethodType(_without_bias, first)
         elif isinstance(layer, nn.Conv2d) and _keeps_size(layer):
-            if layer.out_channels <= 4:
+            if layer.out_channels <= 3:  # those of an image
                 layer._conv_forward = MethodType(_few_outputs, layer)
-            elif layer.in_channels <= 4:
+            elif layer.in_channels <= 3:
                 layer._conv_forward = MethodType(_few_inputs, layer)
     return network
 

@@ -38,6 +38,7 @@ from ..data.images import from_canvas
 from ..data.masks import hard_dice
 from ..data.phantoms import PHANTOMS, SIZES, write_phantom_masks, write_phantoms
 from ..evaluation.true_masks import TrueMasks, find_truth
+from ..method.segmentation import segmentation_network
 from ..shapes.priors import make_prior
 from .baselines import MonaiTraining, TextbookCycleGAN, monai_predict
 from .operations import count_flops, matmul_work, plain_training
@@ -151,7 +152,7 @@ def segmentation_work(
             f" give more images, or -p segmentation_batch={len(images)}"
         )
     stage = plain_training(config, images, labels, fabric)
-    network = plain_training(config, images, labels, fabric).network
+    network = segmentation_network(images.channels, config.segmentation.channels)  # PyTorch's own layers
     monai = MonaiTraining(config, images, labels, network, fabric.device)
     return dict(monai_training=monai.step, segmentation=lambda k: stage.step(k % steps))
 
@@ -329,7 +330,7 @@ def measure_speeds(
     roofs = dict(matmul=matmul_work(dtype, device), matmul_float32=matmul_work(torch.float32, device))
     gan = gan_work(config, images, masks, fabric)
     segmentation = segmentation_work(config, images, labels, fabric)
-    network = plain_training(config, images, labels, fabric).network
+    network = segmentation_network(images.channels, config.segmentation.channels)
     prediction = predict_work(config, images, network, files, scratch, device)
     parts = {
         "training steps of the GAN": gan | {name: do for name, (do, _) in roofs.items()},
