@@ -330,7 +330,7 @@ def measure_speeds(
     roofs = dict(matmul=matmul_work(dtype, device), matmul_float32=matmul_work(torch.float32, device))
     gan = gan_work(config, images, masks, fabric)
     segmentation = segmentation_work(config, images, labels, fabric)
-    network = segmentation_network(images.channels, config.segmentation.channels)
+    network = segmentation_network(images.channels, config.segmentation.channels).to(device)
     prediction = predict_work(config, images, network, files, scratch, device)
     parts = {
         "training steps of the GAN": gan | {name: do for name, (do, _) in roofs.items()},
