@@ -2348,6 +2348,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                   'aeseg/studies/repeat.py'),
                                       'aeseg.studies.repeat.Repetition.sentence': ( '60_studies/repeat.html#repetition.sentence',
                                                                                     'aeseg/studies/repeat.py'),
+                                      'aeseg.studies.repeat.compare_rows': ( '60_studies/repeat.html#compare_rows',
+                                                                             'aeseg/studies/repeat.py'),
                                       'aeseg.studies.repeat.kept_unit': ('60_studies/repeat.html#kept_unit', 'aeseg/studies/repeat.py'),
                                       'aeseg.studies.repeat.repeat_results': ( '60_studies/repeat.html#repeat_results',
                                                                                'aeseg/studies/repeat.py'),
