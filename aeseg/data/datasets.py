@@ -36,6 +36,7 @@ from aeseg.data.formats import (
     patient_id,
     series_below,
     series_notes,
+    silent,
     source_id,
     volume_slices,
 )
@@ -403,6 +404,11 @@ READ_AT_ONCE = 16  # images
 
 def _read_part(paths, canvas, channels, window, fine):
     "Some images: shape, orientation, range where it is blackened, pixels (C, H, W); or what is wrong."
+    with silent():
+        return _read_silently(paths, canvas, channels, window, fine)
+
+
+def _read_silently(paths, canvas, channels, window, fine):
     images, larger = [], tuple(fine * v for v in canvas)
     for path in paths:
         try:

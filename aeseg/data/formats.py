@@ -205,18 +205,26 @@ def check_size(
         )
 
 
+_SILENT = []  # not empty in the body of `silent`
+
+
 @contextmanager
 def silent():
-    "Suppress messages and warnings of the libraries that read images."
+    "Suppress messages and warnings of the libraries that read images; cheap within another such body."
+    if _SILENT:
+        yield
+        return
     loggers = [logging.getLogger(n) for n in ("pydicom", "tifffile", "nibabel.global", "PIL", "monai")]
     levels = [logger.level for logger in loggers]
     for logger in loggers:
         logger.setLevel(logging.CRITICAL + 1)
+    _SILENT.append(True)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     finally:
+        _SILENT.clear()
         for logger, level in zip(loggers, levels):
             logger.setLevel(level)
 

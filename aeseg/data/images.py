@@ -327,12 +327,33 @@ def _map_to_bytes(image, low, width):
     return (((image - low) / width).clip(0, 1) * 255).round().astype(np.uint8)
 
 
+def _percentile_of_counts(counts, percent):
+    "What `np.percentile` gives for values 0, 1, ... that occur so often."
+    upto = counts.cumsum()
+    at = (upto[-1] - 1) * (percent / 100)
+    k = int(np.floor(at))
+    a, b = [float(np.searchsorted(upto, min(j, upto[-1] - 1), side="right")) for j in (k, k + 1)]
+    t = at - k
+    return np.float64(b - (b - a) * (1 - t) if t >= 0.5 else a + (b - a) * t)
+
+
+def _scale_bytes(image, low, high):
+    "`scale_intensity` of an image of bytes, by its histogram and a table: the same numbers, faster."
+    counts, levels = np.bincount(image.ravel(), minlength=256), np.arange(256, dtype=np.float32)
+    a, b = _percentile_of_counts(counts, low), _percentile_of_counts(counts, high)
+    if b <= a:
+        a, b = levels[counts > 0][[0, -1]]
+    return _map_to_bytes(levels, a, max(b - a, 1e-12))[image]
+
+
 def scale_intensity(
     image: np.ndarray,  # (H, W) or (H, W, 3), any numbers
     low: float = 0.5,  # percentile that becomes 0
     high: float = 99.5,  # percentile that becomes 255
 ) -> np.ndarray:  # same shape, uint8
     "Map intensities to 0..255 by percentiles; a constant image becomes 0."
+    if image.dtype == np.uint8:
+        return _scale_bytes(image, low, high)
     image = image.astype(np.float32)
     a, b = np.percentile(image, [low, high])
     if b <= a:
