@@ -37,6 +37,7 @@ from aeseg.data.volumes import (
     write_segmentation,
     write_volume,
 )
+from ..method.segmentation import for_prediction
 from ..method.volumes import group_slices
 from ..shapes.anatomy import Anatomy
 
@@ -178,6 +179,7 @@ def _loaded(folder, changed):
     run = find_run(folder)
     fabric = prediction_fabric(run.config)
     model, canvas, channels = load_model(run, fabric)
+    model = for_prediction(model, fabric.device)
     layout = dict(canvas=canvas, channels=channels, window=run.config.images.window)
     layout["fine"] = fine_factor(run.config)
     return run.config, fabric, model, layout, load_refinement(run.folder, run.config)
