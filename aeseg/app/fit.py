@@ -285,6 +285,7 @@ class Request:
     label: tuple = ()
     geometry: str = "header"
     began: float = 0.0  # seconds since the epoch
+    report: bool = True
     plugins: tuple = ()  # of `portable_plugins`
 
 
@@ -574,7 +575,7 @@ def run_request(
         if truth:
             note_reading(run, request)
         setting = Setting(run, run.config, images, training, prior, fabric, request.quiet, *groups)
-        return finish_run(setting, truth, spacing, request.began)
+        return finish_run(setting, truth, spacing, request.began, request.report)
 
 
 def finish_run(
@@ -582,8 +583,9 @@ def finish_run(
     truth,  # `TrueMasks`, or None
     spacing,
     began: float,  # seconds since the epoch
+    report: bool = True,
 ) -> Run:
-    "Learn, then measure where there are true masks, and write the report."
+    "Learn, then measure where there are true masks, and write the report if it is wanted."
     from aeseg.app.report import write_report
 
     run, quiet = setting.run, setting.quiet or not setting.run.writes
@@ -600,9 +602,10 @@ def finish_run(
         measure(run, setting.images, truth, spacing)
     run.progress.finish()
     run.note(finished=datetime.now(timezone.utc).isoformat(timespec="seconds"))
-    run.begin("report", "writing the report")
-    write_report(run, report_pictures(setting, learned, truth))
-    run.progress.finish()
+    if report:
+        run.begin("report", "writing the report")
+        write_report(run, report_pictures(setting, learned, truth))
+        run.progress.finish()
     close_pool()
     return run
 
@@ -623,6 +626,7 @@ def fit(
     label=(),  # values of the organ in true masks that are label maps; auxiliary ones: `auxiliary_label`
     geometry: str = "header",  # of volumes and their masks: headers must agree; 'voxels' or 'resample'
     config: Config = None,  # a ready configuration instead of `parameters`
+    report: bool = True,  # write report.html; `aeseg report` does so later
     **parameters,  # preset, task, variant, shape, seed, ...: any option
 ) -> Run:
     "Learn to segment images without annotations. Raises `InputError`. Ctrl-C leaves a run to `resume`."
@@ -655,6 +659,7 @@ def fit(
         as_labels(label),
         geometry,
         began,
+        report,
     )
     request = replace(request, plugins=portable_plugins(config))
     return launch(run_request, config.machine, request) or Run(out)

@@ -137,7 +137,7 @@ def to_network(
     x: torch.Tensor,  # (N, C, H, W)
 ) -> torch.Tensor:  # (N, C, H, W), the same values
     "Images in the memory format of the networks on their device."
-    return x.contiguous(memory_format=torch.channels_last) if x.device.type == "cuda" else x
+    return x if x.device.type == "mps" else x.contiguous(memory_format=torch.channels_last)
 
 
 def draw_normal(

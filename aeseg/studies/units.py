@@ -168,7 +168,8 @@ def fit_unit(unit: Unit, folder, labels_of=None):
     "Run the method, or its rounds from the labels of another run."
     source = unit.source
     given = dict(aux_masks=source.aux_masks, ids=source.ids, labels_of=labels_of, config=unit.config)
-    return fit(list(source.images), folder, resume=True, quiet=True, **given)
+    # pictures of hundreds of units would take longer than some of their trainings
+    return fit(list(source.images), folder, resume=True, quiet=True, report=False, **given)
 
 
 def fit_supervised_unit(unit: Unit, folder, labels_of=None):
