@@ -611,4 +611,4 @@ def test_gpu_check_on_the_cpu():
     done = gpu_check("--allow-cpu")
     assert done.returncode == 0, done
     assert done.stdout.endswith("0 failed\n")
-    assert done.stdout.count("ok    ") == 4
+    assert done.stdout.count("ok    ") == 7

@@ -626,7 +626,7 @@ def fit(
     label=(),  # values of the organ in true masks that are label maps; auxiliary ones: `auxiliary_label`
     geometry: str = "header",  # of volumes and their masks: headers must agree; 'voxels' or 'resample'
     config: Config = None,  # a ready configuration instead of `parameters`
-    report: bool = True,  # write report.html; `aeseg report` does so later
+    report: bool = True,  # write report.html
     **parameters,  # preset, task, variant, shape, seed, ...: any option
 ) -> Run:
     "Learn to segment images without annotations. Raises `InputError`. Ctrl-C leaves a run to `resume`."
