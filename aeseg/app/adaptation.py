@@ -8,7 +8,6 @@ __all__ = ['smaller_canvas', 'shrink_images', 'ShrunkPrior', 'label_edges', 'fir
 
 # %% ../../nbs/50_app/07_adaptation.ipynb #ada00003
 import json
-import math
 import shutil
 from contextlib import contextmanager
 from dataclasses import asdict, replace
@@ -24,7 +23,7 @@ from ..core.config import Config, adapts_prior
 from ..core.errors import InputError
 from ..core.files import atomic_write
 from ..core.pool import one_thread, parallel_map
-from ..core.resident import masks_on
+from ..core.resident import ChangedMasks
 from ..core.runs import Run
 from ..data.augmentation import normalise
 from ..data.datasets import Images
@@ -70,40 +69,19 @@ def shrink_images(
     return replace(images, pixels=pixels, placements=placements, fine=images.pixels)
 
 
-class ShrunkPrior:
+class ShrunkPrior(ChangedMasks):
     "The masks of another prior on a smaller canvas."
 
     def __init__(self, prior, canvas):
-        self.prior, self.canvas = prior, tuple(canvas)
+        super().__init__(prior)
+        self.canvas = tuple(canvas)
 
-    def sample(
+    def change_masks(
         self,
-        n: int,  # number of masks
-        generator: torch.Generator,
-    ) -> torch.Tensor:  # (n, 1, H, W) float32 in [0, 1]
-        "Random masks."
-        return self.shrink(self.prior.sample(n, generator))
-
-    def shrink(self, masks: torch.Tensor) -> torch.Tensor:  # (n, 1, H, W)
-        "Masks of the other prior on the smaller canvas."
+        masks: torch.Tensor,  # (n, 1, H, W) of the other prior
+    ) -> torch.Tensor:  # (n, 1, height, width) float32 in [0, 1]
+        "The masks on the smaller canvas."
         return F.interpolate(masks, size=self.canvas, mode="area")
-
-    def on(self, device, limit: float = math.inf) -> "ShrunkPrior":
-        "The same prior on a device, see `masks_on`."
-        return ShrunkPrior(masks_on(self.prior, device, limit), self.canvas)
-
-    @property
-    def reads_ahead(self) -> bool:
-        "Whether the other prior's masks are gathered on the CPU for a device."
-        return getattr(self.prior, "reads_ahead", False)
-
-    def choose(self, n: int, generator: torch.Generator):
-        "What has to be sent for n masks."
-        return self.prior.choose(n, generator)
-
-    def render(self, chosen) -> torch.Tensor:  # (n, 1, H, W)
-        "The masks of what was chosen."
-        return self.shrink(self.prior.render(chosen))
 
 # %% ../../nbs/50_app/07_adaptation.ipynb #ada00009
 def _edges_of_part(labels, pixels):

@@ -14,7 +14,7 @@ import torch
 from fastcore.basics import patch
 
 from ..core.arrays import as_probability
-from ..core.resident import masks_on
+from ..core.resident import ChangedMasks
 from ..data.augmentation import warp
 from .ellipses import EllipsePrior
 
@@ -100,25 +100,18 @@ def estimate_change(
     return PriorChange(**clipped, center_x=centre[0], center_y=centre[1]), alarms
 
 # %% ../../nbs/20_shapes/05_adaptation.ipynb #adp00012
-class MovedPrior:
+class MovedPrior(ChangedMasks):
     "The masks of another prior, scaled and shifted."
 
     def __init__(self, prior, change: PriorChange):
-        self.prior, self.change = prior, change
+        super().__init__(prior)
+        self.change = change
 
-    def sample(
-        self,
-        n: int,  # number of masks
-        generator: torch.Generator,
-    ) -> torch.Tensor:  # (n, 1, H, W) float32 in [0, 1]
-        "Random masks; one that would leave the canvas stays where it was."
-        return self.move(self.prior.sample(n, generator))
-
-    def move(
+    def change_masks(
         self,
         masks: torch.Tensor,  # (n, 1, H, W) of the other prior
     ) -> torch.Tensor:  # (n, 1, H, W) float32 in [0, 1]
-        "The masks, scaled and shifted."
+        "The masks, scaled and shifted; one that would leave the canvas stays where it was."
         c = self.change
         # the grids of `warp` run from -1 to 1 and lead from the result back to the mask
         scale = torch.tensor([c.scale_x, c.scale_y])
@@ -128,23 +121,6 @@ class MovedPrior:
         moved = warp(masks, maps.expand(len(masks), 2, 3)).clamp(0, 1)
         lost = moved.amax((1, 2, 3), keepdim=True) < 0.5
         return torch.where(lost, masks, moved)
-
-    def on(self, device, limit: float = math.inf) -> "MovedPrior":
-        "The same prior on a device, see `masks_on`."
-        return MovedPrior(masks_on(self.prior, device, limit), self.change)
-
-    @property
-    def reads_ahead(self) -> bool:
-        "Whether the other prior's masks are gathered on the CPU for a device."
-        return getattr(self.prior, "reads_ahead", False)
-
-    def choose(self, n: int, generator: torch.Generator):
-        "What has to be sent for n masks."
-        return self.prior.choose(n, generator)
-
-    def render(self, chosen) -> torch.Tensor:  # (n, 1, H, W)
-        "The masks of what was chosen."
-        return self.move(self.prior.render(chosen))
 
 # %% ../../nbs/20_shapes/05_adaptation.ipynb #adp00016
 LEAST_AREA = 12  # pixels; a smaller label has no ellipse
