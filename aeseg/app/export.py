@@ -219,8 +219,7 @@ def difference(
     return worst
 
 # %% ../../nbs/50_app/16_export.ipynb #exp00011
-# format -> greatest difference of probabilities, which are stored as bytes: rounding may move one to the next
-TOLERANCE = {".pt": 1.01 / 255, ".onnx": 1.01 / 255}
+TOLERANCE = {".pt": 1e-4, ".onnx": 1.01 / 255}  # format -> greatest difference of probabilities
 ONNX_PACKAGES = ("onnx", "onnxscript", "onnxruntime")
 
 
