@@ -54,12 +54,17 @@ def target(url):
     return "nbs/" + url
 
 
+def read_results(folder):
+    "The results of an experiment; None as long as there are none."
+    path = ROOT / "results" / folder / "results.json"
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
+
+
 def measured(folder):
     "The first table of an experiment's results, and how it was made; nothing as long as there are none."
-    path = ROOT / "results" / folder / "results.json"
-    if not path.exists():
+    r = read_results(folder)
+    if not r:
         return ""
-    r = json.loads(path.read_text(encoding="utf-8"))
     (name, table), facts = next(iter(r["tables"].items())), r["facts"]
     made = ", ".join(
         [
@@ -78,11 +83,10 @@ def measured(folder):
 
 def results_block(kind, folder, page):
     "The first table, or the verdicts, of an experiment's results, and how they were made."
-    path = ROOT / "results" / folder / "results.json"
-    if not path.exists():
+    r = read_results(folder)
+    if not r:
         return "Not measured yet.\n"
-    r = json.loads(path.read_text(encoding="utf-8"))
-    facts, where = r["facts"], os.path.relpath(path.with_suffix(".md"), (ROOT / page).parent)
+    facts, where = r["facts"], os.path.relpath(f"results/{folder}/results.md", Path(page).parent)
     body = next(iter(r["tables"].values())) if kind == "table" else "\n".join(f"* {v}" for v in r["verdicts"])
     made = f"preset `{facts['preset']}`, seeds {facts['seeds']}, commit {facts['commit']}"
     return f"{body}\n\n({made}; [the command, all tables and figures]({where}))\n"

@@ -20,24 +20,10 @@ import time
 from pathlib import Path
 
 import numpy as np
+from measure_memory import FEW
 from PIL import Image
 
-THIN = dict(
-    preset="smoke",
-    accelerator="cpu",
-    variant="cyclegan",
-    rounds=1,
-    vae_steps=2,
-    gan_steps=10,
-    checkpoint_every=10,
-    segmentation_steps=10,
-    vae_channels=2,
-    generator_channels=2,
-    mask_generator_dilations=[1],
-    discriminator_channels=2,
-    segmentation_channels=1,
-    memory_limit=100,
-)
+THIN = dict(FEW, threads=0, gan_steps=10, checkpoint_every=10, segmentation_steps=10, memory_limit=100)
 USUAL = dict(preset="cpu", accelerator="cpu", variant="plus", rounds=1, vae_steps=10, gan_steps=10)
 USUAL.update(checkpoint_every=5, segmentation_steps=10, prior="given")
 

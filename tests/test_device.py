@@ -29,8 +29,6 @@ import aeseg.core.compilation as compilation
 import aeseg.core.draws as draws
 import aeseg.core.resident as resident
 import aeseg.method.cyclegan
-import aeseg.method.segmentation
-import aeseg.method.vae
 from aeseg.app.adaptation import ShrunkPrior
 from aeseg.app.predict import predict
 from aeseg.core.arrays import write_array
@@ -387,9 +385,7 @@ def sent_ahead(self, prior, device="cpu"):
 
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
-def test_activations_stay_channels_last(monkeypatch, precision, channels):
-    for module in (aeseg.method.cyclegan, aeseg.method.segmentation, aeseg.method.vae):
-        monkeypatch.setattr(module, "to_network", lambda x: x.contiguous(memory_format=torch.channels_last))
+def test_activations_stay_channels_last(precision, channels):
     images = large_images(3, channels)
     images = dataclasses.replace(images, pixels=images.pixels[..., :64, :64].contiguous())
     config = make_config("smoke", size=64, accelerator="cpu", variant="plus")

@@ -35,10 +35,10 @@ from ..core.config import OPTIONS, RENAMED, Config, adapts_prior, check_value, m
 from ..core.draws import generator_for
 from ..core.errors import InputError, nearest
 from ..core.files import atomic_write
-from ..data.datasets import image_paths
 from ..data.images import read_mask
 from ..data.phantoms import write_phantom_masks, write_phantoms
 from ..shapes.ellipses import ELLIPSES
+from ..shapes.given_masks import auxiliary_paths
 from .corrupted_masks import CORRUPTIONS
 from .operations import adaptation_work, training_work
 from .units import Source, Store, Unit, cache_key, jobs_of, labels_unit, run_units
@@ -368,10 +368,7 @@ def stretch(
 
 def mask_paths(source: Source) -> list:
     "The files of the auxiliary masks."
-    paths = []
-    for given in map(Path, source.aux_masks):
-        paths += image_paths(given / "masks" if (given / "masks").is_dir() else given).values()
-    return paths
+    return [path for folder in source.aux_masks for path in auxiliary_paths(folder)]
 
 
 def fewer_masks(
