@@ -176,11 +176,11 @@ def shear_notes(
 def _loaded(folder, changed):
     "Configuration, device, network and refinement of a run; `changed` is the time of its last change."
     run = find_run(folder)
-    fabric = prediction_fabric(run.config)
+    config = run.config  # read from its file
+    fabric = prediction_fabric(config)
     model, canvas, channels = load_model(run, fabric)
-    layout = dict(canvas=canvas, channels=channels, window=run.config.images.window)
-    layout["fine"] = fine_factor(run.config)
-    return run.config, fabric, model, layout, load_refinement(run.folder, run.config)
+    layout = dict(canvas=canvas, channels=channels, window=config.images.window, fine=fine_factor(config))
+    return config, fabric, model, layout, load_refinement(run.folder, config)
 
 
 class Batch(NamedTuple):

@@ -94,9 +94,7 @@ class _ImageNorm(torch.autograd.Function):
 
 # %% ../../nbs/00_core/15_layers.ipynb #lay00005
 def _norm(layer, x):
-    if x.dtype == torch.bfloat16:
-        return _ImageNorm.apply(_channels_last(x), layer.weight, layer.bias, layer.eps)
-    return _channels_last(nn.InstanceNorm2d.forward(layer, x))
+    return _ImageNorm.apply(_channels_last(x), layer.weight, layer.bias, layer.eps)
 
 
 def _few_outputs(layer, x, weight, bias):
