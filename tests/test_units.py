@@ -19,7 +19,7 @@ from aeseg.core.config import make_config
 from aeseg.data.phantoms import write_phantoms
 from aeseg.studies.plans import gather_rows, make_grid, run_plan, table1
 from aeseg.studies.results import write_results
-from aeseg.studies.units import Source, Store, Unit, cache_key, jobs_of, run_units
+from aeseg.studies.units import Source, Store, Unit, cache_key, jobs_of, run_unit, run_units
 from aeseg.studies.workers import run_jobs
 
 TINY = dict(
@@ -212,6 +212,29 @@ def start_and_kill(folder):
         time.sleep(0.2)
     os.killpg(process.pid, signal.SIGKILL)
     process.communicate()
+
+
+@pytest.mark.slow
+def test_units_share_an_adapted_prior(tmp_path):
+    "It is found once for GANs that differ in their variant; the numbers are those of a unit alone."
+    source = Source((str(write_phantoms(tmp_path / "heads", "fetal_head", count=6, val=2, size=(32, 48))),))
+
+    def unit(**values):
+        values = {"prior": "adapted", "adaptation_steps": 2, "rounds": 0, **TINY, **values}
+        del values["phantoms"]
+        return Unit("labels", make_config(**values), source)
+
+    units = {variant: unit(variant=variant) for variant in ("cyclegan", "vae", "full")}
+    units |= {"other seed": unit(variant="cyclegan", seed=1), "given": unit(variant="cyclegan", prior="given")}
+    store, alone = Store(tmp_path / "cache"), Store(tmp_path / "alone")
+    first = cache_key(units["cyclegan"])
+    assert jobs_of(units, store)[1] == {cache_key(units[name]): [first] for name in ("vae", "full")}
+    assert [run_unit(u, store, sys.argv) for u in units.values()] == [""] * 5
+    found = [name for name, u in units.items() if (store.run_folder(u) / "adaptation/given").exists()]
+    assert found == ["cyclegan", "other seed"]
+    assert run_unit(units["full"], alone, sys.argv) == ""
+    assert (alone.run_folder(units["full"]) / "adaptation/given").exists()
+    pd.testing.assert_frame_equal(store.rows(units["full"]), alone.rows(units["full"]))
 
 
 @pytest.mark.slow

@@ -4,12 +4,12 @@
 
 # %% auto #0
 __all__ = ['PACKAGE', 'CHECKS', 'REFINEMENT', 'AFTER_THE_GAN', 'BEFORE_THE_REFINEMENT', 'BEFORE_THE_LABELS', 'UNIT_KINDS',
-           'SCORES', 'QUALITIES', 'UNIT_COLUMNS', 'PROVENANCE', 'PACKED', 'Source', 'Unit', 'labels_unit',
+           'SCORES', 'QUALITIES', 'UNIT_COLUMNS', 'PROVENANCE', 'PACKED', 'PRIOR', 'Source', 'Unit', 'labels_unit',
            'folder_digest', 'module_path', 'absolute_name', 'direct_imports', 'imported_modules', 'code_digest',
            'fit_unit', 'fit_supervised_unit', 'fit_refined_unit', 'fit_corrupted_unit', 'run_values',
            'supervised_values', 'refined_values', 'UnitKind', 'identity', 'cache_key', 'round_rows', 'unit_rows',
-           'checkpoint_dice', 'unit_facts', 'read_packed', 'Store', 'pack_units', 'run_unit', 'jobs_of', 'Progress',
-           'run_units']
+           'checkpoint_dice', 'unit_facts', 'read_packed', 'Store', 'pack_units', 'prior_path', 'copy_prior',
+           'run_unit', 'jobs_of', 'Progress', 'run_units']
 
 # %% ../../nbs/60_studies/07_units.ipynb #d32f44b4
 import ast
@@ -33,6 +33,7 @@ from ..core.arrays import ArrayFile
 from aeseg.core.config import (
     RUN_GROUPS,
     Config,
+    adapts_prior,
     completed_values,
     differing_values,
     gan_values,
@@ -74,6 +75,13 @@ class Unit:
     def needs(self):
         "The unit whose labels it starts from, or None."
         return labels_unit(self.config, self.source) if self.kind == "network" else None
+
+    @property
+    def adapted_as(self):
+        "The unit that finds the same adapted prior, whatever the variant of its GAN; None where none is found."
+        if self.kind != "labels" or not adapts_prior(self.config):
+            return None
+        return labels_unit(self.config.replace(variant="full", prior="adapted"), self.source)
 
 
 def labels_unit(
@@ -503,6 +511,23 @@ def pack_units(
     return len(keys)
 
 # %% ../../nbs/60_studies/07_units.ipynb #a5b6c401
+PRIOR = "adaptation/prior.json"  # in the folder of a run
+
+
+def prior_path(
+    unit: Unit,
+    store: Store,
+):  # path, or None
+    "Where the adapted prior is kept that a unit shares with others."
+    return unit.adapted_as and store.folder / "priors" / cache_key(unit.adapted_as) / PRIOR
+
+
+def copy_prior(source, target):
+    "Copy an adapted prior, atomically."
+    with atomic_write(target) as temporary:
+        shutil.copyfile(source, temporary)
+
+
 def run_unit(
     unit: Unit,
     store: Store,
@@ -520,9 +545,15 @@ def run_unit(
     for plugin in plugins:
         install(plugin)
     folder = store.folder / cache_key(unit)
-    log = folder.with_suffix(".log")
+    log, prior = folder.with_suffix(".log"), prior_path(unit, store)
     try:
+        if prior and prior.exists() and not folder.exists():
+            with Run.open(folder, unit.config) as run:
+                copy_prior(prior, run.folder / PRIOR)
+                run.note(adapted_prior_of=prior.parent.parent.name)
         run = UNIT_KINDS[unit.kind].run(unit, folder, unit.needs and store.run_folder(unit.needs))
+        if prior:
+            copy_prior(run.folder / PRIOR, prior)
         store.keep(unit, run)
         if unit.kind != "labels":
             shutil.rmtree(folder / "checkpoints", ignore_errors=True)  # nothing starts from them
@@ -549,6 +580,11 @@ def jobs_of(
             if not kept:
                 jobs.setdefault(cache_key(unit.needs), (f"labels of {name}", unit.needs))
         jobs.setdefault(cache_key(unit), (name, unit))
+    finders = {}  # path of an adapted prior that is not there yet -> key of the job that finds it
+    for key, (_, unit) in jobs.items():
+        path = prior_path(unit, store)
+        if path and not path.exists() and finders.setdefault(path, key) != key:
+            after[key] = [finders[path]]
     return jobs, after
 
 
