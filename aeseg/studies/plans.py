@@ -41,7 +41,7 @@ from ..shapes.ellipses import ELLIPSES
 from ..shapes.given_masks import auxiliary_paths
 from .corrupted_masks import CORRUPTIONS
 from .operations import adaptation_work, training_work
-from .units import Source, Store, Unit, cache_key, jobs_of, labels_unit, run_units
+from .units import Source, Store, Unit, cache_key, jobs_of, labels_unit, prior_path, run_units
 
 # %% ../../nbs/60_studies/08_plans.ipynb #654662e3
 SOURCES = dict(  # task -> folders of images and of auxiliary masks, and patterns of ids
@@ -641,11 +641,12 @@ def _work_of(count, values, keys):
 def unit_work(
     kind: str,  # of a unit
     values: dict,  # its flat configuration
+    finds_prior: bool = True,  # False: an adapted prior is there already
 ) -> float:  # floating-point operations
     "About how much arithmetic a unit is."
     work = _work_of(training_work, values, COUNTED)
     if kind == "labels":
-        return work["labels"] + _work_of(adaptation_work, values, COUNTED + ADAPTED)
+        return work["labels"] + finds_prior * _work_of(adaptation_work, values, COUNTED + ADAPTED)
     trainings = 1 if kind in ("supervised", "refined") else max(values["rounds"], 1)
     networks = 2 if kind == "network" and values["segmentation_loss"] == "co_teaching" else 1
     return work["round"] * trainings * networks
@@ -659,7 +660,7 @@ def kind_estimate(
     "The cost of the units of one kind."
     mean = statistics.mean(works)
     finished = [f for f in past if f["kind"] == kind and f["minutes"]]
-    known = [(unit_work(kind, f["config"]), f["minutes"]) for f in finished]
+    known = [(unit_work(kind, f["config"], not f.get("adapted_prior_of")), f["minutes"]) for f in finished]
     row = dict(count=len(works), work=mean, minutes=None, finished=0, times=None)
     if not known:
         return row
@@ -676,11 +677,13 @@ def cost_estimate(
     # is finished; finished: how many that is taken from; times: what their minutes were multiplied by
     "What a run of the plan would do. Labels that others start from count, too, where their run is gone."
     store = grid.store
-    jobs, _ = jobs_of({str(key): unit for key, unit in plan.items()}, store)
+    jobs, after = jobs_of({str(key): unit for key, unit in plan.items()}, store)
     past = [store.read_facts(key) for key in store.keys()]
     works = {}
-    for _, unit in jobs.values():
-        works.setdefault(unit.kind, []).append(unit_work(unit.kind, unit.config.flat()))
+    for key, (_, unit) in jobs.items():
+        prior = prior_path(unit, store)
+        finds_prior = bool(prior) and not prior.exists() and key not in after
+        works.setdefault(unit.kind, []).append(unit_work(unit.kind, unit.config.flat(), finds_prior))
     return {kind: kind_estimate(kind, values, past) for kind, values in works.items()}
 
 # %% ../../nbs/60_studies/08_plans.ipynb #plan0012

@@ -363,7 +363,7 @@ def checkpoint_dice(
 
 
 PROVENANCE = ("data", "minutes", "started", "finished", "commit", "uncommitted_changes", "aeseg", "python")
-PROVENANCE += ("torch", "monai", "numpy", "platform", "cores", "gpu")
+PROVENANCE += ("torch", "monai", "numpy", "platform", "cores", "gpu", "adapted_prior_of")
 
 
 def unit_facts(
