@@ -25,7 +25,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 WORKERS = 2
-PRELOADED = ["torch", "torch._dynamo", "monai.networks.nets", "seaborn", "highdicom", "nbdev.test"]  # 5 s to import
+# it takes 5 s to import them
+PRELOADED = ["torch", "torch._dynamo", "monai.networks.nets", "seaborn", "highdicom", "nbdev.test"]
 
 
 def has_code(path):

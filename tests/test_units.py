@@ -225,7 +225,8 @@ def test_units_share_an_adapted_prior(tmp_path):
         return Unit("labels", make_config(**values), source)
 
     units = {variant: unit(variant=variant) for variant in ("cyclegan", "vae", "full")}
-    units |= {"other seed": unit(variant="cyclegan", seed=1), "given": unit(variant="cyclegan", prior="given")}
+    units["other seed"] = unit(variant="cyclegan", seed=1)
+    units["given"] = unit(variant="cyclegan", prior="given")
     store, alone = Store(tmp_path / "cache"), Store(tmp_path / "alone")
     first = cache_key(units["cyclegan"])
     assert jobs_of(units, store)[1] == {cache_key(units[name]): [first] for name in ("vae", "full")}

@@ -78,7 +78,7 @@ class Unit:
 
     @property
     def adapted_as(self):
-        "The unit that finds the same adapted prior, whatever the variant of its GAN; None where none is found."
+        "The unit of the variant `full` that adapts its prior in the same way; None without adaptation."
         if self.kind != "labels" or not adapts_prior(self.config):
             return None
         return labels_unit(self.config.replace(variant="full", prior="adapted"), self.source)
