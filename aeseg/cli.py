@@ -8,7 +8,7 @@ __all__ = ['MISSING', 'COMMANDS', 'EXTRAS', 'REQUIRED', 'METAVARS', 'NO_OPTION',
            'version_text', 'completion_text', 'make_parser', 'continued_by', 'complain', 'run_arguments', 'drop_output',
            'main', 'tell_ignored', 'tell_start', 'join_options', 'read_folders', 'choose_options', 'print_summary',
            'print_scores', 'split_parameters', 'report_experiments', 'pack_experiments', 'repeat_experiments',
-           'as_number', 'run_experiments']
+           'run_experiments']
 
 # %% ../nbs/70_command_line.ipynb #977886a3
 import argparse
@@ -874,29 +874,20 @@ def repeat_experiments(
     **unknown,
 ) -> int:  # 0, or 1 where a unit differs by more
     "Run one random unit of each experiment again and compare. Raises `InputError`."
+    from aeseg.studies.plans import as_type
     from aeseg.studies.repeat import repeat_results
 
     if not folder:
         raise InputError("aeseg experiment repeat needs the folder of results, such as results")
     if unknown:
         raise InputError(f"experiment repeat takes seed and tolerance, not {', '.join(unknown)}")
-    seed, tolerance = check_value("seed", seed), as_number("tolerance", tolerance)
+    seed, tolerance = check_value("seed", seed), as_type("tolerance", tolerance, float)
     differs = False
     for repetition in repeat_results(folder, data_root, seed):
         print(repetition.sentence, flush=True)
         differs = differs or not repetition.agrees(tolerance)
     return int(differs)
 
-
-def as_number(
-    name: str,
-    text: str,
-) -> float:
-    "A number from a command line. Raises `InputError`."
-    try:
-        return float(text)
-    except ValueError:
-        raise InputError(f"{name}={text!r} is no number; write one such as {name}=0.02") from None
 
 # %% ../nbs/70_command_line.ipynb #cli00005
 def run_experiments(

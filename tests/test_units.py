@@ -276,7 +276,7 @@ def test_killed_and_started_again(tmp_path):
     for words, told in (
         ((), "needs the folder of results"),
         ((results, "-p", "sede=1"), "takes seed and tolerance, not sede"),
-        ((results, "-p", "tolerance=few"), "tolerance='few' is no number"),
+        ((results, "-p", "tolerance=few"), "tolerance='few' is str, but tolerance takes float"),
         ((tmp_path,), "holds no unit whose data are in"),
     ):
         refused = run_script("experiment", "repeat", *words)
