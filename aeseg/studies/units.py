@@ -585,7 +585,8 @@ def jobs_of(
         path = prior_path(unit, store)
         if path and not path.exists() and finders.setdefault(path, key) != key:
             after[key] = [finders[path]]
-    return jobs, after
+    finding = set(finders.values())
+    return {key: jobs[key] for key in sorted(jobs, key=lambda key: key not in finding)}, after
 
 
 class Progress:
