@@ -10,7 +10,7 @@ EXIT_CODES = """## Exit codes
 | code | meaning |
 |---|---|
 | 0 | The command did what it was asked to do. |
-| 1 | `aeseg check` found errors, or units of `aeseg experiment run` failed. |
+| 1 | `aeseg check` found errors, units of `aeseg experiment run` failed, or `experiment repeat` differs. |
 | 2 | Bad input, an unknown option, or Ctrl-C. One sentence on stderr says which. |
 
 """
