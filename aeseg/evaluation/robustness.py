@@ -24,8 +24,8 @@ def add_margins(
     image: torch.Tensor,  # (1, C, H, W) in [0, 1]
     mask: torch.Tensor,  # (1, 1, H, W) in [0, 1], its human mask
     generator: torch.Generator,
-    most: float = 0.25,  # widest margin, fraction of the picture with its margins
-):  # image, mask
+    most: float = 0.25,  # two margins on opposite sides take at most twice this fraction of the canvas
+):  # image, mask of the same shapes
     "A picture in a black frame."
     height, width = image.shape[2:]
     left, right, top, bottom = (torch.rand(4, generator=generator) * most).tolist()
@@ -50,7 +50,7 @@ def move(image, mask, generator, distance: float = 0.15):  # fraction of width a
 WORDS = ("L", "R", "PORTABLE", "SUPINE", "12:30", "ID 4711", "3.5 MHz", "OD", "kV 120", "AP")
 
 
-def write_text(image, mask, generator, lines: int = 3):
+def write_text(image, mask, generator, lines: int = 3):  # image, mask
     "A picture with lines of text near its border; the mask stays. Arguments as for `add_margins`."
     height, width = image.shape[2:]
     layer = Image.new("L", (width, height))
@@ -68,12 +68,12 @@ def write_text(image, mask, generator, lines: int = 3):
     return torch.maximum(image, ink.expand_as(image)), mask
 
 # %% ../../nbs/40_evaluation/05_robustness.ipynb #rob00012
-def change_gamma(image, mask, generator, gamma: float):
+def change_gamma(image, mask, generator, gamma: float):  # image, mask
     "A darker (gamma above 1) or brighter picture; other arguments as for `add_margins`."
     return image**gamma, mask
 
 
-def change_contrast(image, mask, generator, factor: float):
+def change_contrast(image, mask, generator, factor: float):  # image, mask
     "A picture of other contrast; other arguments as for `add_margins`."
     mean = image.mean()
     return (mean + factor * (image - mean)).clamp(0, 1), mask

@@ -83,7 +83,7 @@ class TrueMasks:
         return masks
 
     def only(self, ids):  # TrueMasks
-        "The masks of some ids, to send to another process."
+        "The masks of some ids, such as those that another process measures; unknown ids are left out."
         masks = copy(self)
         masks.paths = {id: self.paths[id] for id in ids if id in self.paths}
         masks.ids = tuple(masks.paths)

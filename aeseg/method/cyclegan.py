@@ -240,7 +240,7 @@ def step(
 
 @patch
 def read(self: GAN, k: int):  # the generator after the first draws, and what `send` and `render` take
-    "What the CPU draws and gathers for a step."
+    "Draw and gather, on the CPU, what a step needs."
     o, generator = self.options, generator_for(self.seed, self.name, k)
     with shared_draws(self.fabric):
         rows = torch.randint(len(self.images), (o.batch,), generator=generator)
@@ -249,7 +249,7 @@ def read(self: GAN, k: int):  # the generator after the first draws, and what `s
 
 @patch
 def _step(self: GAN, k: int):
-    "The step, in the calls of `StepCompiler`."
+    "One step, as `StepCompiler` runs it."
     o, fabric = self.options, self.fabric
     generator, rows, chosen = (self.ahead or self.read)(k)
     noise = noise_generator_for(self.seed, self.name, k, fabric.device)

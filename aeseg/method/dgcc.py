@@ -70,7 +70,7 @@ class DGCC(nn.Module):
         x,  # image, as the encoder takes it
         feedback,  # masks (N, 1, H, W) -> (N, F); see `Feedback`
     ):
-        "The mask of the last pass."
+        "The mask of the last pass, (N, 1, H, W) in [0, 1]."
         h = self.encoder(x)
         if self.passes == 1:
             # a copy: the backward pass needs the mean as it was

@@ -100,23 +100,23 @@ def weighted_mean(
     return above / below.clamp(min=1e-6)
 
 
-def cross_entropy(p, y, w, **more):
+def cross_entropy(p, y, w, **more):  # scalar, at least 0
     "Mean of -log of the label's probability; arguments as for `noise_weighted_dice`."
     return weighted_mean(F.binary_cross_entropy(p, y, reduction="none"), w, **more)
 
 
-def mean_absolute_error(p, y, w, **more):
+def mean_absolute_error(p, y, w, **more):  # scalar in [0, 1]
     "Mean of |p - y|; arguments as for `noise_weighted_dice`."
     return weighted_mean((p - y).abs(), w, **more)
 
 
-def generalised_cross_entropy(p, y, w, q: float = 0.7, **more):
+def generalised_cross_entropy(p, y, w, q: float = 0.7, **more):  # scalar in [0, 1 / q]
     "Mean of (1 - p^q) / q of the label's probability, between cross-entropy (q = 0) and absolute error (1)."
     p = p.clamp(1e-6, 1 - 1e-6)  # at 0 the slope is infinite
     return weighted_mean((y * (1 - p**q) + (1 - y) * (1 - (1 - p) ** q)) / q, w, **more)
 
 
-def noise_robust_dice(p, y, w, gamma: float = 1.5, epsilon: float = 1.0, total=None):
+def noise_robust_dice(p, y, w, gamma: float = 1.5, epsilon: float = 1.0, total=None):  # scalar, at least 0
     "Dice loss whose numerator is |p - y|^gamma; at gamma = 2 the Dice loss with squares."
     w = w.expand_as(y)
     sums = torch.stack([(w * (p - y).abs() ** gamma).sum(), (w * (p**2 + y**2)).sum()])

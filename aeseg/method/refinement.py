@@ -121,7 +121,7 @@ def signed_edges(
     x: torch.Tensor,  # (N, C, H, W) in [-1, 1]
     scale: float,  # pixels of the image in one pixel of a canvas of 128
 ) -> torch.Tensor:  # (N, 2, H, W): along x and y
-    "Intensity gradient in units of the deviation of its length in a window."
+    "Intensity gradient, divided by the deviation of its length in a Gaussian window."
     gradient = image_gradient(x, 1 * scale)
     length = gradient_length(gradient)
     mean = blur_images(length, 4 * scale)
@@ -284,7 +284,7 @@ MOST = 64  # labels from which something common is learnt
 def some_rows(
     n: int,  # labels
     most: int = MOST,
-) -> torch.Tensor:
+) -> torch.Tensor:  # (m,) row numbers, m at most `most`
     "At most so many rows, evenly spaced."
     return torch.arange(0, n, max(1, math.ceil(n / most)))
 
@@ -350,7 +350,7 @@ def refine_on_edges(
     scale: float = None,  # pixels of the image in one pixel of a canvas of 128; None: its long side / 128
     change=0.0,  # (D,) that all labels have in common, of `learn_change`
     where=None,  # None: in memory; a folder, see `write_array`
-):  # labels (N, 1, H, W) as uint8; what was done, as a dict
+):  # labels (N, 1, H, W) as uint8; dict: sign, mean edges, labels, moved, and of `describe_changes`
     "Fit labels anew as shapes of a model with outlines on signed edges (ours)."
     model, canvas = model or EllipseModel(), tuple(labels.shape[2:])
     scale = scale or max(pixels.shape[2:]) / 128

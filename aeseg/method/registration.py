@@ -366,7 +366,7 @@ def register_labels(
     seed: int = 0,
     least_contrast: float = 0.15,  # mean `region_contrast` below which labels stay
     where=None,  # None: in memory; a folder, see `write_array`
-):  # labels (N, 1, H, W) as uint8; what was done, as a dict
+):  # labels (N, 1, H, W), uint8 where applied; dict: region_contrast, applied, and of `describe_transform`
     "Move and bend labels onto the edges of their images (ours). Labels without an outline stay."
     scale, outlines, contrasts = max(labels.shape[2:]) / 128, [], []
     for rows in torch.arange(len(labels)).split(PIECE):

@@ -36,7 +36,7 @@ def cycle_mask_loss(
     z: torch.Tensor,  # (N, 1, H, W) in [0, 1], the auxiliary mask
     kind: str,  # 'cross_entropy' or 'l1'
 ) -> torch.Tensor:  # scalar
-    "The distance between an auxiliary mask and its cycle E(G(z))."
+    "The mean distance over pixels between an auxiliary mask and its cycle E(G(z)), at least 0."
     if kind == "l1":
         return (z_cycle - z).abs().mean()
     p = z_cycle.clamp(1e-4, 1 - 1e-4)

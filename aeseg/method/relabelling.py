@@ -36,7 +36,7 @@ def label_qualities(
     z: torch.Tensor,  # (n, 1, H, W) labels on the image, in [0, 1]
     seen: torch.Tensor,  # the same labels as they were predicted, possibly in a view
     vae,  # `MaskVAE`
-) -> torch.Tensor:  # (n, 2)
+) -> torch.Tensor:  # (n, 2), in [0, 1] and in [-1, 1]
     "Agreement with the reconstruction in the view, and with the edges of the image."
     edges = edge_agreement(normalise(x), (z > 0.5).float())
     return torch.stack([shape_agreement(seen, vae), edges.cpu()], 1)

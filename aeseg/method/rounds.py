@@ -34,7 +34,7 @@ def choose_labels(
 # %% ../../nbs/30_method/15_rounds.ipynb #rnd00001
 @dataclass
 class Round:
-    "What one round learned from, and what it made of that."
+    "The training set of one round, the network that learned from it, and the labels that it wrote."
 
     number: int  # from 1
     labels: object  # (N, 1, H, W) that C learned from
@@ -49,7 +49,7 @@ class Round:
         self,
         ids,  # of the images
     ) -> list:  # of dicts: round, id, scores, kept, weight
-        "One row for each label: where it came from and what became of it."
+        "One row for each label: its scores, whether it was selected, and its weight."
         return [
             dict(
                 round=self.number,

@@ -83,7 +83,7 @@ class SegmentationTraining:
         )
 
     def choose_batch(self, generator):
-        "The indices of the images in a batch."
+        "The rows of the images in a batch, (batch,), drawn with replacement from the selected ones."
         return self.kept[torch.randint(len(self.kept), (self.options.batch,), generator=generator)]
 
     def ids(self, k: int) -> list:
@@ -92,8 +92,8 @@ class SegmentationTraining:
             rows = self.choose_batch(generator_for(self.seed, self.name, k)).tolist()
         return [self.image_ids[n] for n in rows]
 
-    def read(self, k: int):
-        "What the CPU draws and gathers for a step."
+    def read(self, k: int):  # generator, pieces of images, labels and weights; what `load_batch` takes
+        "Draw and gather, on the CPU, what a step needs."
         generator = generator_for(self.seed, self.name, k)
         with shared_draws(self.fabric):
             rows = self.choose_batch(generator)
@@ -131,7 +131,7 @@ class SegmentationTraining:
         return torch.sigmoid(self.logits(x, student))
 
     def loss(self, x, y, w, k):
-        "The loss of a batch."
+        "The loss of a batch, a scalar."
         return self.measure(self.predict(x), y, w)
 
     def state_dict(self):
@@ -169,7 +169,7 @@ class CoTeachingTraining(SegmentationTraining):
     students = 2
 
     def loss(self, x, y, w, k):
-        "The sum of the losses of both networks."
+        "The sum of the losses of both networks, a scalar."
         o = self.options
         forget = o.co_teaching_forget * min(1, k / max(1, o.co_teaching_ramp * o.steps))
         p, q = [self.predict(x, student) for student in range(self.students)]

@@ -76,7 +76,7 @@ class MaskVAE(nn.Module):
         self.decoder.append(nn.Conv2d(channels, 1, 3, 1, 1))
 
     def place(self, z):
-        "(N, 1, H, W) masks, centred where the VAE sees centred masks."
+        "(N, 1, H, W) masks, centred if the VAE was built with `centred`."
         return warp(z, centering_transform(z)) if self.centred else z
 
     def encode(self, z):
@@ -90,7 +90,7 @@ class MaskVAE(nn.Module):
         return F.interpolate(h.float(), scale_factor=2.0, mode="bilinear")
 
     def reconstruct(self, z):
-        "(N, 1, H, W) -> probabilities decoded from the mean code, where the mask lies."
+        "(N, 1, H, W) in [0, 1] -> the same shape: probabilities decoded from the mean code, moved back."
         p = torch.sigmoid(self.decode(self.encode(z)[0]))
         if not self.centred:
             return p
@@ -116,7 +116,7 @@ def kl_divergence(
 
 
 def sum_inside(t):
-    "The sum over all but the first dimension."
+    "The sum over all but the first dimension, (N, 1, H, W) -> (N,)."
     return t.sum((1, 2, 3))
 
 
@@ -127,7 +127,7 @@ def vae_loss(
     generator: torch.Generator = None,
     dice_weight: float = 0.3,  # weight of the soft Dice loss of each mask
 ) -> torch.Tensor:  # scalar
-    "Mean binary cross-entropy of a pixel, Kullback-Leibler divergence, and Dice loss of a mask."
+    "The weighted sum of mean binary cross-entropy, Kullback-Leibler divergence, and Dice loss of a mask."
     z = vae.place(z)
     mean, log_variance = vae.encode(z)
     logits = vae.decode(reparameterize(mean, log_variance, generator))
@@ -162,8 +162,8 @@ class VAETraining:
         self.vae = setup_network(fabric, MaskVAE(canvas, options.channels, options.latent, centred))
         self.optimizer = make_optimizer(fabric, torch.optim.Adam, self.vae.parameters(), self.learning_rate)
 
-    def read(self, k: int):
-        "What the CPU draws and gathers for a step."
+    def read(self, k: int):  # of `choose` of the masks, what `render` takes
+        "Draw and gather, on the CPU, what a step needs."
         with shared_draws(self.fabric):
             return self.masks.choose(self.options.batch, generator_for(self.seed, self.name, k))
 
@@ -224,7 +224,7 @@ class VAEDiscriminator(nn.Module):
         pseudo_labels: torch.Tensor,  # (N, 1, H, W) in [0, 1], with gradient
         generator: torch.Generator = None,
     ) -> torch.Tensor:  # scalar
-        "The shape loss of E: how far its masks have unusual codes."
+        "The shape loss of E, at least 0: least-squares loss of D_VAE, or the mean KL divergence of a number."
         if self.loss == "kl_divergence":
             return kl_divergence(*self.vae.encode(pseudo_labels)) / self.vae.mean.out_features
         return lsgan_loss(self.critic(self.encode(pseudo_labels, generator)).float(), 1)

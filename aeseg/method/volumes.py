@@ -78,7 +78,7 @@ def split_at_gaps(
     positions: np.ndarray,  # (n,) of the slices of a volume, in any order
     most: float = 3,  # typical steps between neighbours
 ) -> list:  # arrays of numbers in 0 ... n - 1, in the order of positions
-    "Slices in order, divided where some are missing."
+    "Numbers of slices in the order of their positions, divided where slices are missing."
     order = np.argsort(positions, kind="stable")
     steps = np.diff(positions[order])
     typical = max(1, np.median(steps)) if len(steps) else 1

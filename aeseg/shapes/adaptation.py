@@ -62,7 +62,7 @@ LARGEST = dict(scale_x=1.5, scale_y=1.5, shift_x=0.25, shift_y=0.25)  # factor, 
 
 @dataclass(frozen=True)
 class PriorChange:
-    "What turns the auxiliary masks into masks of the size and place of a population."
+    "Scale and shift that give auxiliary masks the size and place of a population of labels."
 
     scale_x: float = 1.0
     scale_y: float = 1.0
@@ -80,7 +80,7 @@ def estimate_change(
     given: torch.Tensor,  # (M, 4) of `measure_places`, auxiliary masks
     found: torch.Tensor,  # (K, 4) of `measure_places`, refined labels
 ):  # PriorChange; sentences about what was clipped
-    "The change between two populations of masks, held to sensible bounds."
+    "The change between two populations of masks, clipped to `LARGEST`."
     if not len(given) or not len(found):
         return PriorChange(), ["all labels are empty, so auxiliary masks stay as they are"]
     medians = given.median(0).values, found.median(0).values
@@ -143,9 +143,9 @@ def measure_ellipses(
 
 
 class EllipsesOfLabels(EllipsePrior):
-    "Random ellipses like those of labels."
+    "A shape prior: random ellipses like those of labels."
 
-    noise = (0.03, 0.03, 0.01, 0.01, 3.0)  # deviations: fractions of the axes, of the canvas; degrees
+    noise = (0.03, 0.03, 0.01, 0.01, 3.0)  # deviations: fractions of axis and ratio, of the canvas; degrees
 
     def __init__(
         self,
@@ -163,7 +163,7 @@ def parameters(
     n: int,  # number of ellipses
     generator: torch.Generator,
 ) -> torch.Tensor:  # (n, 5), see `EllipsePrior.parameters`
-    "Parameters of labels with noise."
+    "Parameters of labels that are drawn with replacement, with noise."
     chosen = self.ellipses[torch.randint(len(self.ellipses), (n,), generator=generator)]
     noise = torch.randn(n, 5, generator=generator).clamp(-2, 2) * torch.tensor(self.noise)
     axes = chosen[:, :2] * noise[:, :2].exp()
@@ -176,8 +176,8 @@ def adapt_prior(
     canvas,  # (height, width) of its masks
     change: PriorChange,
     ellipses: torch.Tensor = None,  # (M, 5) of `measure_ellipses`, for an `EllipsePrior`
-):
-    "The prior of a population."
+):  # a prior with `sample(n, generator)`
+    "The prior, adapted to the size and place of a population of labels."
     if isinstance(prior, EllipsePrior) and ellipses is not None and len(ellipses):
         return EllipsesOfLabels(canvas, ellipses)
     return MovedPrior(prior, change)

@@ -56,7 +56,7 @@ ELLIPSES = dict(  # task -> ranges
 
 # %% ../../nbs/20_shapes/01_ellipses.ipynb #0a05fa58
 class EllipsePrior:
-    "Random ellipses on a canvas."
+    "A shape prior: random ellipses on a canvas."
 
     def __init__(
         self,
@@ -110,7 +110,7 @@ def on(
     device,
     limit: float = math.inf,  # MB, see `masks_on`; not needed here
 ) -> EllipsePrior:
-    "The same prior, which draws parameters on the CPU and masks on a device."
+    "A copy of the prior that draws parameters on the CPU and renders masks on a device."
     there = copy.copy(self)
     there.x, there.y = to_device(self.x, device), to_device(self.y, device)
     return there
@@ -118,13 +118,13 @@ def on(
 
 @patch
 def choose(self: EllipsePrior, n: int, generator: torch.Generator) -> torch.Tensor:  # (n, 5)
-    "What has to be sent for n masks, see `masks_on`."
+    "Random parameters: all that is sent to a device for n masks, see `masks_on`."
     return self.parameters(n, generator)
 
 
 @patch
-def render(self: EllipsePrior, chosen: torch.Tensor) -> torch.Tensor:  # (n, 1, height, width)
-    "The masks of what was chosen."
+def render(self: EllipsePrior, chosen: torch.Tensor) -> torch.Tensor:  # (n, 1, height, width) in [0, 1]
+    "The masks of parameters from `choose`, on the device of the prior."
     return self.draw(chosen)
 
 # %% ../../nbs/20_shapes/01_ellipses.ipynb #45e2373b

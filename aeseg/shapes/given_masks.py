@@ -28,7 +28,7 @@ def auxiliary_paths(
     axis: str = "axial",  # of the slices of volumes
     geometry: str = "header",  # how volumes are paired with those in images/, see `pair_slices`
 ) -> list:  # paths or `Slice`s, sorted
-    "The masks of a folder. Raises `InputError` where there are none."
+    "The masks of a folder, not opened. Raises `InputError` where there are none."
     folder = Path(folder)
     masks = folder / "masks"
     if not masks.is_dir():
@@ -43,7 +43,7 @@ def read_canvas_mask(
     canvas,  # (height, width) in pixels
     label=(),  # values that are inside, of a label map, see `read_mask`
 ) -> np.ndarray:  # (height, width) uint8 of 0 and 255
-    "Read one mask onto the canvas. Raises `InputError` where it is empty or full, there or in the file."
+    "Read one mask onto the canvas. Raises `InputError` where it is empty or full, or empty on the canvas."
     return mask_on_canvas(path, read_mask(path, label), canvas)
 
 
@@ -52,7 +52,7 @@ def mask_on_canvas(
     mask: np.ndarray,  # (H, W) bool
     canvas,  # (height, width) in pixels
 ) -> np.ndarray:  # (height, width) uint8 of 0 and 255
-    "Put a mask onto the canvas. Raises `InputError` where it is empty or full, there or before."
+    "Put a mask onto the canvas. Raises `InputError` where it is empty or full, or empty on the canvas."
     if mask.all():
         raise InputError(f"{path} is a full mask, every pixel is inside; remove the file")
     if not mask.any():
@@ -74,7 +74,7 @@ def load_masks(
     geometry: str = "header",  # how volumes are paired with those in images/, see `pair_slices`
     remarks: list = None,  # takes a sentence about masks that look inverted
 ) -> torch.Tensor:  # (N, 1, height, width) uint8 of 0 and 255
-    "Read auxiliary masks onto the canvas. Raises `InputError`, which names the first bad file."
+    "Read auxiliary masks onto the canvas. Raises `InputError` that names the first bad file."
     folders = [folders] if isinstance(folders, (str, Path)) else list(folders)
     if not folders:
         raise InputError("no folder of auxiliary masks is given; give one with --aux-masks FOLDER")
@@ -125,7 +125,7 @@ def move_masks(
 
 # %% ../../nbs/20_shapes/02_given_masks.ipynb #giv00012
 class MaskPrior:
-    "Random augmented masks of another data set."
+    "A shape prior: random augmented masks of another data set."
 
     def __init__(
         self,
@@ -152,7 +152,7 @@ def on(
     device,
     limit: float = math.inf,  # MB, see `make_resident`
 ) -> MaskPrior:
-    "The same prior, whose masks live on a device, or are read ahead where they do not fit."
+    "A copy of the prior whose masks live on a device, or are read ahead where they do not fit."
     there = copy.copy(self)
     there.rows = DeviceRows(self.masks, device, limit)
     there.reads_ahead = there.rows.reads_ahead
@@ -160,14 +160,14 @@ def on(
 
 
 @patch
-def choose(self: MaskPrior, n: int, generator: torch.Generator) -> tuple:  # of tensors
-    "What has to be sent for n masks, see `masks_on`."
+def choose(self: MaskPrior, n: int, generator: torch.Generator) -> tuple:  # of two tensors
+    "What is sent to a device for n masks: their numbers (or the masks), and transforms; see `masks_on`."
     rows = torch.randint(len(self.masks), (n,), generator=generator)
     return self.rows.read(rows), random_affine(n, self.masks.shape[2:], generator, *self.augmentation)
 
 
 @patch
 def render(self: MaskPrior, chosen: tuple) -> torch.Tensor:  # (n, 1, H, W) float32 in [0, 1]
-    "The masks of what was chosen."
+    "The masks of what `choose` returned, on the device of the prior."
     masks, transforms = chosen
     return move_masks(self.rows.send(masks).float() / 255, transforms)

@@ -57,7 +57,7 @@ def principal_components(
 
 # %% ../../nbs/20_shapes/03_statistical.ipynb #9f51f30b
 class StatisticalPrior:
-    "Random shapes from a principal component analysis of signed distance maps."
+    "A shape prior: random shapes from a principal component analysis of signed distance maps."
 
     def __init__(
         self,
@@ -147,7 +147,7 @@ def on(
     device,
     limit: float = math.inf,  # MB, see `masks_on`; the model is small
 ) -> StatisticalPrior:
-    "The same prior, which draws coefficients on the CPU and shapes on a device."
+    "A copy of the prior that draws coefficients on the CPU and renders shapes on a device."
     there = copy.copy(self)
     for name in ("mean", "modes", "deviations"):
         setattr(there, name, to_device(getattr(self, name), device))
@@ -156,13 +156,13 @@ def on(
 
 @patch
 def choose(self: StatisticalPrior, n: int, generator: torch.Generator) -> tuple:  # of two tensors
-    "What has to be sent for n masks, see `masks_on`."
+    "Coefficients and transforms: all that is sent to a device for n masks, see `masks_on`."
     coefficients = self.draw_coefficients(n, generator)
     return coefficients, random_affine(n, self.canvas, generator, *self.augmentation)
 
 
 @patch
-def render(self: StatisticalPrior, chosen: tuple) -> torch.Tensor:  # (n, 1, H, W)
-    "The masks of what was chosen."
+def render(self: StatisticalPrior, chosen: tuple) -> torch.Tensor:  # (n, 1, H, W) in [0, 1]
+    "The masks of what `choose` returned, on the device of the prior."
     coefficients, transforms = chosen
     return move_masks(self.draw(self.not_empty(to_device(coefficients, self.mean))), transforms)
