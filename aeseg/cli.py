@@ -35,7 +35,7 @@ def read_signature(
     source: str,  # Python code
     name: str,  # of a function in it
 ) -> dict:  # name of a parameter -> its default, or MISSING; its comment
-    "What the parameters of a function say. The code is parsed, not executed."
+    "Defaults and comments of the parameters of a function. The code is parsed, not executed."
     function = next(n for n in ast.parse(source).body if getattr(n, "name", "") == name)
     arguments, lines, described = function.args, source.splitlines(), {}
     parameters = [*arguments.args, *arguments.kwonlyargs]
@@ -395,7 +395,7 @@ def tell_ignored(
     *folders,  # data-set folders, folders of images or masks, or lists of such; None is passed over
     part="images",  # or 'masks'
 ):
-    "Print what folders hold that is not used."
+    "Print which files of folders are not used."
     from aeseg.data.datasets import ignored_files
 
     for given in folders:

@@ -85,7 +85,7 @@ class ShrunkPrior(ChangedMasks):
 
 # %% ../../nbs/50_app/07_adaptation.ipynb #ada00009
 def _edges_of_part(labels, pixels):
-    "What `label_edges` gives for a few labels."
+    "`label_edges` of a few labels."
     outlines = [sample_outline(mask[0].numpy()) for mask in as_probability(labels)]
     means, some = torch.zeros(len(labels)), [k for k, outline in enumerate(outlines) if len(outline)]
     if some:
@@ -182,7 +182,7 @@ def first_labels(
 def find_prior(
     setting: Setting,
 ) -> dict:  # change, as of `PriorChange`; ellipses (M, 5); accepted, edges, alarms
-    "What adapts the prior: found by two small GANs."
+    "The change of the prior, found by two small GANs."
     canvas = smaller_canvas(setting.images.canvas, setting.config.shapes.adaptation_size)
     given = ShrunkPrior(setting.prior, canvas)
     with open_first(setting, "given", given, canvas) as first:
@@ -208,7 +208,7 @@ def find_prior(
 def load_prior(
     setting: Setting,
 ) -> dict:  # of `find_prior`
-    "What adapts the prior; read where it was found before."
+    "The change of the prior; read from its file if it was found before."
     folder = setting.run.folder / "adaptation"
     path = folder / "prior.json"
     if not path.exists():
@@ -226,7 +226,7 @@ def load_prior(
 def adapt_setting(
     setting: Setting,
 ) -> Setting:
-    "The setting with the prior of the population, for `prior=adapted`; what was found is in the provenance."
+    "The setting with the adapted prior, if the configuration adapts it; the provenance notes the change."
     if not adapts_prior(setting.config):
         return setting
     found = load_prior(setting)

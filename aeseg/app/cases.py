@@ -189,7 +189,7 @@ def _noted(self: Cases, kind):
 
 @patch
 def _find_truth(self: Cases, truth):
-    "Set `truth`, {id: human masks}. They are compared with; training reads nothing here."
+    "Set `truth`, {id: human masks}, for comparison only."
     self.truth, named = {}, truth != "auto"
     try:
         folders = find_truth(truth, self.image_folders) if self.image_folders or named else None

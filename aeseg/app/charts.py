@@ -287,7 +287,7 @@ def embed(
 def svg_path(
     mask: torch.Tensor,  # (1, H, W) in [0, 1]
 ) -> str:  # the attribute d of a path, in pixels; empty for an empty mask
-    "The outline of a mask in the words of SVG."
+    "The outline of a mask as an SVG path."
     lines = ["L".join(f"{x:.1f} {y:.1f}" for x, y in line) for line in outlines(mask)]
     return "".join(f"M{line}Z" for line in lines)
 

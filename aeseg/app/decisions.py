@@ -84,7 +84,7 @@ def write_reviews(
 
 # %% ../../nbs/50_app/03_decisions.ipynb #mrg00002
 def _judgement(row):
-    "What must be equal for two decisions to agree: an accepted label is that of its round."
+    "What must be equal for two decisions to agree; an accepted label must be of the same round."
     return row["decision"], row["corrected"], row["round"] if row["decision"] == "accepted" else None
 
 
@@ -93,7 +93,7 @@ def merge_reviews(
     out,  # folder for the merged reviews.csv and corrected/; usually that of the run
     decided: dict = None,  # id -> reviewer whose decision counts where they disagree
 ) -> dict:  # id -> {reviewer: decision}, of those that are left out because reviewers disagree
-    """Write the decisions of several reviewers into one file, and say about which labels they disagree.
+    """Write the decisions of several reviewers into one file; returns the labels on which they disagree.
 
     Raises `InputError` for files that cannot be read, and where `out` holds decisions already.
     """
@@ -231,7 +231,7 @@ class ReviewDecisions:
             self.masks[k] = self._read_mask(Path(folder) / "decided" / f"{id}.png", images, k)
 
     def _read_mask(self, path, images, k):
-        "One mask on the canvas, (1, H, W) uint8 of 0 and 255: what is decided is certain at its edge, too."
+        "One mask on the canvas, (1, H, W) uint8 of 0 and 255: a decided mask is certain at its edge, too."
         mask = to_canvas(read_mask(path).astype(np.uint8) * 255, images.placements[k], images.canvas) > 127
         return torch.from_numpy(mask.astype(np.uint8))[None] * 255
 
@@ -314,6 +314,6 @@ def _read_command(command):
 def decision_line(
     past: dict,  # an entry of `reviews` in the provenance
 ) -> str:
-    "What people decided before a round, in words."
+    "The human decisions before a round, in words."
     counts = ", ".join(f"{past[d]} {d}" for d in DECISIONS)
     return f"round {past['round']}: {counts}"

@@ -323,8 +323,8 @@ def export(
     out,  # file to write, such as model.pt (TorchScript) or model.onnx (ONNX)
     echo=print,  # takes each line of text
 ) -> Path:  # `out`
-    """Write the model of a run with its preprocessing as TorchScript or ONNX, and compare the two. Raises
-    `InputError`."""
+    """Write the model of a run with its preprocessing as TorchScript or ONNX, and compare the file with it.
+    Raises `InputError`."""
     run, out = find_run(run), Path(out)
     if out.suffix not in WRITERS:
         raise InputError(

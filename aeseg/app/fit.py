@@ -99,7 +99,7 @@ def spaced(
     indices: list,
     count: int,
 ) -> list:
-    "At most so many of some indices, evenly spaced."
+    "At most `count` of some indices, evenly spaced."
     return [indices[int(j)] for j in np.linspace(0, len(indices) - 1, min(count, len(indices)))]
 
 
@@ -332,7 +332,7 @@ def input_remarks(
     images: Images,
     paths: dict,  # id -> path or `Slice`, of all images of the folders
 ) -> list:  # sentences
-    "What the folders of a run hold that is not used, and what its tables name that is not there."
+    "Files of the folders that are not used, and entries of tables that name no image."
     truth = find_truth(request.truth, request.folders)
     masks = [*request.aux_masks, *(as_folders(truth) if truth else ())]
     ignored = [sentence for folder in request.folders for sentence in ignored_files(folder)]
@@ -425,7 +425,7 @@ def find_evaluation(
     images: Images,
     paths: dict,  # id -> path or `Slice`
 ):  # `TrueMasks` in the grids of their images, or None; spacing
-    "Where true masks are, and the spacing, for the evaluation after training. Raises `InputError`."
+    "The true masks and the spacing for the evaluation after training. Raises `InputError`."
     truth, spacing = find_truth(request.truth, request.folders), read_given_spacing(request.spacing)
     if not truth:
         return None, spacing
@@ -527,7 +527,7 @@ def run_request(
     fabric,
     request: Request,
 ) -> Run:
-    "A run in one process; of several, the first opens the run, and the others follow when it is there."
+    "A run in one process; of several processes the first one opens the run folder, the others wait for it."
     remarks = []
     for plugin in request.plugins:
         install(plugin)

@@ -467,7 +467,7 @@ def _facts(self: Inspector, id):
 
 
 def _selection_of(row):
-    "What the selection did with a label; unknown where it was not scored."
+    "Whether the selection kept a label, in words; nan where it was not scored."
     if np.isnan(row["score"]):
         return np.nan
     if not row["kept"]:
@@ -536,7 +536,7 @@ def answer_refresh(self: Inspector):
 # %% ../../nbs/50_app/15_inspector.ipynb #1f95b2a7
 @patch
 def answer_propose(self: Inspector, k, how):
-    "What a correction would do, before it is made."
+    "Show the outline of a correction before it is made."
     id = self.cases.ids[k]
     if how == "ellipse":
         mask = self._editable(id)
@@ -651,7 +651,7 @@ def _watch_training(self: Inspector, path):
 # %% ../../nbs/50_app/15_inspector.ipynb #f8a6ee57
 @patch
 def answer_statistics(self: Inspector, limit=None):
-    "What each threshold drops; the browser looks it up while the slider moves. None: a sensible limit."
+    "The numbers of each threshold on the score; `limit` is the Dice of a bad label, None: a sensible one."
     self.dice_limit = None if limit is None else float(limit)
     self._send_statistics()
     if self.cases.truth and self.cases.table["dice"].isna().all():

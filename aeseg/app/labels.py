@@ -60,7 +60,7 @@ def mask_of_image(
     placement,
     anatomy: Anatomy = None,  # that the label obeys
 ):  # (height, width) bool
-    "A label at its image's own size; in a smaller image than the canvas, gaps that closed open again."
+    "A label at its image's own size; where that is smaller than the canvas, its anatomy is mended again."
     mask = from_canvas(as_probability(label)[0].numpy(), placement)
     return mend_mask(mask, anatomy) if anatomy and placement.height < placement.inner_height else mask
 
@@ -93,7 +93,7 @@ def write_round(
     images: Images,  # training images
     done: Round,
 ):
-    "Write what a round learned from: labels as masks, the same as probabilities, and the selection."
+    "Write what a round learned from: its labels as masks and as probabilities, and the selection."
     folder = Path(folder) / "rounds" / f"round_{done.number}"
     write_masks(folder / "labels", images, done.labels)
     pieces = (to_bytes(as_probability(piece)) for piece in done.labels.split(16))
@@ -123,7 +123,7 @@ def fits_ellipses(config: Config) -> bool:
 
 @dataclass(frozen=True)
 class MaskRefinement:
-    "What a run knows about the masks of its organ: refines labels, and predictions of any image (ours)."
+    "Refines labels, and predictions of any image, by what a run knows about the masks of its organ (ours)."
 
     config: Config
     sign: object = "auto"  # of the organ's edge, see `refine_on_edges`
@@ -195,7 +195,7 @@ def find_refinement(
     images: Images,
     auxiliary=None,  # (M, 1, H, W) uint8, auxiliary masks
 ) -> MaskRefinement:
-    "The refinement of a run; the sign of the edge of an organ that is not in `EDGE_SIGNS` is that of labels."
+    "The refinement of a run; for an organ that is not in `EDGE_SIGNS` the sign is found from the labels."
     anatomy = outlines = correction = None
     if config.quality.mend_anatomy and auxiliary is not None:
         anatomy = learn_anatomy(auxiliary)
@@ -228,7 +228,7 @@ def refines_labels(config: Config) -> bool:
 
 
 def fine_factor(config: Config) -> int:
-    "How much finer than the canvas refinement sees images, where files have that resolution."
+    "How many times finer than the canvas images are for refinement, where files have that resolution."
     return 2 if refines_labels(config) and config.quality.refine_shape else 1
 
 
@@ -265,7 +265,7 @@ class LabelRefiner:
     relabelled: list = field(default_factory=list)  # how many labels each call predicted again
     refinement: list = field(default_factory=list)  # facts of `MaskRefinement`, one dict a call
     replaced: torch.Tensor = None  # (N,) bool, which the last call predicted again
-    joined: object = None  # E's labels before they were fitted to edges; of volumes, with their neighbours
+    joined: object = None  # E's labels before the fit to edges; slices of a volume after their refinement
 
     def start(
         self,

@@ -61,7 +61,7 @@ def make_gan(
 def gan_setting(
     config: Config,
 ) -> dict:  # seed, flip, compile, device_memory_limit
-    "What the training of the GAN takes beside its options."
+    "The arguments of the training of the GAN beside its groups of options."
     flip, machine = may_flip(config.run.task, config.images.flips), config.machine
     limit = machine.device_memory_limit
     return dict(seed=config.run.seed, flip=flip, compile=machine.compile, device_memory_limit=limit)
@@ -70,7 +70,7 @@ def gan_setting(
 def training_setting(
     config: Config,
 ) -> dict:  # seed, flip, compile, device_memory_limit, auto_augmentation
-    "What every training of C takes beside its options; augmentation is wide for the variant `plus`."
+    "The arguments of every training of C beside its options; `auto` augmentation is wide for `plus`."
     kind = "wide" if config.gan.variant == "plus" else "plain"
     return dict(gan_setting(config), auto_augmentation=kind)
 

@@ -217,9 +217,8 @@ def _principal_components(codes):
 # %% ../../nbs/50_app/14_network_worker.ipynb #4e733566
 def _work(pipe):
     "The loop of the process: evaluate networks until the pipe ends."
-    signal.signal(
-        signal.SIGINT, signal.SIG_IGN
-    )  # Ctrl-C is for the kernel, and the end of its pipe ends this process
+    # Ctrl-C is for the kernel, and the end of its pipe ends this process
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     if hasattr(os, "nice"):
         os.nice(10)  # the view of the inspector goes first
     source = networks = None
@@ -255,7 +254,7 @@ class NetworkWorker:
         truth="auto",  # see `Cases`
         progress=None,  # called with the fraction that is done
     ):
-        "Raises `InputError` where the run cannot be read, or where the process ends."
+        "The heat maps of a case, or the latent space. Raises `InputError` if the run or the process fails."
         with self.lock:
             try:
                 kind, value = self._request((run, images, truth), id, progress)
@@ -270,7 +269,7 @@ class NetworkWorker:
         return value
 
     def _request(self, source, id, progress):
-        "Send a request and wait for what is no progress."
+        "Send a request, pass progress on, and return the kind and value of the answer."
         if self.pipe is None:
             self._start()
         self.pipe.send((source, id))

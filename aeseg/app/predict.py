@@ -46,7 +46,7 @@ def image_batches(
     size: int = 64,  # single images in a batch
     pattern: str = "",  # for `group_slices`: images that are slices of one volume
 ):  # generator of (such a dict: at most `size` single images, or all slices of one volume; its volumes)
-    "Batches of images that are predicted together, and the ids of slices that are refined together."
+    "Batches of images that are predicted together, each with the ids of slices that are refined together."
     ids = list(paths)
     volumes = [[ids[row] for row in rows] for rows in group_slices(paths, pattern)]
     files = [volume for volume in volumes if not isinstance(paths[volume[0]], Slice)]
@@ -71,7 +71,7 @@ def rows_of_volumes(
     ids,  # of the images that could be read
     least: int = 3,  # slices of a group
 ) -> list:  # of arrays of rows, for `MaskRefinement`
-    "Where the slices of each volume are among some images."
+    "The rows of the slices of each volume among some images."
     row_of = {i: row for row, i in enumerate(ids)}
     groups = [np.array([row_of[i] for i in volume if i in row_of]) for volume in volumes]
     return [group for group in groups if len(group) >= least]
@@ -192,7 +192,7 @@ class Batch(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    "What became of a batch."
+    "The result of a batch."
 
     written: int  # files
     mended: int  # masks
@@ -225,7 +225,7 @@ class Prediction:
             return f"skipped: {e}"
 
     def apply(self, images):  # (N, 1, H, W) uint8, probabilities
-        "What the network predicts for a batch that was read."
+        "The masks that the network predicts for a batch; None for a batch that could not be read."
         config, fabric, model, *_ = self.loaded()
         return None if isinstance(images, str) else apply_model(model, config, images.pixels, fabric)
 
@@ -248,7 +248,7 @@ class Prediction:
         return Outcome(written, facts.get("anatomy", {}).get("mended", 0), sentences)
 
     def whole(self, batch: Batch) -> Outcome:
-        "All of it."
+        "Read, predict and write one batch."
         images = self.read(batch)
         return self.finish(batch, images, self.apply(images))
 

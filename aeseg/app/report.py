@@ -81,7 +81,7 @@ def headline(data: ReportData) -> dict:
 
 
 def report_header(data: ReportData) -> dict:
-    "What was run. Human decisions about labels, where there are any: such a run is not annotation-free."
+    "What was run, and the human decisions about its labels, with which a run is not annotation-free."
     config, provenance, facts = data.config, data.provenance, []
     if isinstance(provenance.get("images"), int):
         facts.append(f"{provenance['images']} images")
@@ -98,7 +98,7 @@ def report_header(data: ReportData) -> dict:
 
 # %% ../../nbs/50_app/05_report.ipynb #5d1e70a1
 def registration_facts(data: ReportData) -> dict:
-    "What registration did to all labels in common, or None; `outline_moved` is empty where it was not tried."
+    "The transform of all labels by registration, or None; `outline_moved` is empty where none was found."
     facts = data.provenance.get("registration")
     if not facts:
         return None
@@ -133,7 +133,7 @@ def adaptation_facts(data: ReportData) -> dict:
 
 
 def label_changes(data: ReportData) -> dict:
-    "What adaptation did to the prior, and `plus` to the labels before a network learned from them."
+    "How adaptation changed the prior, and how `plus` changed the labels before training."
     counts = data.provenance.get("relabelled") or []
     return dict(
         relabelled=count_of(counts[0], "label") if counts else "",
@@ -214,7 +214,7 @@ def score_rows(data: ReportData) -> list:  # dicts: stage, split, n, empty, metr
 
 # %% ../../nbs/50_app/05_report.ipynb #49026afa
 def label_free_rows(data: ReportData) -> list:  # rows of text: number, of, first, last
-    "What can be said without ground truth: numbers of the labels, first and last."
+    "Numbers of the labels that need no ground truth: their first and their last value."
     rows = []
     for stage in NUMBERS:
         frame = data.stages.get(stage, pd.DataFrame(columns=["step"]))
@@ -251,7 +251,7 @@ def patients_of(
 def patient_rows(
     data: ReportData,
 ) -> list:  # rows: stage, split, patients, mean ± std, worst patient, its Dice
-    "Mean Dice by patient, where ids tell patients with several images: slices of one patient are alike."
+    "Mean Dice by patient, where ids name patients with several images: slices of one patient are alike."
     patients = patients_of(data.metrics["id"].unique(), data.config.quality.volume_pattern)
     frame, rows = data.metrics.assign(patient=data.metrics["id"].map(patients)), []
     frame = frame.dropna(subset=["patient", "dice"])
@@ -360,7 +360,7 @@ def picture_section(data: ReportData) -> dict:
 
 # %% ../../nbs/50_app/05_report.ipynb #830f74b2
 def loss_charts(data: ReportData) -> list:  # charts
-    "The losses of every stage over its steps; the many of a GAN in three charts, by what they are about."
+    "The losses of every stage over its steps; those of the GAN in three charts, see `loss_groups`."
     attempts = [name for name in data.stages if re.fullmatch(r"gan(_\d+)?", name)]
     charts, of_gan = [], []
     for name, frame in data.stages.items():
@@ -383,7 +383,7 @@ SMALL = (3.6, 2.6)  # inches
 def loss_groups(
     names,  # of losses of a GAN
 ) -> dict:  # 'adversarial', 'cycle', 'shape' -> names; without empty groups
-    "What the losses of a GAN are about."
+    "The losses of a GAN by their purpose."
     groups = dict(adversarial=[], cycle=[], shape=[])
     for name in names:
         adversarial = name.endswith("_adv") or name.startswith("D_")

@@ -81,7 +81,7 @@ def labels_name(
 
 
 def expected_statistics(setting: Setting) -> dict:  # of `label_statistics`
-    "What labels are compared with."
+    "Statistics of auxiliary masks, with which those of labels are compared."
     return label_statistics(setting.auxiliary_masks(min(len(setting.training), COMPARED)))
 
 
@@ -90,7 +90,7 @@ def record_checkpoint(
     gan: GAN,
     step: int,
 ):
-    "Keep the labels of a checkpoint and what wrote them, log what they look like, and note alarms."
+    "Keep the labels of a checkpoint and the networks that wrote them, log their statistics, note alarms."
     run, folder = setting.run, setting.run.folder / "checkpoints"
     name, steps = f"{gan.name}_{step:06d}", gan.options.steps
     if not run.writes or (folder / f"{name}.pt").exists():
@@ -121,7 +121,7 @@ def choose_checkpoint(
     setting: Setting,
     gan: GAN,
 ) -> int:  # its step
-    "Take the latest checkpoint of the GAN whose labels look about as good as the best one's."
+    "Take the latest checkpoint of the GAN whose score is at most `checkpoint_margin` below the best one."
     setting.fabric.barrier()  # until the checkpoints are written
     run, last = setting.run, gan.options.steps
     paths = sorted((run.folder / "checkpoints").glob(f"{gan.name}_??????.pt"))
@@ -197,13 +197,13 @@ def refine_labels(
 
 
 def start_refiner(setting: Setting, gan: GAN) -> LabelRefiner:
-    "What refines the labels of a run."
+    "The refiner of the labels of a run."
     groups, where = setting.training_groups, setting.run.folder
     return LabelRefiner(setting.config, setting.training, gan.vae, groups, where)
 
 
 def note_refined(run: Run, refiner: LabelRefiner):
-    "Say how many labels were predicted again, and what refinement did, each time."
+    "Note how many labels were predicted again, and the facts of each refinement."
     if refiner.relabelled:
         run.note(relabelled=refiner.relabelled)
     if refiner.refinement[0]:

@@ -123,7 +123,7 @@ def _concatenate(pieces, shape):
 
 
 def _write_rows(file, pieces, shape):
-    "Write an .npy file; the header gets the number of rows that came."
+    "Write an .npy file with the actual number of rows in its header; returns the file."
 
     def write_header(count):
         header = dict(shape=(count, *shape[1:]), fortran_order=False, descr="|u1")

@@ -65,7 +65,7 @@ class StepCompiler:
         step,  # method of the stage: k -> losses
         k: int,  # the step, from 0
     ):  # what the step returns
-        "Do a step; where compiling fails in one of the first, put the state back and do it without."
+        "Do a step; where one of the first fails to compile, restore the state and do it without compiling."
         if not self.on:
             return step(k)
         if self.graphs:

@@ -47,7 +47,7 @@ OUTSIDE = {}  # group of entry points -> {name: where it comes from, as a run fo
 
 
 class OpenChoices(tuple):
-    "Allowed words, to which other packages add theirs as entry points of a group."
+    "Allowed words of an option; other packages add theirs as entry points of a group."
 
     def __new__(cls, words, group: str):
         choices = super().__new__(cls, words)
@@ -762,7 +762,7 @@ def group_values(
     config: Config,
     groups,  # names of groups
 ) -> dict:  # flat key -> value
-    "The values of some groups, without the preset."
+    "The values of the options in some groups, without the preset."
     return {key: config[key] for key, o in OPTIONS.items() if o.group in groups and key != "preset"}
 
 
@@ -777,7 +777,7 @@ def adapts_prior(
 def gan_values(
     config: Config,
 ) -> dict:  # flat key -> value
-    "What the GAN of a run depends on; that of `plus` is the one of `full` with an adapted prior."
+    "The values on which the GAN of a run depends; the GAN of `plus` is that of `full` with an adapted prior."
     values = group_values(config, GAN_GROUPS)
     variant = "full" if values["variant"] == "plus" else values["variant"]
     return {**values, "variant": variant, "prior": "adapted" if adapts_prior(config) else "auto"}
@@ -786,14 +786,14 @@ def gan_values(
 def differing_values(
     values: dict,  # flat key -> value
 ) -> dict:  # those that differ from their reference
-    "The values that name a kept result."
+    "The values that enter the cache key of a kept result."
     return {key: value for key, value in values.items() if value != OPTIONS[key].meta["reference"]}
 
 
 def completed_values(
     differing: dict,  # of `differing_values`
 ) -> dict:  # every flat key -> value
-    "The values of a kept result, with those that equalled their reference."
+    "All values of a kept result; those that it does not name equal their reference."
     return {**{key: option.meta["reference"] for key, option in OPTIONS.items()}, **differing}
 
 # %% ../../nbs/00_core/02_config.ipynb #1dbfc694

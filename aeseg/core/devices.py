@@ -66,7 +66,7 @@ def choose_device(
 
 @dataclass(frozen=True)
 class OneDevice:
-    "A device and its precision, for prediction: what Fabric gives, without the second that its import takes."
+    "A device and its precision, for prediction: as Fabric, without the second that its import takes."
 
     device: torch.device
     precision: str  # '32-true', 'bf16-mixed' or '16-mixed'

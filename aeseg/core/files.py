@@ -70,7 +70,7 @@ def check_names(
     names,  # of files to be written
     folder,  # where; it need not exist
 ):
-    "Raise `InputError` where a file system cannot take a name, or the name is no text."
+    "Raise `InputError` where a name is too long for the file system or not valid UTF-8."
     existing = existing_parent(folder)
     try:
         longest, whole = os.pathconf(existing, "PC_NAME_MAX"), os.pathconf(existing, "PC_PATH_MAX")
@@ -100,7 +100,7 @@ def _decode(raw):
 
 
 def _delimiter(line):
-    "The character that cuts a header into the most cells; the comma where none cuts it."
+    "The delimiter that splits a header into the most cells; the comma where none splits it."
     return max(DELIMITERS, key=lambda d: len(next(csv.reader([line], delimiter=d), ())))
 
 

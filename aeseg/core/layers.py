@@ -32,7 +32,7 @@ def block_convolution(
 
 # %% ../../nbs/00_core/15_layers.ipynb #lay00004
 class _FirstConvolution(torch.autograd.Function):
-    "A convolution of few channels, whose gradient by the input is computed in blocks."
+    "A convolution of few channels, whose gradient with respect to the input is computed in blocks."
 
     @staticmethod
     def forward(ctx, x, weight, bias, padding):

@@ -95,8 +95,8 @@ def module_of(
 
 def source_digest(
     function,  # a function, a class, or an object that can be called
-) -> str:  # 8 digits; empty where there is no source
-    "A fingerprint of the module of a function, or of the function alone where it is in no module."
+) -> str:  # 8 hexadecimal digits; empty where there is no source
+    "A fingerprint of the module of a function, or of the function alone where no module defines it."
     kind = function if inspect.isclass(function) else type(function)
     parts = [function] if inspect.isfunction(function) else [f for f in vars(kind).values()]
     parts = [f for f in parts if inspect.isfunction(f)]
@@ -244,7 +244,7 @@ def plugin_facts(
 def portable_plugins(
     config: Config,
 ) -> tuple:  # of Plugin
-    "Those that other processes do not find by themselves. Raises `InputError` where one cannot be sent."
+    "The plugins that other processes cannot import. Raises `InputError` where one cannot be sent."
     sent = tuple(plugin for plugin in used_plugins(config).values() if not plugin.package)
     for plugin in sent if config.machine.devices > 1 else ():
         in_notebook = plugin.module == "__main__" and not hasattr(sys.modules["__main__"], "__file__")

@@ -55,7 +55,7 @@ def _ignore_interrupts():
 
 
 def _open_pool(workers):
-    "Processes that wait for jobs; those that there are, where their number fits."
+    "An executor with so many processes; the present one is reused where their number is the same."
     from loky import get_reusable_executor
 
     options = dict(timeout=IDLE_SECONDS, env=ALONE, initializer=_ignore_interrupts)
@@ -104,7 +104,7 @@ def parallel_map(
 
 
 def _results(workers, function, jobs):
-    "Results in order; so many jobs are on their way that no process waits."
+    "Results in order; twice as many jobs as processes are sent ahead, so that no process waits."
     waiting = deque()
     try:
         for arguments in jobs:

@@ -90,7 +90,7 @@ RUN_FILES = (
 def is_alive(
     process: int,  # its number
 ) -> bool:
-    "Whether a process of this machine has this number."
+    "Whether a process with this number runs on this machine."
     try:
         os.kill(process, 0)
     except ProcessLookupError:
@@ -370,9 +370,8 @@ def read_log(
     "The logged rows of a stage; rows that a resumed run repeated count once."
     path = self.folder / "log.jsonl"
     lines = path.read_text().splitlines() if path.exists() else []
-    rows = [
-        json.loads(line) for line in lines if line.endswith("}")
-    ]  # a killed process may leave half a line
+    # a killed process may leave half a line
+    rows = [json.loads(line) for line in lines if line.endswith("}")]
     by_step = {r["step"]: r for r in rows if r["stage"] == stage}
     return [by_step[step] for step in sorted(by_step)]
 

@@ -140,7 +140,7 @@ def stage(self: Progress, name: str, steps: int, step: int = 0):
 
 @patch
 def finish(self: Progress):
-    "End the stage that runs, if any, and learn from its time what a unit of cost takes."
+    "End the stage that runs, if any; its time enters the estimate of the others."
     if self.planned_share() and self.step > self.first:
         self.cost += self.planned_share()
         self.seconds += time.monotonic() - self.clock
@@ -313,7 +313,7 @@ class TrainingState:
         return back
 
     def note_remarks(self):
-        "Write down what the stage found out about this machine, such as that compiling failed."
+        "Note the remarks of the stage about this machine, such as that compiling failed."
         remarks = getattr(getattr(self.stage, "compiler", None), "remarks", [])
         while remarks:
             self.run.note(f"{self.stage.name}: {remarks.pop(0)}", "choice")

@@ -46,7 +46,7 @@ PIXEL_STARTS = (  # first bytes of files that store pixels as they are, or files
 def stores_pixels(
     start: bytes,  # the first bytes of a file
 ) -> bool:
-    "Whether a file is of a format that stores pixels as they are, so that it may compress without limit."
+    "Whether a file is of a format that stores uncompressed pixels, so that it may compress very well."
     return any(start[place : place + len(mark)] == mark for place, mark in PIXEL_STARTS)
 
 

@@ -123,7 +123,7 @@ def random_chance(
     chance: float,  # in [0, 1]
     generator: torch.Generator,
 ) -> torch.Tensor:  # (n,) bool
-    "True with a given probability, for each image of its own."
+    "True with a given probability, independently for each image."
     return torch.rand(n, generator=generator) < chance
 
 

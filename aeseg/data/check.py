@@ -187,7 +187,7 @@ def check_splits(
 # %% ../../nbs/10_data/08_check.ipynb #bc5a512d
 @dataclass(frozen=True)
 class ImageFacts:
-    "What the check keeps of an image."
+    "The facts that the check keeps of an image."
 
     shape: tuple  # (height, width) in pixels
     channels: int  # 1 or 3

@@ -139,7 +139,7 @@ def ignored_files(
     folder,  # a data-set folder, or a folder of image files
     part: str = "images",  # or 'masks': the folder inside, if there is one
 ) -> list:  # sentences, one for each kind of file; empty where everything is used
-    "What a folder holds that is not used, with a count and an example."
+    "The files of a folder that are not used, with a count and an example."
     folder = Path(folder)
     inside = folder / part if (folder / part).is_dir() else folder
     if not inside.is_dir() or folder_entries(inside) == [inside]:

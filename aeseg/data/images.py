@@ -395,7 +395,9 @@ def choose_canvas(
 
 
 def place(
-    shape, canvas, orientation: int = 1  # (height, width) of an image  # (height, width)  # of the file
+    shape,  # (height, width) of an image
+    canvas,  # (height, width)
+    orientation: int = 1,  # of the file
 ) -> Placement:
     "The largest centred placement that keeps the aspect."
     scale = min(canvas[0] / shape[0], canvas[1] / shape[1])

@@ -235,11 +235,11 @@ def fetal_head_mask(
 # %% ../../nbs/10_data/02_phantoms.ipynb #cc9f54a9
 def beam_fan(
     rng: np.random.Generator,  # source of randomness
-    shape: dict,  # from `fetal_head_shape`; the fan contains this head
+    shape: dict,  # from `fetal_head_shape`; the fan covers nearly all of this head
     beams: int = 168,  # number of beams across the fan
     depths: int = 224,  # samples along a beam
 ) -> dict:  # apex (scene y of the beams' origin), half (radians), near, far (radii), x and y (depths, beams)
-    "A fan of beams from a curved probe at the upper edge, wide enough to contain the head."
+    "A fan of beams from a curved probe at the upper edge, wide enough to cover nearly all of the head."
     top = 0.5 / FETAL_ASPECT
     apex = -top - rng.uniform(0.12, 0.3)
     near, far = -top - apex + rng.uniform(-0.03, 0.03), top - apex + rng.uniform(-0.02, 0.12)

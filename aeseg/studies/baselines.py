@@ -58,7 +58,7 @@ def predict_masks(
     self: TextbookCycleGAN,
     x: torch.Tensor,  # (N, C, H, W) images in [-1, 1]
 ) -> torch.Tensor:  # (N, 1, H, W) in [0, 1]
-    "E(x)."
+    "The masks E(x)."
     return self.networks["E"](x, self.feedback)
 
 
@@ -68,7 +68,7 @@ def generate_images(
     z: torch.Tensor,  # (N, 1, H, W) masks in [0, 1]
     generator: torch.Generator,  # of the noise
 ) -> torch.Tensor:  # (N, C, H, W) in [-1, 1]
-    "G(z, noise)."
+    "The images G(z, noise)."
     noise = torch.randn(len(z), self.config.gan.noise_channels, *z.shape[2:], generator=generator)
     return self.networks["G"](z, noise.to(z))
 

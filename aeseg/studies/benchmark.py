@@ -96,7 +96,7 @@ def measurement(
     return row
 
 # %% ../../nbs/60_studies/05_benchmark.ipynb #5b0e16b9
-# turns off what aeseg adds to every variant
+# turns off the terms that aeseg adds to every variant and that take time
 WITHOUT_OURS = dict(equivariance_weight=0.0, edge_weight=0.0, perturbation=0.0, ema_decay=0.0)
 
 

@@ -83,7 +83,7 @@ CORRUPTIONS = dict(dilation=dilate_mask, erosion=erode_mask, warp=warp_mask, mis
 # %% ../../nbs/60_studies/01_corrupted_masks.ipynb #2c101ce9
 @dataclass(frozen=True)
 class Corruption:
-    "Corrupted masks, and what is wrong with them."
+    "Corrupted masks and their errors."
 
     masks: torch.Tensor  # (N, 1, H, W) uint8, 0 or 255
     corrupted: torch.Tensor  # (N,) bool, which masks were changed

@@ -420,7 +420,7 @@ def altered_priors(
 # %% ../../nbs/60_studies/08_plans.ipynb #plan0006
 @dataclass(frozen=True)
 class Experiment:
-    "A notebook in nbs/experiments, and what it needs."
+    "A notebook in nbs/experiments with its plan and parameters."
 
     title: str
     plan: object  # Grid -> {(task, method, seed): Unit}
@@ -535,7 +535,7 @@ def notebook_parameters(
     cells: list,  # `In` of a notebook whose cell of parameters starts with "# Parameters of this notebook"
     namespace: dict,  # its `globals()`
 ) -> dict:  # name -> value
-    "What the cell of parameters, and the one that papermill writes after it, assign."
+    "The parameters that the cell of parameters, and the one that papermill writes after it, assign."
     cells = [cell for cell in cells if cell.startswith("# Parameters")]
     # the latest ones, where cells ran twice
     first = max(k for k, cell in enumerate(cells) if cell.startswith("# Parameters of this"))
@@ -576,6 +576,7 @@ def gather_rows(
 
 
 def count_events(facts: dict, kind: str) -> int:
+    "The number of events of a kind."
     return sum(event["kind"] == kind for event in facts["events"])
 
 
@@ -634,7 +635,7 @@ def _counted(count, values):
 
 
 def _work_of(count, values, keys):
-    "What `count` says of a configuration that has the values of these keys; counted once."
+    "The result of `count` for a configuration with the values of these keys; computed once."
     return _counted(count, json.dumps({key: values[key] for key in keys if key in values}))
 
 
@@ -643,7 +644,7 @@ def unit_work(
     values: dict,  # its flat configuration
     finds_prior: bool = True,  # False: an adapted prior is there already
 ) -> float:  # floating-point operations
-    "About how much arithmetic a unit is."
+    "The approximate number of floating-point operations of a unit."
     work = _work_of(training_work, values, COUNTED)
     if kind == "labels":
         return work["labels"] + finds_prior * _work_of(adaptation_work, values, COUNTED + ADAPTED)
@@ -675,7 +676,7 @@ def cost_estimate(
     plan: dict,  # (task, method, seed) -> unit
 ) -> dict:  # kind -> count: units to run; work: operations of each; minutes: of each, None where none like it
     # is finished; finished: how many that is taken from; times: what their minutes were multiplied by
-    "What a run of the plan would do. Labels that others start from count, too, where their run is gone."
+    "The cost of running a plan. Labels from which others start count, too, where their run is gone."
     store = grid.store
     jobs, after = jobs_of({str(key): unit for key, unit in plan.items()}, store)
     past = [store.read_facts(key) for key in store.keys()]
@@ -688,6 +689,7 @@ def cost_estimate(
 
 # %% ../../nbs/60_studies/08_plans.ipynb #plan0012
 def two_digits(value: float) -> str:
+    "A number as text with two significant digits."
     return f"{float(f'{value:.2g}'):,.10g}"
 
 

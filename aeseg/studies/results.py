@@ -71,7 +71,7 @@ def data_line(
     grid: Grid,
     task: str,
 ) -> str:
-    "What a task was learned from."
+    "The images and auxiliary masks of a task, in words."
     source = grid.source(task)
     images = listed(Path(f).name for f in source.images)
     ids = f" ({listed(source.ids)})" if source.ids else ""
@@ -84,7 +84,7 @@ def facts_of(
     plan: dict,
     errors: dict,  # of `run_plan`
 ) -> dict:  # title -> text
-    "How numbers were made."
+    "How the numbers were made: command, commit, data, machine, failures and alarms."
     facts, machine = gather_facts(grid, plan), provenance()
     failures = [f"{listed(key)}: {error}" for key, error in errors.items() if error]
     return dict(
@@ -110,7 +110,7 @@ def facts_of(
 def parse_table(
     markdown: str,
 ):  # list of columns; list of rows; text after the table
-    "A Markdown table."
+    "The parts of a Markdown table."
     lines = markdown.splitlines()
     table = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if line.startswith("|")]
     caption = " ".join(line for line in lines if line and not line.startswith("|"))
@@ -123,6 +123,7 @@ def file_name(title: str) -> str:
 
 
 def write_text(path: Path, text: str):
+    "Write a text, atomically."
     with atomic_write(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
@@ -186,7 +187,7 @@ def write_results(
     tables: dict,  # title -> Markdown
     verdicts: list,  # sentences
     figures: dict,  # name -> matplotlib figure, without images of patients
-    numbers: pd.DataFrame = None,  # of `table`: what the tables round, with intervals and tests
+    numbers: pd.DataFrame = None,  # of `statistics_table`: unrounded, with intervals and tests
 ):
     "results.md, results.json, a CSV a table, statistics.csv, provenance.json and the figures as PNG and SVG."
     out = Path(grid.out)

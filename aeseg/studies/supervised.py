@@ -99,7 +99,7 @@ def note_data(
     folders: list,
     **facts,  # data, human_masks, ...: what the run learns from
 ):
-    "Write down what a run learns from. Raises `InputError` where it was started with something else."
+    "Note the data from which a run learns. Raises `InputError` where it was started with other data."
     noted = run.provenance
     if any(noted.get(key, value) != value for key, value in facts.items()):
         raise InputError(

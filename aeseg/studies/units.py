@@ -88,7 +88,7 @@ def labels_unit(
     config: Config,
     source: Source,
 ) -> Unit:
-    "The GAN of a configuration, whatever follows it there."
+    "The unit of the GAN of a configuration; what follows the GAN does not count."
     machine = ("accelerator", "precision", "compile", "threads", "memory_limit", "device_memory_limit")
     shared = {key: config[key] for key in ("preset", *machine)}
     return Unit("labels", make_config(**{**gan_values(config), **shared, "rounds": 0}), source)
@@ -166,7 +166,7 @@ def code_digest(
     module: str,
     without: tuple = (),
 ) -> str:
-    "A hash of what a module and its imports do."
+    "A hash of the code of a module and its imports."
     modules = imported_modules(module, without)
     text = "\n".join(without_docstrings(module_path(name).read_text(encoding="utf-8")) for name in modules)
     return hashlib.sha256(text.encode()).hexdigest()[:8]
@@ -203,12 +203,12 @@ def fit_corrupted_unit(unit: Unit, folder, labels_of=None):
 
 
 def run_values(config: Config) -> dict:
-    "What a whole run depends on."
+    "The flat values on which a whole run depends."
     return group_values(config, RUN_GROUPS)
 
 
 def supervised_values(config: Config) -> dict:
-    "What a supervised training depends on."
+    "The flat values on which a supervised training depends."
     network = (
         "segmentation_steps",
         "segmentation_batch",
@@ -220,7 +220,7 @@ def supervised_values(config: Config) -> dict:
 
 
 def refined_values(config: Config) -> dict:
-    "What a supervised training with refined masks depends on."
+    "The flat values on which a supervised training with refined masks depends."
     refinement = ("refine_shape", "mend_anatomy", "volume_pattern")
     return {
         **supervised_values(config),
@@ -286,7 +286,7 @@ UNIT_KINDS = dict(
 def identity(
     unit: Unit,
 ) -> str:
-    "A hash of what a unit is, apart from the code."
+    "A hash of the kind, the values and the data of a unit, without the code."
     source, auxiliary = unit.source, unit.source.aux_masks
     values = UNIT_KINDS[unit.kind].values(unit.config)
     facts = dict(
@@ -307,7 +307,7 @@ def identity(
 def cache_key(
     unit: Unit,
 ) -> str:
-    "Under what name a unit is kept."
+    "The name under which a unit is kept."
     kind = UNIT_KINDS[unit.kind]
     return f"{identity(unit)}-{code_digest(kind.module, kind.without)}"
 
@@ -461,9 +461,11 @@ class Store:
         return pd.read_parquet(path) if path.exists() else read_packed(self.packed)[1](key)
 
     def facts(self, unit: Unit) -> dict:
+        "The facts of a unit that is finished."
         return self.read_facts(self.key(unit))
 
     def rows(self, unit: Unit) -> pd.DataFrame:
+        "The rows of a unit that is finished."
         return self.read_rows(self.key(unit))
 
     def keep(self, unit: Unit, run: Run):
@@ -518,7 +520,7 @@ def prior_path(
     unit: Unit,
     store: Store,
 ):  # path, or None
-    "Where the adapted prior is kept that a unit shares with others."
+    "The file of the adapted prior that a unit shares with others."
     return unit.adapted_as and store.folder / "priors" / cache_key(unit.adapted_as) / PRIOR
 
 
@@ -569,7 +571,7 @@ def jobs_of(
     units: dict,  # name -> unit
     store: Store,
 ):  # key -> (name, unit), needed units before those that need them; key -> needed keys
-    "What has to be run."
+    "The units that have to be run, and the units that each of them needs."
     jobs, after = {}, {}
     for name, unit in units.items():
         if store.key(unit):
