@@ -227,7 +227,7 @@ class _Parser(argparse.ArgumentParser):
 # %% ../nbs/70_command_line.ipynb #clv00002
 EXIT_CODES = """exit codes:
   0  the command did what it was asked to do
-  1  check found errors, or units of an experiment failed
+  1  check found errors, units of an experiment failed, or a unit that was run again differs
   2  bad input, an unknown option, or Ctrl-C; one sentence on stderr says which"""
 
 

@@ -372,7 +372,7 @@ class QualityOptions:
     volume_pattern: str = option(
         "auto",
         "variant plus: labels and final masks of the slices of one volume are refined together (ours); auto:"
-        " ids tell the volume; a regular expression whose groups are the volume and the number of the slice;"
+        " ids tell the volume; a regular expression whose first group is the volume;"
         " empty: off",
     )
     score: str = option(

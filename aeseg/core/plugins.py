@@ -154,7 +154,7 @@ def install(
         raise InputError(f"the name {name!r} has a meaning already; choose another one for your {words}")
     other = PLUGINS.get((kind, name), plugin)
     if other.module != plugin.module:
-        raise InputError(f"two {words}s have the same name: {other}, and {plugin}; rename one of them")
+        raise InputError(f"the name of a {words} is taken: {other}, and {plugin}; rename one of them")
     check_arguments(kind, name, plugin.function)
     PLUGINS[kind, name] = plugin
     OUTSIDE.setdefault(group_of(kind), {})[name] = plugin.facts()

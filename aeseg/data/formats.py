@@ -378,8 +378,10 @@ def _inverted(path, data, array, window):
     else:
         stored = [0, (1 << bits) - 1]
     low, high = window or _physical(path, data, np.array(stored)).tolist()
-    wide = array if array.dtype.kind == "f" else array.astype(np.int64)
-    return _smallest_type(int(low + high) - wide)
+    total = low + high
+    if array.dtype.kind != "f" and float(total).is_integer():
+        array, total = array.astype(np.int64), int(total)
+    return _smallest_type(total - array)
 
 # %% ../../nbs/10_data/03_formats.ipynb #rdc00001
 def read_dicom(

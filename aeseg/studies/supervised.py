@@ -129,7 +129,6 @@ def finish(
     write_masks(run.folder / "predictions", images, masks)
     if refinement:
         groups = group_slices(images.ids, run.config.quality.volume_pattern)
-        refinement.save(run.folder)
         refined, facts = refinement(masks, images, groups, search=False)
         write_masks(run.folder / "refined_predictions", images, refined, refinement.anatomy)
         refinement.save(run.folder)
