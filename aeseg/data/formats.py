@@ -1004,9 +1004,7 @@ def frame_places(
     path,  # of a DICOM SEG file
     shape,  # of a volume, along the axes of its file
     affine: np.ndarray,  # (4, 4) of that volume
-) -> (
-    tuple
-):  # axis; slice of the file -> slice of the volume. None where its frames are no slices of the volume
+) -> tuple:  # axis; slice of the file -> slice of the volume. None where its frames are no slices of it
     "Which slices of a volume the frames of a DICOM SEG file are. Raises `InputError`."
     own = _segmentation(path)
     axis = next(name for name in AXES if _axis_order(own.affine, name)[0][0] == 2)

@@ -348,9 +348,7 @@ def describe_transform(
     points: torch.Tensor,  # (M, P, 2) outlines
     common: torch.Tensor,  # (5,)
     scale: float,
-) -> (
-    dict
-):  # scale_x, scale_y, degrees, shift_x, shift_y (pixels of the canvas), outline_moved (pixels of 128)
+) -> dict:  # scale_x, scale_y, degrees, shift_x, shift_y (pixels of the canvas), outline_moved (of 128)
     "The common transform in numbers that people can read."
     moved = transform_points(points, common.expand(len(points), 1, 5))[:, 0]
     numbers = (*common[:2].exp().tolist(), math.degrees(common[2]), *common[3:].tolist())
