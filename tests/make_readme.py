@@ -87,7 +87,8 @@ def results_block(kind, folder, page):
     if not r:
         return "Not measured yet.\n"
     facts, where = r["facts"], os.path.relpath(f"results/{folder}/results.md", Path(page).parent)
-    body = next(iter(r["tables"].values())) if kind == "table" else "\n".join(f"* {v}" for v in r["verdicts"])
+    claims = r.get("claims") or "\n".join(f"* {v}" for v in r["verdicts"])  # older results are a list
+    body = next(iter(r["tables"].values())) if kind == "table" else claims
     made = f"preset `{facts['preset']}`, seeds {facts['seeds']}, commit {facts['commit']}"
     return f"{body}\n\n({made}; [the command, all tables and figures]({where}))\n"
 

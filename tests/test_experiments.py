@@ -364,6 +364,7 @@ def check_results(folder, name, figure, root):
     assert results["verdicts"] and results["tables"], name
     assert figure in results["figures"], name
     assert not any(v.startswith("supported") for v in results["verdicts"])  # one seed supports nothing
+    assert results["claims"].startswith("| claim | ") and "**" not in results["claims"]
     assert (folder / f"{figure}.svg").stat().st_size
     assert str(root) not in (folder / "results.md").read_text()
     made = json.loads((folder / "provenance.json").read_text())
@@ -408,13 +409,14 @@ def test_index_escapes_what_results_say(tmp_path):
     folder.mkdir(parents=True)
     table = f"| method | {hostile} |\n| --- | --- |\n| {hostile} | 0.5 |\n\n{hostile}"
     facts = {"command": hostile, hostile: hostile}
-    results = dict(title=hostile, experiment="table", tables={hostile: table}, verdicts=[hostile])
-    (folder / "results.json").write_text(json.dumps(dict(results, figures=["<u>"], facts=facts)))
+    results = dict(title=hostile, experiment="table", tables={hostile: table}, claims=table)
+    results.update(verdicts=[hostile], figures=["<u>"], facts=facts)
+    (folder / "results.json").write_text(json.dumps(results))
     (folder / "<u>.png").write_bytes(b"a picture")
     (folder / "<s>.csv").touch()
     page = write_index(folder.parent).read_text()
     tags = set(re.findall(r"<([a-z0-9]+)", page[page.index("<body>") :]))
     assert not tags & {"b", "i", "s", "u", "script"} and "Content-Security-Policy" in page
-    assert page.count(html.escape(hostile).replace("&#x27;", "&#39;")) == 10
+    assert page.count(html.escape(hostile).replace("&#x27;", "&#39;")) == 13
     assert 'id="one&lt;i&gt;"' in page and 'href="one&lt;i&gt;/&lt;s&gt;.csv"' in page
     assert "data:image/png;base64,YSBwaWN0dXJl" in page

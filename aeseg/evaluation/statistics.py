@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['KEYS', 'LOWER_IS_BETTER', 'MOST_SEEDS', 'COMPARISON', 'check_results', 'bootstrap', 'bootstrap_crossed', 'describe',
            'signed_rank', 'holm', 'over_seeds', 'seeds_effect', 'seeds_needed', 'paired', 'compare', 'Verdict',
-           'verdict', 'statistics_table', 'to_markdown']
+           'verdict', 'statistics_table', 'to_markdown', 'verdict_table']
 
 # %% ../../nbs/40_evaluation/04_statistics.ipynb #0f406f2e
 from dataclasses import dataclass
@@ -248,7 +248,10 @@ class Verdict:
     "What the numbers say about a claim."
 
     word: str  # 'supported', 'not supported' or 'undecided'
-    sentence: str  # the word with its numbers
+    sentence: str  # the word with all numbers
+    task: str
+    claim: str  # such as 'full better than cyclegan'
+    gain: str = "no results"  # its mean, interval and seeds
 
 
 def _verdict_word(row):
@@ -278,6 +281,13 @@ def _verdict_sentence(row, metric, reference, comparisons):
     )
 
 
+def _gain(row, metric):
+    "The mean gain, its interval, and with how many seeds it is one."
+    digits = 2 if metric.startswith(LOWER_IS_BETTER) else 3
+    interval = f"{row.gain_low:+.{digits}f} to {row.gain_high:+.{digits}f}"
+    return f"{row.gain:+.{digits}f} ({interval}), {row.better_seeds} of {_count(row.paired_seeds, 'seed')}"
+
+
 def _seeds_clause(row):
     "The effect over seeds and, where a claim is undecided for want of seeds, how many would do."
     clause = f", effect {row.seeds_effect:.2f}" if np.isfinite(row.seeds_effect) else ""
@@ -297,16 +307,15 @@ def verdict(
     "Whether a method is better than the reference on a task. Raises `InputError` as `check_results` does."
     part = check_results(frame, metric)
     part = part[part["task"] == task]
+    claim = f"{method} better than {reference}"
     if reference in set(part["method"]):
         comparisons = compare(part, metric, reference, seed)
         for row in comparisons.itertuples():
             if row.method == method:
                 sentence = _verdict_sentence(row, metric, reference, len(comparisons))
-                return Verdict(_verdict_word(row), sentence)
-    return Verdict(
-        "undecided",
-        f"undecided: {task} has no results of {method} and {reference} with the same seed and image",
-    )
+                return Verdict(_verdict_word(row), sentence, task, claim, _gain(row, metric))
+    missing = f"undecided: {task} has no results of {method} and {reference} with the same seed and image"
+    return Verdict("undecided", missing, task, claim)
 
 # %% ../../nbs/40_evaluation/04_statistics.ipynb #9a3ad8ab
 def statistics_table(
@@ -383,3 +392,20 @@ def to_markdown(
     for method in statistics["method"].unique():
         lines.append(_table_line([method, *[cells.get((method, *column), "–") for column in columns]]))
     return "\n".join([*lines, "", _caption(statistics, reference, intervals)])
+
+# %% ../../nbs/40_evaluation/04_statistics.ipynb #vtb00002
+def verdict_table(
+    verdicts: list,  # of `Verdict`
+) -> str:
+    "Verdicts as a Markdown table: claims as rows, tasks as columns; a dash where a claim was not tested."
+    tasks = list(dict.fromkeys(v.task for v in verdicts))
+    cells = {(v.claim, v.task): f"{v.word}: {v.gain}" for v in verdicts}
+    cells |= {key: f"**{text}**" for key, text in cells.items() if text.startswith("supported")}
+    lines = [_table_line(["claim", *tasks]), "|" + " --- |" * (len(tasks) + 1)]
+    for claim in dict.fromkeys(v.claim for v in verdicts):
+        lines.append(_table_line([claim, *[cells.get((claim, task), "–") for task in tasks]]))
+    caption = (
+        "The mean gain, its 95 % bootstrap interval over images and seeds, and how many seeds have one."
+        " *Supported* needs a gain over images and over seeds; *undecided* is not refuted."
+    )
+    return "\n".join([*lines, "", caption])

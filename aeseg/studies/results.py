@@ -25,6 +25,7 @@ from ..core.errors import InputError
 from ..core.files import atomic_write
 from ..core.plots import LINE_COLOURS, save_small_png
 from ..core.runs import provenance
+from ..evaluation.statistics import verdict_table
 from aeseg.studies.plans import (
     EXPERIMENTS,
     Grid,
@@ -142,12 +143,16 @@ def save_figures(
 def results_markdown(
     title: str,
     tables: dict,  # title -> Markdown
-    verdicts: list,  # sentences
+    verdicts: list,  # of `Verdict`
     facts: dict,  # of `facts_of`
+    figures=(),  # names
 ) -> str:
     "The results of an experiment for readers."
     parts = [f"# {title}", *[f"## {name}\n\n{table}" for name, table in tables.items()]]
-    parts.append("## Verdicts\n\n" + "\n".join(f"* {verdict}" for verdict in verdicts))
+    parts.append(f"## Verdicts\n\n{verdict_table(verdicts)}")
+    sentences = "\n".join(f"* {verdict.sentence}" for verdict in verdicts)
+    parts.append(f"<details><summary>All numbers of each verdict</summary>\n\n{sentences}\n\n</details>")
+    parts += [f"## {name.replace('_', ' ').capitalize()}\n\n![]({name}.png)" for name in figures]
     lines = [
         f"* {key}: `{value}`" if key == "command" else f"* {key}: {value}" for key, value in facts.items()
     ]
@@ -185,7 +190,7 @@ def write_results(
     plan: dict,
     errors: dict,  # of `run_plan`
     tables: dict,  # title -> Markdown
-    verdicts: list,  # sentences
+    verdicts: list,  # of `Verdict`
     figures: dict,  # name -> matplotlib figure, without images of patients
     numbers: pd.DataFrame = None,  # of `statistics_table`: unrounded, with intervals and tests
 ):
@@ -195,9 +200,9 @@ def write_results(
     title, facts = experiment_title(grid), facts_of(grid, plan, errors)
     save_figures(out, figures)
     heading = title if grid.data_root else f"{title} (phantoms)"
-    write_text(out / "results.md", results_markdown(heading, tables, verdicts, facts))
-    results = dict(title=title, experiment=grid.experiment, tables=tables, verdicts=verdicts)
-    results.update(figures=list(figures), facts=facts)
+    write_text(out / "results.md", results_markdown(heading, tables, verdicts, facts, figures))
+    results = dict(title=title, experiment=grid.experiment, tables=tables, claims=verdict_table(verdicts))
+    results.update(verdicts=[v.sentence for v in verdicts], figures=list(figures), facts=facts)
     write_text(out / "results.json", json.dumps(results, indent=1))
     for name, markdown in tables.items():
         columns, cells, _ = parse_table(markdown)
@@ -260,16 +265,18 @@ def _draw_method(axis, place, row, is_reference):
 def _experiment_values(folder):
     "What the page shows of one experiment."
     results = json.loads((folder / "results.json").read_text(encoding="utf-8"))
-    tables = []
-    for title, markdown in results["tables"].items():
+
+    def shown(markdown, title=""):
         head, rows, caption = parse_table(markdown)
-        tables.append(dict(title=title, head=head, rows=rows, caption=caption))
+        return dict(title=title, head=head, rows=rows, caption=caption)
+
     written = (f"{results['experiment']}.ipynb", "results.md", *sorted(p.name for p in folder.glob("*.csv")))
     return dict(
         name=folder.name,
         title=results["title"],
         files=[f for f in (*written, "provenance.json") if (folder / f).exists()],
-        tables=tables,
+        tables=[shown(markdown, title) for title, markdown in results["tables"].items()],
+        claims=shown(results["claims"]) if "claims" in results else None,  # older results have none
         verdicts=results["verdicts"],
         figures=[
             dict(alt=name.replace("_", " "), source=data_uri((folder / f"{name}.png").read_bytes(), "png"))
