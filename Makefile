@@ -49,7 +49,7 @@ quick: install
 
 test: install
 	$(BIN)/python tests/run_notebooks.py
-	$(BIN)/python -m pytest -n 3 --dist worksteal --durations 15 --malformed 500
+	$(BIN)/python -m pytest -n 2 --dist worksteal --durations 15 --malformed 300
 	$(BIN)/python tests/check_clean.py
 
 # The oldest versions have an environment of their own, .venv-oldest.

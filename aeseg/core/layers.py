@@ -94,9 +94,11 @@ class _ImageNorm(torch.autograd.Function):
 
 # %% ../../nbs/00_core/15_layers.ipynb #lay00005
 def _norm(layer, x):
-    if type(x) is not torch.Tensor:  # such as MONAI's MetaTensor, of which the result would be a view
-        x = x.as_subclass(torch.Tensor)
-    return _ImageNorm.apply(_channels_last(x), layer.weight, layer.bias, layer.eps)
+    if x.dtype == torch.bfloat16:
+        if type(x) is not torch.Tensor:  # such as MONAI's MetaTensor, of which the result would be a view
+            x = x.as_subclass(torch.Tensor)
+        return _ImageNorm.apply(_channels_last(x), layer.weight, layer.bias, layer.eps)
+    return _channels_last(nn.InstanceNorm2d.forward(layer, x))
 
 
 def _few_outputs(layer, x, weight, bias):
