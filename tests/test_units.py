@@ -214,6 +214,13 @@ def start_and_kill(folder):
     process.communicate()
 
 
+class FullDisk(Store):
+    "Keeps nothing."
+
+    def keep(self, unit, run):
+        raise OSError("no space left on device")
+
+
 @pytest.mark.slow
 def test_units_share_an_adapted_prior(tmp_path):
     "It is found once for GANs that differ in their variant; the numbers are those of a unit alone."
@@ -238,6 +245,9 @@ def test_units_share_an_adapted_prior(tmp_path):
     assert run_unit(units["full"], alone, sys.argv) == ""
     assert (alone.run_folder(units["full"]) / "adaptation/given").exists()
     pd.testing.assert_frame_equal(store.rows(units["full"]), alone.rows(units["full"]))
+    full_disk = FullDisk(tmp_path / "full")
+    assert "no space" in run_unit(units["cyclegan"], full_disk, sys.argv)
+    assert jobs_of(units, full_disk)[1] == {}  # the others need not wait for the one that failed
 
 
 @pytest.mark.slow

@@ -281,9 +281,14 @@ def _verdict_sentence(row, metric, reference, comparisons):
     )
 
 
+def _decimals(metric):
+    "The decimals of a metric in a table."
+    return 2 if metric.startswith(LOWER_IS_BETTER) else 3
+
+
 def _gain(row, metric):
     "The mean gain, its interval, and with how many seeds it is one."
-    digits = 2 if metric.startswith(LOWER_IS_BETTER) else 3
+    digits = _decimals(metric)
     interval = f"{row.gain_low:+.{digits}f} to {row.gain_high:+.{digits}f}"
     return f"{row.gain:+.{digits}f} ({interval}), {row.better_seeds} of {_count(row.paired_seeds, 'seed')}"
 
@@ -346,7 +351,7 @@ def _mark(row):
 
 def _cell(row, intervals):
     "Mean ± standard deviation, the mark, and the interval."
-    digits = 2 if row["metric"].startswith(LOWER_IS_BETTER) else 3
+    digits = _decimals(row["metric"])
     spread = f" ± {row['std']:.{digits}f}" if row["seeds"] > 1 else ""
     interval = f" [{row['low']:.{digits}f}, {row['high']:.{digits}f}]" if intervals else ""
     return f"{row['mean']:.{digits}f}{spread}{_mark(row)}{interval}"

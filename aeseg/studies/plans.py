@@ -683,7 +683,7 @@ def cost_estimate(
     works = {}
     for key, (_, unit) in jobs.items():
         prior = prior_path(unit, store)
-        finds_prior = bool(prior) and not prior.exists() and key not in after
+        finds_prior = key not in after and not (prior and prior.exists())
         works.setdefault(unit.kind, []).append(unit_work(unit.kind, unit.config.flat(), finds_prior))
     return {kind: kind_estimate(kind, values, past) for kind, values in works.items()}
 

@@ -552,10 +552,8 @@ def run_unit(
         if prior and prior.exists() and not folder.exists():
             with Run.open(folder, unit.config) as run:
                 copy_prior(prior, run.folder / PRIOR)
-                run.note(adapted_prior_of=prior.parent.parent.name)
+                run.note(adapted_prior_of=cache_key(unit.adapted_as))
         run = UNIT_KINDS[unit.kind].run(unit, folder, unit.needs and store.run_folder(unit.needs))
-        if prior:
-            copy_prior(run.folder / PRIOR, prior)
         store.keep(unit, run)
         if unit.kind != "labels":
             shutil.rmtree(folder / "checkpoints", ignore_errors=True)  # nothing starts from them
@@ -563,6 +561,9 @@ def run_unit(
         log.parent.mkdir(parents=True, exist_ok=True)
         log.write_text(traceback.format_exc(), encoding="utf-8")
         return str(e) if isinstance(e, InputError) else f"{type(e).__name__}: {e} (log: {log})"
+    finally:  # others wait for the prior, whatever became of the GAN that found it
+        if prior and (folder / PRIOR).exists():
+            copy_prior(folder / PRIOR, prior)
     log.unlink(missing_ok=True)
     return ""
 
