@@ -7,6 +7,9 @@ A page of `FILLED` names results between two comments, and what stands there is 
 
     <!-- verdicts of table1_pseudo_labels -->
     <!-- end -->
+
+A line `<!-- results: table3_annotation_efficiency -->` of the notebook becomes the first table of an
+experiment; with `rows: A; B` after the name, only those rows of it.
 """
 
 import argparse
@@ -23,7 +26,7 @@ directive = re.compile(r"^#\s*\|\s*([\w-]+)\s*:?\s*(.*?)\s*$")
 fence = re.compile(r"(^```.*?^```[^\n]*$)", re.M | re.S)
 FILLED = ("papers/wang2021_annotation_efficient.md", "results/summary.md")
 END = "<!-- README.md ends here. -->"  # a cell of its own; what follows is for readers of the notebook
-asked = re.compile(r"^<!-- results: (\w+) -->$", re.M)
+asked = re.compile(r"^<!-- results: (\w+)(?:, rows: (.+?))? -->$", re.M | re.S)
 block = re.compile(r"(^<!-- (table|verdicts) of (\w+) -->\n).*?(^<!-- end -->$)", re.M | re.S)
 link = re.compile(r"""(\]\(\s*|\b(?:src|href)=["'])([^)\s"'#]+)""")
 ansi = re.compile(r"\x1b\[[0-9;]*m")
@@ -60,12 +63,25 @@ def read_results(folder):
     return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
 
 
-def measured(folder):
+def only_rows(table, names):
+    "A Markdown table with the named rows alone; its header and the lines below it stay."
+    lines = table.splitlines()
+    first = lines.index(next(line for line in lines if line.startswith("| ---"))) + 1
+    rows = {line.split("|")[1].strip(): line for line in lines[first:] if line.startswith("|")}
+    missing = [name for name in names if name not in rows]
+    if missing:
+        raise ValueError(f"The table has no row {missing[0]!r}; it has {', '.join(rows)}")
+    return "\n".join([*lines[:first], *(rows[name] for name in names), *lines[first + len(rows) :]])
+
+
+def measured(folder, rows=None):
     "The first table of an experiment's results, and how it was made; nothing as long as there are none."
     r = read_results(folder)
     if not r:
         return ""
     (name, table), facts = next(iter(r["tables"].items())), r["facts"]
+    if rows:
+        table = only_rows(table, re.split(r";\s+", rows))
     made = ", ".join(
         [
             f"seeds {facts['seeds']}",
@@ -100,7 +116,7 @@ def fill(text, page):
 
 def markdown(source):
     "A markdown cell with links from the root and the results it asks for; code fences stay as they are."
-    source = asked.sub(lambda m: measured(m[1]), source)
+    source = asked.sub(lambda m: measured(m[1], m[2]), source)
     parts = fence.split(source)
     return "".join(p if i % 2 else link.sub(lambda m: m[1] + target(m[2]), p) for i, p in enumerate(parts))
 

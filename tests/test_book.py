@@ -102,3 +102,15 @@ def test_numbers_in_pages_are_those_of_the_results():
     table = make_readme.fill(filled.replace("verdicts of", "table of"), "results/summary.md")
     assert "| method |" in table and "](table1_pseudo_labels/results.md)" in table
     assert "Not measured yet." in make_readme.fill(text.replace("table1_pseudo_labels", "table9"), page)
+
+
+def test_a_table_of_the_readme_can_show_some_rows():
+    "Rows are named in the notebook; header and note stay, and an unknown row is refused."
+    table = "| method | dice |\n| --- | --- |\n| ours | 0.9 |\n| half | 0.8 |\n| all | 0.95 |\n\nMean over images."
+    shown = "| method | dice |\n| --- | --- |\n| all | 0.95 |\n| ours | 0.9 |\n\nMean over images."
+    assert make_readme.only_rows(table, ["all", "ours"]) == shown
+    with pytest.raises(ValueError, match="no row 'none'; it has ours, half, all"):
+        make_readme.only_rows(table, ["none"])
+    rows = "5 % of the masks;\n100 % of the masks"
+    page = make_readme.markdown(f"<!-- results: table3_annotation_efficiency, rows: {rows} -->\n\nText")
+    assert "| 5 % of the masks |" in page and "| 10 % of the masks |" not in page
