@@ -958,6 +958,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                   'aeseg.data.check.check_masks': ('10_data/check.html#check_masks', 'aeseg/data/check.py'),
                                   'aeseg.data.check.check_patients': ('10_data/check.html#check_patients', 'aeseg/data/check.py'),
                                   'aeseg.data.check.check_splits': ('10_data/check.html#check_splits', 'aeseg/data/check.py'),
+                                  'aeseg.data.check.few_images': ('10_data/check.html#few_images', 'aeseg/data/check.py'),
                                   'aeseg.data.check.list_files': ('10_data/check.html#list_files', 'aeseg/data/check.py'),
                                   'aeseg.data.check.look_at': ('10_data/check.html#look_at', 'aeseg/data/check.py'),
                                   'aeseg.data.check.spread': ('10_data/check.html#spread', 'aeseg/data/check.py'),

@@ -168,6 +168,8 @@ def make_argument(
     if default is not REQUIRED:
         keywords["default"] = default
     if parameter.kind is not parameter.KEYWORD_ONLY:
+        if choices and not metavar:  # so that an error about a missing argument names its values
+            keywords["metavar"] = "{" + ",".join(choices) + "}"
         keywords["nargs"] = None if default is REQUIRED else "*" if default == () else "?"
         return [name], keywords
     keywords["required"] = default is REQUIRED
@@ -471,6 +473,7 @@ def print_summary(
 ):
     "Print the events that were not shown before, the scores, the report and the next commands of a run."
     from aeseg.core.runs import event_line
+    from aeseg.data.check import few_images
 
     for event in run.provenance["events"]:
         if event not in run.told:
@@ -483,6 +486,9 @@ def print_summary(
         print(f"human decisions before {decision_line(review)}; this run is not annotation-free")
     if (run.folder / "metrics.csv").exists():
         print_scores(run.folder / "metrics.csv")
+    few = few_images(run.provenance.get("training_images", 0))
+    if few:
+        print(few)
     print(f"report: {(run.folder / 'report.html').resolve()}")
     folder = shlex.quote(str(run.folder.resolve()))
     print(f"next: aeseg inspect {folder}\n      aeseg predict {folder} --images NEW_IMAGES --out MASKS")
@@ -693,7 +699,7 @@ def _evaluate(
     options = dict(axis=axis, label=label, pred_label=pred_label, geometry=geometry, echo=echo)
     frame = evaluate(pred, truth, read_spacing(spacing) if spacing else None, out=out, **options)
     if not quiet:
-        print(summarise(frame).drop(columns="empty").round(4).to_string())
+        print(summarise(frame).drop(columns="empty").rename_axis(None).round(4).to_string())
         print(f"rows: {Path(out).resolve()}")
 
 
@@ -755,11 +761,15 @@ def _split(
     overwrite,
 ):
     "Write splits.csv, all images of a patient in one split."
+    from aeseg.data.check import few_images
     from aeseg.data.official import write_splits
 
     counts = write_splits(folder, patient, val, test, seed, overwrite)
     tell_ignored(folder)
     print(f"{Path(folder) / 'splits.csv'}: " + ", ".join(f"{n} {split}" for split, n in counts.items()))
+    few = few_images(counts.get("train", 0))
+    if few:
+        print(few)
 
 # %% ../nbs/70_command_line.ipynb #5b0e17a0
 @command("studies.benchmark.bench", "aeseg bench --images DATA/hc18 --out runs/bench")

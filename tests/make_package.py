@@ -140,6 +140,7 @@ def main():
     parser.add_argument("--constraints", default="constraints.txt", help="versions to install")
     parser.add_argument("pip", nargs="*", help="further arguments of pip, after --")
     arguments = parser.parse_args()
+    print("building wheel and sdist, then trying the wheel in an empty environment: minutes", flush=True)
     files = build(arguments.out)
     if not arguments.no_try:
         with tempfile.TemporaryDirectory() as folder:

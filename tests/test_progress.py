@@ -42,9 +42,11 @@ def test_a_file_gets_a_line_for_every_twentieth(phantoms, tmp_path):
 
 def test_the_last_lines_are_commands_to_copy(phantoms, tmp_path, aeseg):
     done = run_script("fit", "--images", phantoms, "--out", "my run", *FAST, cwd=tmp_path)
-    report, *following = done.stdout.splitlines()[-3:]
+    *_, few, report, inspect, predict = done.stdout.splitlines()
+    assert re.fullmatch(r"training sees \d images, which is few; give at least 20, .*", few)
+    assert few in (tmp_path / "my run/report.html").read_text()
     assert report == f"report: {tmp_path}/my run/report.html"
-    inspect, predict = [shlex.split(line.removeprefix("next:")) for line in following]
+    inspect, predict = (shlex.split(line.removeprefix("next:")) for line in (inspect, predict))
     assert inspect == ["aeseg", "inspect", f"{tmp_path}/my run"]
     assert predict[:3] == ["aeseg", "predict", f"{tmp_path}/my run"]
     words = [dict(NEW_IMAGES=phantoms, MASKS=tmp_path / "masks").get(word, word) for word in predict]

@@ -250,7 +250,7 @@ def _write_onnx(path, network, canvas, channels, window, facts):
     missing = [name for name in ONNX_PACKAGES if find_spec(name) is None]
     if missing:
         raise InputError(
-            f"{', '.join(missing)} is not installed, which ONNX needs; pip install 'aeseg[onnx]'"
+            f"ONNX needs {', '.join(missing)}; pip install 'aeseg[onnx]', or export to .pt"
         )
     from onnxruntime import InferenceSession
 

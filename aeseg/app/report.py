@@ -28,6 +28,7 @@ from ..core.config import Config, config_to_yaml, make_config
 from ..core.errors import InputError
 from ..core.files import atomic_write, read_table
 from ..core.runs import Run
+from ..data.check import few_images
 from ..data.masks import hard_dice
 from ..evaluation.scores import METRICS, summarise
 from ..method.diagnostics import label_statistics
@@ -290,6 +291,7 @@ def alarm_section(data: ReportData) -> dict:
     skipped = data.provenance.get("skipped") or []
     return dict(
         alarms=data.alarms,
+        few=few_images(data.provenance.get("training_images", 0)),
         poor=poor_labels(data),
         differing=data.pictures.get("differing") or {},
         checked="checkpoint" in data.stages,
@@ -612,7 +614,7 @@ def report_values(data: ReportData) -> dict:
         words=explained_words(data),
     )
     return dict(
-        title=f"{data.config.run.task} {data.config.gan.variant}, seed {data.config.run.seed}",
+        title=f"{data.run.folder.name}: {data.config.gan.variant}, seed {data.config.run.seed}",
         header=report_header(data),
         headline=headline(data),
         sections={name: values for name, values in sections.items() if values},

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['SHOWN', 'FLAT', 'ODD', 'FEW', 'spread', 'tally', 'CheckReport', 'list_files', 'check_splits', 'ImageFacts', 'look_at',
-           'check_images', 'check_masks', 'check_patients', 'check_dataset']
+           'few_images', 'check_images', 'check_masks', 'check_patients', 'check_dataset']
 
 # %% ../../nbs/10_data/08_check.ipynb #b55e78f4
 import hashlib
@@ -222,6 +222,17 @@ ODD = 1.5  # ratio of aspects
 FEW = 20  # training images
 
 
+def few_images(
+    train: int,  # number of images that training sees
+) -> str:  # a warning, or nothing
+    "What to say of a small number of training images."
+    if not 0 < train < FEW:
+        return ""
+    seen = plural(train, "image")
+    return f"training sees {seen}, which is few; give at least {FEW}, better hundreds (they need no masks)"
+
+
+
 def _is_flat(facts):
     "Whether an image is constant or nearly so. An image of two values is rather a mask."
     return facts.values == 1 or "float" not in facts.depth and facts.gray_range < FLAT and facts.values > 2
@@ -307,12 +318,9 @@ def check_images(
             )
     _warn_images(report, facts, names)
     _warn_duplicates(report, facts, splits, names)
-    train = sum(s == "train" for s in splits.values())
-    if 0 < train < FEW:
-        report.warnings.append(
-            f"training sees {plural(train, 'image')}, which is few; give at least {FEW}, better hundreds"
-            " (they need no masks)"
-        )
+    few = few_images(sum(s == "train" for s in splits.values()))
+    if few:
+        report.warnings.append(few)
     return facts
 
 # %% ../../nbs/10_data/08_check.ipynb #4774e109

@@ -326,8 +326,8 @@ def run_experiment(
     notebook = NOTEBOOKS / f"{experiment}.ipynb"
     if not notebook.exists():
         raise InputError(
-            f"{notebook} is not there; experiments are run from a checkout of aeseg, installed with"
-            " pip install -e '.[experiments]'"
+            "experiments are run from a checkout of aeseg, installed with pip install -e '.[experiments]'"
+            f" ({notebook} is not there)"
         )
     errors = run_plan(grid, find_experiment(experiment).plan(grid), quiet)
     if all(errors.values()):
