@@ -152,7 +152,9 @@ def results_markdown(
     parts.append(f"## Verdicts\n\n{verdict_table(verdicts)}")
     sentences = "\n".join(f"* {verdict.sentence}" for verdict in verdicts)
     parts.append(f"<details><summary>All numbers of each verdict</summary>\n\n{sentences}\n\n</details>")
-    parts += [f"## {name.replace('_', ' ').capitalize()}\n\n![]({name}.png)" for name in figures]
+    for name in figures:
+        heading = name.replace("_", " ").capitalize()
+        parts.append(f"## {heading}\n\n![{heading}: {title}]({name}.png)")  # the words are for screen readers
     lines = [
         f"* {key}: `{value}`" if key == "command" else f"* {key}: {value}" for key, value in facts.items()
     ]
