@@ -550,6 +550,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                            'aeseg.cli.run_experiments': ('command_line.html#run_experiments', 'aeseg/cli.py'),
                            'aeseg.cli.split_parameters': ('command_line.html#split_parameters', 'aeseg/cli.py'),
                            'aeseg.cli.tell_extra': ('command_line.html#tell_extra', 'aeseg/cli.py'),
+                           'aeseg.cli.tell_few': ('command_line.html#tell_few', 'aeseg/cli.py'),
                            'aeseg.cli.tell_ignored': ('command_line.html#tell_ignored', 'aeseg/cli.py'),
                            'aeseg.cli.tell_start': ('command_line.html#tell_start', 'aeseg/cli.py'),
                            'aeseg.cli.version_text': ('command_line.html#version_text', 'aeseg/cli.py')},

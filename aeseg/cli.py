@@ -6,9 +6,9 @@
 __all__ = ['MISSING', 'COMMANDS', 'EXTRAS', 'REQUIRED', 'METAVARS', 'NO_OPTION', 'EXIT_CODES', 'PATHS', 'CLOSED_PIPE',
            'DEMO_TASKS', 'read_signature', 'Command', 'tell_extra', 'command', 'make_argument', 'list_arguments',
            'version_text', 'completion_text', 'make_parser', 'continued_by', 'complain', 'run_arguments', 'drop_output',
-           'main', 'tell_ignored', 'tell_start', 'join_options', 'read_folders', 'choose_options', 'print_summary',
-           'print_scores', 'split_parameters', 'report_experiments', 'pack_experiments', 'repeat_experiments',
-           'run_experiments']
+           'main', 'tell_ignored', 'tell_start', 'join_options', 'read_folders', 'choose_options', 'tell_few',
+           'print_summary', 'print_scores', 'split_parameters', 'report_experiments', 'pack_experiments',
+           'repeat_experiments', 'run_experiments']
 
 # %% ../nbs/70_command_line.ipynb #977886a3
 import argparse
@@ -468,12 +468,22 @@ def choose_options(
     return {**stored, **options}
 
 # %% ../nbs/70_command_line.ipynb #7931f505
+def tell_few(
+    train: int,  # number of images that training sees
+):
+    "Say that these are few images, if they are."
+    from aeseg.data.check import few_images
+
+    few = few_images(train)
+    if few:
+        print(few)
+
+
 def print_summary(
     run,  # a finished `Run`
 ):
     "Print the events that were not shown before, the scores, the report and the next commands of a run."
     from aeseg.core.runs import event_line
-    from aeseg.data.check import few_images
 
     for event in run.provenance["events"]:
         if event not in run.told:
@@ -486,9 +496,7 @@ def print_summary(
         print(f"human decisions before {decision_line(review)}; this run is not annotation-free")
     if (run.folder / "metrics.csv").exists():
         print_scores(run.folder / "metrics.csv")
-    few = few_images(run.provenance.get("training_images", 0))
-    if few:
-        print(few)
+    tell_few(run.provenance.get("training_images", 0))
     print(f"report: {(run.folder / 'report.html').resolve()}")
     folder = shlex.quote(str(run.folder.resolve()))
     print(f"next: aeseg inspect {folder}\n      aeseg predict {folder} --images NEW_IMAGES --out MASKS")
@@ -761,15 +769,12 @@ def _split(
     overwrite,
 ):
     "Write splits.csv, all images of a patient in one split."
-    from aeseg.data.check import few_images
     from aeseg.data.official import write_splits
 
     counts = write_splits(folder, patient, val, test, seed, overwrite)
     tell_ignored(folder)
     print(f"{Path(folder) / 'splits.csv'}: " + ", ".join(f"{n} {split}" for split, n in counts.items()))
-    few = few_images(counts.get("train", 0))
-    if few:
-        print(few)
+    tell_few(counts.get("train", 0))
 
 # %% ../nbs/70_command_line.ipynb #5b0e17a0
 @command("studies.benchmark.bench", "aeseg bench --images DATA/hc18 --out runs/bench")

@@ -66,7 +66,7 @@ def read_results(folder):
 def only_rows(table, names):
     "A Markdown table with the named rows alone; its header and the lines below it stay."
     lines = table.splitlines()
-    first = lines.index(next(line for line in lines if line.startswith("| ---"))) + 1
+    first = next(k for k, line in enumerate(lines, 1) if line.startswith("| ---"))
     rows = {line.split("|")[1].strip(): line for line in lines[first:] if line.startswith("|")}
     missing = [name for name in names if name not in rows]
     if missing:

@@ -249,9 +249,7 @@ def _write_onnx(path, network, canvas, channels, window, facts):
     "Write the model as ONNX; returns a function of an image that applies the file. Raises `InputError`."
     missing = [name for name in ONNX_PACKAGES if find_spec(name) is None]
     if missing:
-        raise InputError(
-            f"ONNX needs {', '.join(missing)}; pip install 'aeseg[onnx]', or export to .pt"
-        )
+        raise InputError(f"ONNX needs {', '.join(missing)}; pip install 'aeseg[onnx]', or export to .pt")
     from onnxruntime import InferenceSession
 
     model = Standalone(network, canvas, channels, window).eval()

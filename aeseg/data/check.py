@@ -232,7 +232,6 @@ def few_images(
     return f"training sees {seen}, which is few; give at least {FEW}, better hundreds (they need no masks)"
 
 
-
 def _is_flat(facts):
     "Whether an image is constant or nearly so. An image of two values is rather a mask."
     return facts.values == 1 or "float" not in facts.depth and facts.gray_range < FLAT and facts.values > 2
