@@ -74,12 +74,19 @@ def only_rows(table, names):
     return "\n".join([*lines[:first], *(rows[name] for name in names), *lines[first + len(rows) :]])
 
 
+def plain_header(table):
+    "A Markdown table with `fetal head` for `fetal_head, dice` in its header; pages say that they show Dice."
+    header, *lines = table.splitlines()
+    return "\n".join([header.replace(", dice |", " |").replace("_", " "), *lines])
+
+
 def measured(folder, rows=None):
     "The first table of an experiment's results, and how it was made; nothing as long as there are none."
     r = read_results(folder)
     if not r:
         return ""
     (name, table), facts = next(iter(r["tables"].items())), r["facts"]
+    table = plain_header(table)
     if rows:
         table = only_rows(table, re.split(r";\s+", rows))
     made = ", ".join(
@@ -104,7 +111,7 @@ def results_block(kind, folder, page):
         return "Not measured yet.\n"
     facts, where = r["facts"], os.path.relpath(f"results/{folder}/results.md", Path(page).parent)
     claims = r.get("claims") or "\n".join(f"* {v}" for v in r["verdicts"])  # older results are a list
-    body = next(iter(r["tables"].values())) if kind == "table" else claims
+    body = plain_header(next(iter(r["tables"].values()))) if kind == "table" else claims
     made = f"preset `{facts['preset']}`, seeds {facts['seeds']}, commit {facts['commit']}"
     return f"{body}\n\n({made}; [the command, all tables and figures]({where}))\n"
 

@@ -104,6 +104,12 @@ def test_numbers_in_pages_are_those_of_the_results():
     assert "Not measured yet." in make_readme.fill(text.replace("table1_pseudo_labels", "table9"), page)
 
 
+def test_headers_of_tables_are_words():
+    table = "| method | fetal_head, dice | lung, dice |\n| --- | --- | --- |\n| _x_, dice | 0.9 | 0.8 |"
+    header, *lines = table.splitlines()
+    assert make_readme.plain_header(table).splitlines() == ["| method | fetal head | lung |", *lines]
+
+
 def test_a_table_of_the_readme_can_show_some_rows():
     "Rows are named in the notebook; header and note stay, and an unknown row is refused."
     table = "| method | dice |\n| --- | --- |\n| ours | 0.9 |\n| half | 0.8 |\n| all | 0.95 |\n\nMean."
