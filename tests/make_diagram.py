@@ -80,6 +80,7 @@ PARTS = {  # notebook -> what is in colour
         " D_vae pseudo generated regularisers".split()
     ),
     "diagnostics": ("diagnostics", "labels", "pseudo"),
+    "edge_contrast": ("diagnostics", "pseudo"),
     "quality": ("quality", "fifth", "select"),
     "relabelling": ("relabelling", "second", "third"),
     "registration": ("registration", "third", "fourth"),
