@@ -291,7 +291,7 @@ def poor_labels(
     return dict(n=len(names), of=len(labels), names=list(names[:3]), limit=LOW_DICE) if len(names) else {}
 
 
-FEWEST, MOST = 20, 64  # labels that are compared with the edges of their images
+FEWEST, MOST = 20, 128  # labels that are compared with the edges of their images
 
 
 def missed_organ(
@@ -318,7 +318,7 @@ def missed_organ(
         return ""
     return (
         "the GAN's labels do not follow their images: edges under their outlines are hardly stronger than"
-        f" those of other images (contrast {contrast:.2f}, usually above 0.6); look at them, then try another"
+        f" those of other images (contrast {contrast:.2f}, usually above 0.5); look at them, then try another"
         " seed, more steps, or a better prior"
     )
 
