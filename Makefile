@@ -47,10 +47,9 @@ demo: install
 quick: install
 	$(BIN)/python -m pytest -q -n 2 --dist worksteal -m 'not slow'
 
-# Three processes for two cores: some always wait for a browser or another process.
 test: install
 	$(BIN)/python tests/run_notebooks.py
-	$(BIN)/python -m pytest -n 3 --dist worksteal --durations 15 --malformed 300
+	$(BIN)/python -m pytest -n 2 --dist worksteal --durations 15 --malformed 300
 	$(BIN)/python tests/check_clean.py
 
 # The oldest versions have an environment of their own, .venv-oldest.

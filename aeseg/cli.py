@@ -500,7 +500,7 @@ def print_summary(
     tell_few(run.provenance.get("training_images", 0))
     missed = missed_organ(run)
     if missed:
-        print(missed)
+        print(f"alarm: {missed}")
     print(f"report: {(run.folder / 'report.html').resolve()}")
     folder = shlex.quote(str(run.folder.resolve()))
     print(f"next: aeseg inspect {folder}\n      aeseg predict {folder} --images NEW_IMAGES --out MASKS")

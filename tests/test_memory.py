@@ -53,7 +53,7 @@ def no_reserves(monkeypatch):
 @pytest.mark.slow
 def test_peak_memory(tmp_path, no_reserves):
     "The peak of `fit` grows by the images, held once; names and scores take about a kilobyte an image."
-    held, streamed = growth(measure(tmp_path, (300, 700), 128, (HELD, STREAMED), channels=3))
+    held, streamed = growth(measure(tmp_path, (600, 1200), 96, (HELD, STREAMED), channels=3))
     assert held < 1.15
     assert streamed < 0.2
 
