@@ -483,7 +483,6 @@ def print_summary(
     run,  # a finished `Run`
 ):
     "Print the events that were not shown before, the scores, the report and the next commands of a run."
-    from aeseg.app.report import missed_organ
     from aeseg.core.runs import event_line
 
     for event in run.provenance["events"]:
@@ -498,9 +497,6 @@ def print_summary(
     if (run.folder / "metrics.csv").exists():
         print_scores(run.folder / "metrics.csv")
     tell_few(run.provenance.get("training_images", 0))
-    missed = missed_organ(run)
-    if missed:
-        print(f"alarm: {missed}")
     print(f"report: {(run.folder / 'report.html').resolve()}")
     folder = shlex.quote(str(run.folder.resolve()))
     print(f"next: aeseg inspect {folder}\n      aeseg predict {folder} --images NEW_IMAGES --out MASKS")

@@ -3,8 +3,8 @@
     python tests/make_picture.py [runs/picture]
 
 Runs that are not finished are made first: about half an hour on one core. Heads are given the size of
-the phantoms, as by the hint of `aeseg new`. For discs the seed was chosen: with seed 0
-the GAN misses them, and the run says so.
+the phantoms, as by the hint of `aeseg new`. For discs seed and prior were chosen: with
+seeds 0 and 1 and an adapted prior the GAN misses them, and the run says so.
 """
 
 import sys
