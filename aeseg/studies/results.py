@@ -96,8 +96,8 @@ def facts_of(
         data="; ".join(data_line(grid, task) for task in grid.tasks),
         units=f"{len({cache_key(unit) for unit in plan.values()})}, of which finished: {len(facts)}",
         budget=(
-            f"{facts['minutes'].sum():.0f} minutes of one process in all, {facts['minutes'].mean():.1f} a"
-            " unit, its labels not counted where it starts from another unit"
+            f"{facts['minutes'].sum():.0f} minutes of one process, {facts['minutes'].mean():.1f} a training;"
+            " GANs shared with other trainings not counted"
         ),
         machine=(
             f"{machine['cores']} CPU cores, GPU: {machine['gpu'] or 'none'}, {grid.workers} processes of one"
