@@ -558,6 +558,8 @@ def _fit(
     options = join_options(flags, parse_parameters(parameter))
     if task_file and config:
         raise InputError(f"{task_file} and --config {config} both give a configuration; give one of them")
+    if resume and overwrite:
+        raise InputError("--resume continues a run, and --overwrite deletes it; give one of them")
     folders = dict(images=images, out=out, aux_masks=aux_masks, truth=truth, spacing=spacing, ids=ids)
     folders |= dict(label=label, geometry=geometry)
     of_task, folders = read_folders(task_file, folders)

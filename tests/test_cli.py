@@ -480,6 +480,7 @@ BAD_RERUN = {
         ["out", "gan_steps=45", "not 5", "--overwrite"],
     ),
     "other images": (unfinish_and_change, ["--resume"], ["out", "other images", "--overwrite"]),
+    "both": (nothing, ["--resume", "--overwrite"], ["give one of them"]),
     "fewer images": (unfinish_and_remove, ["--resume"], ["out", "other images"]),
     "other images, finished": (change_image, ["--resume"], ["out", "other images"]),
     "bad images, --overwrite": (cut_image, ["--overwrite"], ["fetal_head_0001.png"]),

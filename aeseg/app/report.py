@@ -31,7 +31,7 @@ from ..core.errors import InputError
 from ..core.files import atomic_write, read_table
 from ..core.runs import Run
 from ..data.check import FEW, few_images
-from ..data.datasets import load_images
+from ..data.datasets import find_images, load_images
 from ..data.images import read_mask, to_canvas
 from ..data.masks import hard_dice
 from ..evaluation.scores import METRICS, summarise
@@ -55,6 +55,10 @@ def missed_organ(
     paths = {path.stem: path for path in paths[:: math.ceil(len(paths) / MOST)]}
     options = run.config.images
     try:
+        there = find_images(folders, options.axis)[0]
+        paths = {id: path for id, path in paths.items() if id in there}
+        if len(paths) < 2:
+            return ""
         images = load_images(
             folders, run.config.run.size, only=list(paths), axis=options.axis, window=options.window
         )

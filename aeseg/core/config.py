@@ -7,9 +7,9 @@ __all__ = ['OUTSIDE', 'TASKS', 'PRESET_NAMES', 'VARIANTS', 'SEGMENTATION_LOSSES'
            'PLUS_VALUES', 'GAN_GROUPS', 'RUN_GROUPS', 'MACHINE_KEYS', 'option', 'OpenChoices', 'list_choices',
            'RunOptions', 'MachineOptions', 'ImageOptions', 'ShapeOptions', 'VAEOptions', 'DGCCOptions', 'GANOptions',
            'QualityOptions', 'SegmentationOptions', 'RoundOptions', 'Config', 'Option', 'list_options', 'find_option',
-           'read_text', 'check_value', 'check_range', 'check_pair', 'remember_names', 'build_config', 'make_config',
-           'group_values', 'adapts_prior', 'gan_values', 'differing_values', 'completed_values', 'config_to_yaml',
-           'config_from_yaml', 'parse_parameters']
+           'read_text', 'check_value', 'check_range', 'check_pair', 'remember_names', 'check_depths', 'build_config',
+           'make_config', 'group_values', 'adapts_prior', 'gan_values', 'differing_values', 'completed_values',
+           'config_to_yaml', 'config_from_yaml', 'parse_parameters']
 
 # %% ../../nbs/00_core/02_config.ipynb #d22718a5
 import dataclasses
@@ -116,8 +116,8 @@ class MachineOptions:
     )
     device_memory_limit: int = option(
         4000,
-        "MB of images, auxiliary masks and labels that live on a GPU during a training, as bytes; the rest is"
-        " gathered on the CPU one step ahead; 0: all",
+        "MB of images, auxiliary masks and labels that live on a GPU during a training, as bytes; what does"
+        " not fit is gathered on the CPU one step ahead; 0: everything is",
         low=0,
     )
 
@@ -727,6 +727,21 @@ TASK_VALUES = dict(
 PLUS_VALUES = dict(table=dict(segmentation_steps=400), cpu=dict(segmentation_steps=800))
 
 
+def check_depths(
+    config: Config,
+) -> Config:  # the same
+    "Raise `InputError` where the GAN's networks halve a canvas to less than two pixels."
+    halved = dict(generator_depth=config.gan.generator_depth)
+    halved["discriminator_layers"] = config.gan.discriminator_layers + 1  # D_z starts at half the resolution
+    for key, times in halved.items():
+        if config.run.size < 2 ** (times + 1):
+            raise InputError(
+                f"{key}={config[key]} with size={config.run.size} leaves less than two pixels; choose"
+                f" {key}={config[key] - 1} or size={2 ** (times + 1)}"
+            )
+    return config
+
+
 def build_config(
     values: dict,  # flat key -> value, or text to be read as one
 ) -> Config:
@@ -736,7 +751,7 @@ def build_config(
         o = find_option(key)
         groups[o.group][o.name] = check_value(key, value)
     kinds = {group.name: group.default_factory for group in dataclasses.fields(Config)}
-    return Config(**{name: kinds[name](**chosen) for name, chosen in groups.items()})
+    return check_depths(Config(**{name: kinds[name](**chosen) for name, chosen in groups.items()}))
 
 
 def make_config(

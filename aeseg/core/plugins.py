@@ -15,6 +15,7 @@ import pickle
 import re
 import sys
 import textwrap
+from functools import partial
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Callable, NamedTuple
@@ -97,6 +98,9 @@ def source_digest(
     function,  # a function, a class, or an object that can be called
 ) -> str:  # 8 hexadecimal digits; empty where there is no source
     "A fingerprint of the module of a function, or of the function alone where no module defines it."
+    if isinstance(function, partial):
+        digest, given = source_digest(function.func), (function.args, sorted(function.keywords.items()))
+        return hashlib.sha256(f"{digest} {given}".encode()).hexdigest()[:8] if digest else ""
     kind = function if inspect.isclass(function) else type(function)
     parts = [function] if inspect.isfunction(function) else [f for f in vars(kind).values()]
     parts = [f for f in parts if inspect.isfunction(f)]

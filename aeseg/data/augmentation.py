@@ -106,7 +106,7 @@ def augment_plain(
     generator: torch.Generator,
     flip: bool = False,  # where anatomy allows, see `may_flip`
     noise: torch.Generator = None,  # not needed here
-):  # images in [-1, 1], labels, weights, in the shapes given
+):  # images from -1 to at most 1.3, labels, weights, in the shapes given
     "Another possible image with its label: an affine transform, gamma and contrast."
     n, channels, *canvas = x.shape
     maps = random_affine(n, canvas, generator, rotation=15.0, scale=0.15, shift=0.05, flip=flip)
@@ -249,7 +249,8 @@ def random_bars(
 def random_blur(
     x: torch.Tensor,  # (N, C, H, W)
     generator: torch.Generator,
-    most: float = 0.01,  # largest standard deviation, fraction of the longer side of the canvas
+    most: float = 0.01,  # largest standard deviation, fraction of the longer side of the canvas; the kernel's
+    # radius cuts what lies beyond four pixels
     chance: float = 1.0,  # probability of a blur
     radius: int = 4,  # of the kernel, pixels
 ) -> torch.Tensor:  # (N, C, H, W)

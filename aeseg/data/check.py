@@ -360,7 +360,7 @@ def _warn_masks(report, facts, paths, ids, inverted=()):
     without = [i for i in ids if i not in paths]
     if without and paths:
         report.warnings.append(
-            f"{plural(len(without), 'image')} of {len(ids)} without a mask ({some(without)}); these can not"
+            f"{plural(len(without), 'image')} of {len(ids)} without a mask ({some(without)}); these cannot"
             " be measured"
         )
 
@@ -507,7 +507,7 @@ def check_dataset(
         raise InputError(f"{folder}: no such folder")
     report = CheckReport(folder)
     has_images, has_masks = (folder / "images").is_dir(), (folder / "masks").is_dir()
-    paths = list_files(folder / "images" if has_images or has_masks else folder, report, axis)
+    paths = list_files(folder / "images" if has_images else folder, report, axis)
     files = list_files(folder / "masks", report, axis)
     if not paths and not files:
         raise InputError(
@@ -522,7 +522,8 @@ def check_dataset(
         )
     splits = check_splits(report, paths) if paths else {}
     images = check_images(report, paths, splits, progress)
-    masks = check_masks(report, files, images if has_images else None, paths, progress, as_labels(label))
+    judged = images if paths or has_images else None
+    masks = check_masks(report, files, judged, paths, progress, as_labels(label))
     check_patients(report, paths, splits, patient)
     report.facts = {"folder": str(folder), **_facts(images, paths, splits, masks, files), **report.facts}
     return report

@@ -708,9 +708,16 @@ def write_splits(
     path, sources = Path(folder) / "splits.csv", image_paths(folder)
     if path.exists() and not overwrite:
         raise InputError(f"{path} is there already; give --overwrite to replace it")
-    patients = {i: i for i in sources} | read_patients(folder, sources, pattern)
-    if len(set(patients.values())) == 1 < len(sources):  # a placeholder in every header
-        patients = {i: getattr(s, "volume", i) for i, s in sources.items()}
+    known = read_patients(folder, sources, pattern)
+    if len(set(known.values())) == 1 and len(known) == len(sources) > 1:
+        if pattern or (Path(folder) / "patients.csv").exists():
+            named_by = f"the pattern {pattern!r}" if pattern else "patients.csv"
+            raise InputError(
+                f"{folder}: by {named_by} all images are of patient {known.popitem()[1]!r}, and a patient is"
+                " never divided; change the pattern or the table"
+            )
+        known = {i: getattr(s, "volume", i) for i, s in sources.items()}  # a placeholder in every header
+    patients = {i: i for i in sources} | known
     splits = split_patients(patients.values(), val, test, seed)
     write_csv(path, [dict(id=i, split=splits[patients[i]], patient=patients[i]) for i in sources])
     counts = Counter(splits[patients[i]] for i in sources)

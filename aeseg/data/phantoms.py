@@ -19,7 +19,6 @@ __all__ = ['FETAL_ASPECT', 'PHANTOMS', 'SIZES', 'MASKS', 'scene_grid', 'pixel_si
 
 # %% ../../nbs/10_data/02_phantoms.ipynb #a1878075
 import csv
-import difflib
 import zlib
 from pathlib import Path
 
@@ -28,6 +27,7 @@ from PIL import Image
 from scipy.ndimage import gaussian_filter, gaussian_filter1d, map_coordinates
 from skimage.draw import polygon
 
+from ..core.errors import InputError, nearest
 from .masks import largest_components
 
 # %% ../../nbs/10_data/02_phantoms.ipynb #b8c88784
@@ -1268,13 +1268,10 @@ MASKS = dict(
 def check_task(
     task: str,  # name of a task
 ) -> str:  # the same name
-    "Check the name of a task. Raises `ValueError`, which names the nearest valid task."
+    "Check the name of a task. Raises `InputError`, which names the nearest valid task."
     if task in PHANTOMS:
         return task
-    near = difflib.get_close_matches(str(task), PHANTOMS, n=1, cutoff=0)[0]
-    raise ValueError(
-        f"unknown phantom task {task!r}; did you mean {near!r}? Valid tasks: {', '.join(PHANTOMS)}"
-    )
+    raise InputError(f"unknown phantom task {task!r}{nearest(task, PHANTOMS)}")
 
 # %% ../../nbs/10_data/02_phantoms.ipynb #0a169888
 def phantom(
@@ -1282,7 +1279,7 @@ def phantom(
     seed: int,  # non-negative; task and seed fix the phantom
     size: tuple = None,  # (height, width) in pixels, about 96 to 256; None = `SIZES[task]`
 ) -> tuple:  # image (height, width) or (height, width, 3) uint8, mask (height, width) uint8 in {0, 1}
-    "One phantom: image and mask. Raises `ValueError` for an unknown task."
+    "One phantom: image and mask. Raises `InputError` for an unknown task."
     check_task(task)
     return PHANTOMS[task](task_generator(task, seed), size or SIZES[task])
 
@@ -1293,7 +1290,7 @@ def phantom_mask(
     size: tuple = None,  # (height, width) in pixels; None = `SIZES[task]`
     spread: float = 1.25,  # 1 = range of the images; larger = more varied shapes
 ) -> np.ndarray:  # (height, width) uint8 in {0, 1}
-    "An unpaired auxiliary mask, as from another data set: a wider range of shapes. Raises `ValueError`."
+    "An unpaired auxiliary mask, as from another data set: a wider range of shapes. Raises `InputError`."
     shape, mask = MASKS[check_task(task)]
     return mask(shape(task_generator(f"{task} auxiliary", seed), spread), size or SIZES[task])
 
@@ -1310,10 +1307,10 @@ def write_phantoms(
     seed: int = 0,  # seed of the first image; the others follow by ones
     size: tuple = None,  # (height, width) in pixels; None = `SIZES[task]`
 ) -> Path:  # the folder: images/<id>.png, masks/<id>.png (0 or 255), splits.csv (id, split)
-    "Write phantoms as a data set. Raises `ValueError` for an unknown task or an impossible split."
+    "Write phantoms as a data set. Raises `InputError` for an unknown task or an impossible split."
     check_task(task)
     if not 0 <= val <= count:
-        raise ValueError(f"val={val} must lie between 0 and count={count}")
+        raise InputError(f"val={val} must lie between 0 and count={count}")
     folder, rows = Path(folder), []
     for part in ("images", "masks"):
         (folder / part).mkdir(parents=True, exist_ok=True)
@@ -1335,7 +1332,7 @@ def write_phantom_masks(
     seed: int = 0,  # seed of the first mask; the others follow by ones
     size: tuple = None,  # (height, width) in pixels; None = `SIZES[task]`
 ) -> Path:  # the folder: masks/<id>.png (0 or 255), nothing else
-    "Write auxiliary masks as a data set without images. Raises `ValueError` for an unknown task."
+    "Write auxiliary masks as a data set without images. Raises `InputError` for an unknown task."
     check_task(task)
     folder = Path(folder)
     (folder / "masks").mkdir(parents=True, exist_ok=True)

@@ -49,6 +49,8 @@ def edge_contrast(
     labels: torch.Tensor,  # (N, 1, H, W) in [0, 1] or uint8, N >= 2
     pixels: torch.Tensor,  # (N, C, H, W) uint8, their images
 ) -> float:
-    "How much better labels follow edges of their own images than of others, in standard deviations."
+    "How much better labels follow their own images than others. Raises `ValueError` for one label."
+    if len(labels) < 2:
+        raise ValueError("the edge contrast compares images with others; give at least two labels")
     differences = edge_differences(labels, pixels)
     return float((differences.mean(0) / differences.std(0).clamp(min=1e-6)).max())

@@ -52,7 +52,7 @@ def soft_label_weights(
 
 # %% ../../nbs/30_method/13_losses.ipynb #10los012
 class NoiseWeightedDiceLoss(nn.Module):
-    "Dice loss with a weight per pixel; for weights of one it equals MONAI's DiceLoss."
+    "Dice loss with a weight per pixel; for weights of one it is MONAI's, with its two `smooth` alike."
 
     def __init__(
         self,

@@ -323,8 +323,7 @@ def bend_and_refine(
     transforms: torch.Tensor,  # (M, 5) and their transforms
     scale: float,
 ):  # yields (n, 1, H, W) uint8, all labels in pieces
-    "Transform, bend and refine labels: a common field from at most 256 of them, then one for each."
-
+    "Transform, bend and refine labels: a common field from some hundred of them, then one for each."
     few = torch.arange(len(some))[:: max(1, len(some) // 256)]
     _, outlines, edges = transform_labels(
         labels[some[few]], pixels[some[few]], points[few], transforms[few], scale
