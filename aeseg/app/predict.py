@@ -24,6 +24,7 @@ from ..core.devices import OneDevice, one_device
 from ..core.errors import InputError, nearest, plural
 from ..core.files import check_names
 from ..core.pool import close_pool, parallel_map
+from ..core.runs import RUN_FILES
 from ..data.datasets import Images, find_images, ignored_files, read_images
 from ..data.formats import Slice
 from ..data.images import write_mask
@@ -141,11 +142,13 @@ def _mask_name(i, source, format):
     return (source.volume if suffix != ".png" and isinstance(source, Slice) else i) + suffix
 
 
-def _check_target(out, images, paths, format):
+def _check_target(out, images, paths, format, run_folder):
     "Raises `InputError` where masks would replace data, or an image has no mask of the format."
+    target, files = Path(out).resolve(), [run_folder.resolve() / name for name in RUN_FILES]
     occupied = {path.parent.resolve() for path in paths.values()}
     occupied |= {Path(images).resolve(), (Path(images) / "masks").resolve()}
-    if Path(out).resolve() in occupied:
+    occupied |= {folder.parent / "masks" for folder in occupied if folder.name == "images"}
+    if target in occupied or any(target.is_relative_to(file) for file in files):
         raise InputError(f"{out} holds data that the masks would replace; choose another --out")
     kinds = {getattr(path, "path", path.suffix.lower()): path for path in paths.values()}
     for source in kinds.values():  # each volume, and a picture of each kind
@@ -289,7 +292,7 @@ def predict(
     prediction = Prediction(run.folder, changed, out, skip_bad, format, smooth, largest)
     config, fabric, _, _, refinement = prediction.loaded()
     paths, splits, bad = find_images(images, config.images.axis, skip_bad)
-    _check_target(out, images, paths, format)
+    _check_target(out, images, paths, format, run.folder)
     for sentence in ignored_files(images):
         print(f"ignored: {sentence}")
     for sentence in bad:

@@ -82,7 +82,7 @@ class RunOptions:
     task: str = option(
         "fetal_head", "the organ: its ellipse prior, and whether images are flipped", choices=TASKS
     )
-    seed: int = option(0, "seed of every random draw", low=0)
+    seed: int = option(0, "seed of every random draw", low=0, high=2**63 - 1)
     size: int = option(128, "long side of the working canvas in pixels", low=32, high=1024)
 
 
@@ -103,6 +103,7 @@ class MachineOptions:
         "GPUs, or processes on the CPU; each takes its own batch, so the batch of a step is as many times"
         " larger",
         low=1,
+        high=4096,
     )
     compile: str = option(
         "auto",
@@ -110,7 +111,7 @@ class MachineOptions:
         " where a stage has so many steps that it should pay, which was estimated and not measured",
         choices=("auto", "true", "false"),
     )
-    threads: int = option(0, "CPU threads; 0 leaves the choice to torch", low=0)
+    threads: int = option(0, "CPU threads; 0 leaves the choice to torch", low=0, high=4096)
     memory_limit: int = option(
         1000, "MB; images that need more on the canvas are streamed from a file beside the run", low=0
     )
@@ -557,7 +558,7 @@ def read_text(
     "Read a value from text as YAML does, and 1e-4 as a number."
     try:
         value = yaml.safe_load(text)
-    except yaml.YAMLError:
+    except (yaml.YAMLError, ValueError, RecursionError):  # ValueError: an impossible date
         return text
     if isinstance(value, str):  # YAML reads 1e-4 as text
         try:
@@ -829,7 +830,7 @@ def config_from_yaml(
         raise InputError(f"{path}: no such configuration file") from None
     except OSError as e:
         raise InputError(f"{path} cannot be read ({e.strerror}); give a YAML file") from None
-    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as e:
+    except (yaml.YAMLError, ValueError, RecursionError) as e:
         raise InputError(f'{path} is not YAML ({type(e).__name__}); write one "key: value" a line') from None
     if not isinstance(values, dict):
         raise InputError(f'{path} must hold one "key: value" a line')

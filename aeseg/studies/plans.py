@@ -31,7 +31,7 @@ import yaml
 from PIL import Image
 from scipy import ndimage
 
-from ..core.config import OPTIONS, RENAMED, Config, adapts_prior, check_value, make_config
+from ..core.config import OPTIONS, RENAMED, Config, adapts_prior, check_value, make_config, read_text
 from ..core.draws import generator_for
 from ..core.errors import InputError, nearest
 from ..core.files import atomic_write
@@ -142,9 +142,12 @@ def as_list(
     if isinstance(value, str):
         try:
             value = yaml.safe_load(value if value.strip().startswith("[") else f"[{value}]")
-        except yaml.YAMLError:
+        except (yaml.YAMLError, ValueError, RecursionError):
             raise InputError(f"{value!r} is not a list; write one such as [lung, liver]") from None
-    return list(dict.fromkeys(value if isinstance(value, (list, tuple)) else [value]))
+    values = value if isinstance(value, (list, tuple)) else [value]
+    if any(isinstance(item, (list, dict)) for item in values):
+        raise InputError(f"{value!r} holds lists; write one list such as [lung, liver]")
+    return list(dict.fromkeys(values))
 
 
 def as_type(
@@ -154,7 +157,7 @@ def as_type(
 ):
     "A value of a field of `Grid` in its type. Raises `InputError`."
     if isinstance(value, str) and kind is not str:
-        value = yaml.safe_load(value)
+        value = read_text(value)
     if kind is float and type(value) is int:
         value = float(value)
     if type(value) is not kind:
