@@ -913,12 +913,12 @@ def pack_experiments(
     folder=None,  # of results; the cache is where experiments with results in this folder keep their units
 ):
     "Pack the finished units of all experiments with results in a folder. Raises `InputError`."
-    from aeseg.studies.plans import Grid
-    from aeseg.studies.units import pack_units
+    from aeseg.studies.plans import work_folder
+    from aeseg.studies.units import Store, pack_units
 
     if not folder:
         raise InputError("aeseg experiment pack needs the folder of results, such as results")
-    store = Grid("", (), (), out=str(Path(folder) / "NAME")).store
+    store = Store(work_folder(folder) / "units", Path(folder))
     print(f"packed units: {pack_units(store)} in {Path(folder).resolve()}")
 
 

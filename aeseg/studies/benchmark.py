@@ -34,6 +34,7 @@ from ..core.errors import InputError
 from ..core.files import atomic_write, write_csv
 from ..core.runs import Run, provenance
 from ..data.datasets import Images, image_paths, load_images
+from ..data.formats import Slice
 from ..data.images import from_canvas
 from ..data.masks import hard_dice
 from ..data.phantoms import PHANTOMS, SIZES, write_phantom_masks, write_phantoms
@@ -421,6 +422,9 @@ def bench_data(
     files = scratch / "files"
     files.mkdir()
     paths = {id: path for folder in folders for id, path in image_paths(folder).items()}
+    volumes = [path.path for path in paths.values() if isinstance(path, Slice)]
+    if volumes:
+        raise InputError(f"{volumes[0]} is a volume; the benchmark compares the prediction of single images")
     for id in images.ids[: 8 if config.run.preset == "smoke" else MOST_FILES_PREDICTED]:
         (files / paths[id].name).symlink_to(paths[id].resolve())
     prior = make_prior(config.shapes, config.run.task, images.canvas, aux_masks, config.images.axis)
@@ -532,8 +536,8 @@ def _amounts(preset, repeats, minutes):
         minutes = 0.05 if small else MINUTES
     if not repeats >= 1:
         raise InputError(f"repeats={repeats} must be at least 1")
-    if not minutes > 0:
-        raise InputError(f"minutes={minutes} must be above 0")
+    if not 0 < minutes < math.inf:
+        raise InputError(f"minutes={minutes} must be a number above 0")
     return repeats, minutes
 
 

@@ -5,12 +5,12 @@
 # %% auto #0
 __all__ = ['SOURCES', 'LISTS', 'VARIANT_NAMES', 'ONCE', 'LEARNING', 'ALL_MASKS', 'FRACTIONS', 'PARTS', 'VOLUMES', 'NOISE_METHODS',
            'AS_GIVEN', 'TO_THE_RIGHT', 'MASK_CHANGES', 'EXPERIMENTS', 'COUNTED', 'ADAPTED', 'real_source',
-           'phantom_source', 'Grid', 'as_list', 'as_type', 'unit_of', 'learning_values', 'table1', 'table2', 'table3',
-           'table4', 'controlled_noise', 'altered_ellipses', 'altered_masks', 'stretch', 'mask_paths', 'fewer_masks',
-           'shape_prior', 'altered_priors', 'Experiment', 'find_experiment', 'check_parameters', 'check_tasks',
-           'grid_fields', 'make_grid', 'notebook_parameters', 'run_plan', 'gather_rows', 'count_events', 'gather_facts',
-           'unit_work', 'kind_estimate', 'cost_estimate', 'two_digits', 'duration', 'check_speed', 'kind_line',
-           'speed_line', 'cost_lines']
+           'phantom_source', 'work_folder', 'read_facts', 'Grid', 'as_list', 'as_type', 'unit_of', 'learning_values',
+           'table1', 'table2', 'table3', 'table4', 'controlled_noise', 'altered_ellipses', 'altered_masks', 'stretch',
+           'mask_paths', 'fewer_masks', 'shape_prior', 'altered_priors', 'Experiment', 'find_experiment',
+           'check_parameters', 'check_tasks', 'grid_fields', 'make_grid', 'notebook_parameters', 'run_plan',
+           'gather_rows', 'count_events', 'gather_facts', 'unit_work', 'kind_estimate', 'cost_estimate', 'two_digits',
+           'duration', 'check_speed', 'kind_line', 'speed_line', 'cost_lines']
 
 # %% ../../nbs/60_studies/08_plans.ipynb #79a177b9
 import ast
@@ -86,6 +86,24 @@ def phantom_source(
     return Source((str(images),), (str(masks),))
 
 # %% ../../nbs/60_studies/08_plans.ipynb #9140b147
+def work_folder(
+    results,  # folder of all experiments
+) -> Path:
+    "The folder of caches: `runs/` beside a folder `results/`, otherwise in it."
+    results = Path(results)
+    return (results.parent if results.name == "results" else results) / "runs"
+
+
+def read_facts(
+    path,  # results.json or provenance.json of a finished experiment
+) -> dict:
+    "The facts of an experiment. Raises `InputError` for a damaged file."
+    try:
+        return json.loads(Path(path).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as e:
+        raise InputError(f"{path} is damaged ({e}); run its experiment again") from None
+
+
 @dataclass(frozen=True)
 class Grid:
     "What an experiment is run on. Build it with `make_grid`, which also validates."
@@ -113,8 +131,8 @@ class Grid:
 
     @property
     def work(self) -> Path:
-        "The folder of caches: `runs/` beside a folder `results/`, otherwise in `results`."
-        return (self.results.parent if self.results.name == "results" else self.results) / "runs"
+        "The folder of caches, see `work_folder`."
+        return work_folder(self.results)
 
     @property
     def store(self) -> Store:

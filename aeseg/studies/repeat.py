@@ -6,7 +6,6 @@
 __all__ = ['kept_unit', 'repeatable_units', 'Repetition', 'repeat_unit', 'compare_rows', 'repeat_results']
 
 # %% ../../nbs/60_studies/12_repeat.ipynb #rpt00003
-import json
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ import torch
 from ..core.config import build_config
 from ..core.draws import generator_for
 from ..core.errors import InputError
+from .plans import read_facts, work_folder
 from .units import Source, Store, Unit, cache_key, run_units
 
 # %% ../../nbs/60_studies/12_repeat.ipynb #rpt00006
@@ -116,11 +116,11 @@ def repeat_results(
 ):  # yields a `Repetition` an experiment
     "Run one random unit of each experiment again. Raises `InputError` where there is nothing to repeat."
     results = Path(results)
-    work = (results.parent if results.name == "results" else results) / "runs"  # as `Grid.work`
+    work = work_folder(results)
     store, data_root = Store(work / "units", results), data_root or work / "phantoms"
     found = False
     for path in sorted(results.glob("*/provenance.json")):
-        made = json.loads(path.read_text(encoding="utf-8"))
+        made = read_facts(path)
         name = made["grid"]["experiment"]
         units = repeatable_units(made, store, data_root)
         if not units:

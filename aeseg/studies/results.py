@@ -33,6 +33,7 @@ from aeseg.studies.plans import (
     gather_facts,
     gather_rows,
     make_grid,
+    read_facts,
     run_plan,
 )
 from .units import PACKAGE, cache_key, folder_digest
@@ -266,7 +267,7 @@ def _draw_method(axis, place, row, is_reference):
 # %% ../../nbs/60_studies/09_results.ipynb #60e2024c
 def _experiment_values(folder):
     "What the page shows of one experiment."
-    results = json.loads((folder / "results.json").read_text(encoding="utf-8"))
+    results = read_facts(folder / "results.json")
 
     def shown(markdown, title=""):
         head, rows, caption = parse_table(markdown)
@@ -339,6 +340,10 @@ def run_experiment(
     out = Path(grid.out)
     out.mkdir(parents=True, exist_ok=True)
     values = notebook_values(grid)
+    options = dict(kernel_name="python3", progress_bar=False)
     with atomic_write(out / notebook.name) as temporary:
-        papermill.execute_notebook(notebook, temporary, values, kernel_name="python3", progress_bar=False)
+        try:
+            papermill.execute_notebook(notebook, temporary, values, **options)
+        except papermill.PapermillExecutionError as e:
+            raise InputError(f"{notebook} failed with {e.ename}: {e.evalue}") from None
     return write_index(out.parent), errors

@@ -98,7 +98,8 @@ def measure_robustness(
     fabric = prediction_fabric(run.config)
     model, canvas, channels = load_model(run, fabric)
     pictures, volumes = read_split(folders, run.config, split, ids, canvas, channels)
-    truth = truth_on_canvas(TrueMasks(folders, run.config.images.axis), pictures)
+    reading = run.provenance.get("truth_reading") or dict(axis=run.config.images.axis)
+    truth = truth_on_canvas(TrueMasks(folders, **reading), pictures)
     refinement = load_refinement(run.folder, run.config)
     anatomy = refinement and refinement.anatomy
 
