@@ -2505,6 +2505,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                      'aeseg.studies.units.imported_modules': ( '60_studies/units.html#imported_modules',
                                                                                'aeseg/studies/units.py'),
                                      'aeseg.studies.units.jobs_of': ('60_studies/units.html#jobs_of', 'aeseg/studies/units.py'),
+                                     'aeseg.studies.units.known_keys': ('60_studies/units.html#known_keys', 'aeseg/studies/units.py'),
                                      'aeseg.studies.units.labels_unit': ('60_studies/units.html#labels_unit', 'aeseg/studies/units.py'),
                                      'aeseg.studies.units.module_path': ('60_studies/units.html#module_path', 'aeseg/studies/units.py'),
                                      'aeseg.studies.units.pack_units': ('60_studies/units.html#pack_units', 'aeseg/studies/units.py'),

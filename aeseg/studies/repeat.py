@@ -17,7 +17,7 @@ from ..core.config import build_config
 from ..core.draws import generator_for
 from ..core.errors import InputError
 from .plans import read_facts, work_folder
-from .units import Source, Store, Unit, cache_key, run_units
+from .units import Source, Store, Unit, known_keys, run_units
 
 # %% ../../nbs/60_studies/12_repeat.ipynb #rpt00006
 def kept_unit(
@@ -91,7 +91,7 @@ def repeat_unit(
         if error:
             raise InputError(f"{experiment}: unit {key} failed when it was run again: {error}")
         rows = again.rows(unit)
-    return compare_rows(experiment, key, cache_key(unit) == key, store.read_rows(key), rows)
+    return compare_rows(experiment, key, key in known_keys(unit), store.read_rows(key), rows)
 
 
 def compare_rows(

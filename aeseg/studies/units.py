@@ -4,12 +4,12 @@
 
 # %% auto #0
 __all__ = ['PACKAGE', 'CHECKS', 'REFINEMENT', 'AFTER_THE_GAN', 'BEFORE_THE_REFINEMENT', 'BEFORE_THE_LABELS', 'UNIT_KINDS',
-           'SCORES', 'QUALITIES', 'UNIT_COLUMNS', 'PROVENANCE', 'PACKED', 'PRIOR', 'Source', 'Unit', 'labels_unit',
-           'folder_digest', 'module_path', 'absolute_name', 'direct_imports', 'imported_modules', 'code_digest',
-           'fit_unit', 'fit_supervised_unit', 'fit_refined_unit', 'fit_corrupted_unit', 'run_values',
-           'supervised_values', 'refined_values', 'UnitKind', 'identity', 'cache_key', 'round_rows', 'unit_rows',
-           'checkpoint_dice', 'unit_facts', 'read_packed', 'Store', 'pack_units', 'prior_path', 'copy_prior',
-           'run_unit', 'jobs_of', 'Progress', 'run_units']
+           'EQUAL_CODE', 'SCORES', 'QUALITIES', 'UNIT_COLUMNS', 'PROVENANCE', 'PACKED', 'PRIOR', 'Source', 'Unit',
+           'labels_unit', 'folder_digest', 'module_path', 'absolute_name', 'direct_imports', 'imported_modules',
+           'code_digest', 'fit_unit', 'fit_supervised_unit', 'fit_refined_unit', 'fit_corrupted_unit', 'run_values',
+           'supervised_values', 'refined_values', 'UnitKind', 'identity', 'known_keys', 'cache_key', 'round_rows',
+           'unit_rows', 'checkpoint_dice', 'unit_facts', 'read_packed', 'Store', 'pack_units', 'prior_path',
+           'copy_prior', 'run_unit', 'jobs_of', 'Progress', 'run_units']
 
 # %% ../../nbs/60_studies/07_units.ipynb #d32f44b4
 import ast
@@ -304,12 +304,24 @@ def identity(
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
 
 
+# digest of the present code -> digests of older code that computed the same numbers, bit for bit
+EQUAL_CODE = {}
+
+
+def known_keys(
+    unit: Unit,
+) -> list:
+    "The names under which a unit may be kept: that of the present code first, then those of equal code."
+    kind = UNIT_KINDS[unit.kind]
+    digest = code_digest(kind.module, kind.without)
+    return [f"{identity(unit)}-{known}" for known in (digest, *EQUAL_CODE.get(digest, ()))]
+
+
 def cache_key(
     unit: Unit,
 ) -> str:
     "The name under which a unit is kept."
-    kind = UNIT_KINDS[unit.kind]
-    return f"{identity(unit)}-{code_digest(kind.module, kind.without)}"
+    return known_keys(unit)[0]
 
 # %% ../../nbs/60_studies/07_units.ipynb #c660d6cd
 SCORES = ("dice", "assd_px", "hd95_px", "area_ratio")
@@ -440,9 +452,10 @@ class Store:
 
     def key(self, unit: Unit):
         "The key under which a unit is finished, or None."
-        exact = cache_key(unit)
-        if (self.folder / f"{exact}.json").exists() or exact in read_packed(self.packed)[0]:
-            return exact
+        packed = read_packed(self.packed)[0]
+        for key in known_keys(unit):
+            if (self.folder / f"{key}.json").exists() or key in packed:
+                return key
         if not self.any_code:
             return None
         older = [key for key in self.keys() if key.startswith(f"{identity(unit)}-")]
