@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Literal, NamedTuple, get_args
 
 from .core.config import OPTIONS, TASKS, Option, check_value, config_from_yaml, parse_parameters
-from .core.errors import InputError, nearest
+from .core.errors import InputError, nearest, plural
 
 # %% ../nbs/70_command_line.ipynb #10c02842
 MISSING = inspect.Parameter.empty
@@ -423,9 +423,10 @@ def tell_start(
     "Say at once what is going to be read: the libraries that read it take seconds to import."
     folders = [folders] if isinstance(folders, (str, Path)) else folders
     inside = [Path(f) / "images" if (Path(f) / "images").is_dir() else Path(f) for f in folders]
-    count = sum(entry.name[0] != "." for folder in inside if folder.is_dir() for entry in os.scandir(folder))
+    names = [entry.name for folder in inside if folder.is_dir() for entry in os.scandir(folder)]
+    count = sum(not name.startswith(".") and not name.endswith(".csv") for name in names)
     if count and not quiet:
-        print(f"reading {count} files of {', '.join(map(str, folders))}", file=sys.stderr, flush=True)
+        print(f"reading {plural(count, 'file')} of {', '.join(map(str, folders))}", file=sys.stderr, flush=True)
 
 
 def join_options(
@@ -583,8 +584,6 @@ def _fit(
     options = join_options(flags, parse_parameters(parameter))
     if task_file and config:
         raise InputError(f"{task_file} and --config {config} both give a configuration; give one of them")
-    if resume and overwrite:
-        raise InputError("--resume continues a run, and --overwrite deletes it; give one of them")
     folders = dict(images=images, out=out, aux_masks=aux_masks, truth=truth, spacing=spacing, ids=ids)
     folders |= dict(label=label, geometry=geometry)
     of_task, folders = read_folders(task_file, folders)

@@ -12,13 +12,12 @@ import shutil
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 
 from .models import find_run
 from .stages import COMPARED, Setting, start_refiner, train_gan, train_vae
-from ..core.arrays import as_probability, write_array
+from ..core.arrays import write_array
 from ..core.config import Config, adapts_prior
 from ..core.errors import InputError
 from ..core.files import atomic_write
@@ -28,7 +27,7 @@ from ..core.runs import Run
 from ..data.augmentation import normalise
 from ..data.datasets import Images
 from ..data.images import place, read_mask
-from ..method.registration import edge_strength, sample_maps, sample_outline
+from ..method.registration import edge_strength, sample_maps, sample_outlines
 from aeseg.shapes.adaptation import (
     PriorChange,
     adapt_prior,
@@ -86,10 +85,8 @@ class ShrunkPrior(ChangedMasks):
 # %% ../../nbs/50_app/07_adaptation.ipynb #ada00009
 def _edges_of_part(labels, pixels):
     "`label_edges` of a few labels."
-    outlines = [sample_outline(mask[0].numpy()) for mask in as_probability(labels)]
-    means, some = torch.zeros(len(labels)), [k for k, outline in enumerate(outlines) if len(outline)]
+    means, (some, points) = torch.zeros(len(labels)), sample_outlines(labels)
     if some:
-        points = torch.from_numpy(np.stack([outlines[k] for k in some]))
         edges = edge_strength(normalise(pixels[some]), max(labels.shape[2:]) / 128)
         means[some] = sample_maps(edges, points[:, None]).mean((1, 2))
     return means

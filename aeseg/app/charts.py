@@ -11,9 +11,7 @@ __all__ = ['NUMBERS', 'STAGES', 'PAGE_DPI', 'WORDS', 'TEMPLATES', 'outlines', 'a
 import base64
 import io
 import itertools
-import json
 import math
-from contextlib import suppress
 from dataclasses import dataclass
 
 import numpy as np
@@ -88,14 +86,6 @@ def label_sheet(
 NUMBERS = ("checkpoint", "rounds")  # stages of the log that hold label-free numbers, not losses
 
 
-def _logged_rows(run):
-    "The rows of the log without half a line that a killed process left, and what was appended to it."
-    path = run.folder / "log.jsonl"
-    for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else []:
-        with suppress(json.JSONDecodeError):
-            yield json.loads(line)
-
-
 def _as_frame(rows):
     "Rows of a stage as a DataFrame of numbers; what is no number becomes NaN."
     frame = pd.DataFrame(rows).drop(columns=["stage", "time"], errors="ignore")
@@ -105,11 +95,8 @@ def _as_frame(rows):
 def read_stages(
     run: Run,
 ) -> dict:  # stage -> DataFrame: step and one column a named number, in the order of the log
-    "Every stage of the log; rows that a resumed run repeated count once."
-    stages = {}  # stage -> step -> row
-    for row in _logged_rows(run):
-        stages.setdefault(row["stage"], {})[row["step"]] = row
-    return {name: _as_frame([rows[step] for step in sorted(rows)]) for name, rows in stages.items()}
+    "Every stage of the log."
+    return {name: _as_frame(rows) for name, rows in run.read_logs().items()}
 
 
 def thin(

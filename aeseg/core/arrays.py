@@ -70,11 +70,12 @@ class ArrayFile(RowView):
         file.seek(0)
         try:
             np.lib.format.read_magic(file)
-            shape, _, kind = np.lib.format.read_array_header_1_0(file)
+            shape, by_columns, kind = np.lib.format.read_array_header_1_0(file)
             self.shape = torch.Size(shape)
             self.start = file.tell()  # bytes of the header
             self.size = math.prod(shape[1:])  # bytes of a row
-            if kind != np.uint8 or os.fstat(file.fileno()).st_size != self.start + math.prod(shape):
+            whole = os.fstat(file.fileno()).st_size == self.start + math.prod(shape)
+            if by_columns or kind != np.uint8 or not whole:
                 raise ValueError
         except ValueError:
             raise InputError(f"{file.name} is damaged; delete it, then --resume") from None

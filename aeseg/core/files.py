@@ -45,6 +45,9 @@ def atomic_write(
         yield temporary
         os.replace(temporary, path)
     except OSError as e:
+        ours = [p.absolute() for p in (path, temporary, *path.parents)]
+        if isinstance(e.filename, (str, Path)) and Path(e.filename).absolute() not in ours:
+            raise  # about a file that was read in the meantime
         remedy = "choose a folder that can be written to"
         if e.errno == errno.ENAMETOOLONG:
             remedy = "give it a shorter name"

@@ -44,9 +44,12 @@ def provenance() -> dict:
     import aeseg
 
     try:
+        # an installed aeseg may lie in the environment of another project, whose commit says nothing
+        ours = bool(run_git("ls-files", "__init__.py"))
         commit, changed = run_git("rev-parse", "HEAD"), bool(run_git("status", "--porcelain"))
     except OSError:
-        commit, changed = "", False
+        ours = False
+    commit, changed = (commit, changed) if ours else ("", False)
     return dict(
         command=shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
         started=datetime.now(timezone.utc).isoformat(timespec="seconds"),
@@ -166,8 +169,10 @@ class Run:
     ):  # Run, closed to other processes until `release`, or the end of a `with`
         "Create or reopen a run folder. Raises `InputError` where that would lose something."
         run = cls(folder)
+        if resume and overwrite:
+            raise InputError("--resume continues a run, and --overwrite deletes it; give one of them")
         holds = check_free(run.folder, resume, overwrite)
-        if not holds and config is None:
+        if config is None and not (holds and resume):
             raise InputError(f"{folder} holds no run to resume; leave out --resume")
         if holds and not overwrite:
             run._check_same(config)
@@ -175,6 +180,7 @@ class Run:
         run._claim()
         if holds and overwrite:
             run._clear()
+        run._end_log()
         if not (run.folder / "config.yaml").exists():
             run._write("provenance.json", json.dumps(provenance(), indent=1))
             run._write("config.yaml", config_to_yaml(config))
@@ -217,11 +223,19 @@ class Run:
     def release(self):
         "Let other processes write to the folder."
         if self.lock:
-            self.lock.release(force=True)
+            self.lock.release()  # counts: another `Run` of this process may still hold it
+            self.lock = None
+
+    def _end_log(self):
+        "End half a line that a killed process left in the log."
+        path = self.folder / "log.jsonl"
+        if path.exists() and path.stat().st_size and not path.read_bytes().endswith(b"\n"):
+            with path.open("a") as log:
+                log.write("\n")
 
     def _clear(self):
         for path in self.folder.iterdir():
-            if path.is_dir():
+            if path.is_dir() and not path.is_symlink():
                 shutil.rmtree(path)
             elif path.name != ".lock":
                 path.unlink()
@@ -368,12 +382,20 @@ def read_log(
     stage: str,
 ) -> list:  # rows, one a step, in order
     "The logged rows of a stage; rows that a resumed run repeated count once."
-    path = self.folder / "log.jsonl"
-    lines = path.read_text().splitlines() if path.exists() else []
-    # a killed process may leave half a line
-    rows = [json.loads(line) for line in lines if line.endswith("}")]
-    by_step = {r["step"]: r for r in rows if r["stage"] == stage}
-    return [by_step[step] for step in sorted(by_step)]
+    return self.read_logs().get(stage, [])
+
+
+@patch
+def read_logs(
+    self: Run,
+) -> dict:  # stage -> rows of `read_log`, in the order of the log
+    "The logged rows of every stage."
+    path, stages = self.folder / "log.jsonl", {}
+    for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else []:
+        with suppress(json.JSONDecodeError):  # a killed process may leave half a line
+            row = json.loads(line)
+            stages.setdefault(row["stage"], {})[row["step"]] = row
+    return {stage: [rows[step] for step in sorted(rows)] for stage, rows in stages.items()}
 
 # %% ../../nbs/00_core/08_runs.ipynb #run00005
 @patch

@@ -275,7 +275,8 @@ def find_images(
         if shared:
             raise InputError(f"{f} and another folder both hold the id {min(shared)!r}; rename one of them")
         paths.update(more)
-        splits.update(read_splits(f, more))
+        given = read_splits(f, more)  # may have rows of images that are elsewhere
+        splits.update({i: given[i] for i in more})
     for volume in dict.fromkeys(s.path for s in paths.values() if isinstance(s, Slice)):
         problems += series_notes(volume)
     return paths, splits, problems
@@ -529,6 +530,9 @@ def load_images(
     """
     paths, splits, problems = find_images(folder, axis, skip_bad)
     if only is not None:
+        missing = [i for i in only if i not in paths]
+        if missing:
+            raise InputError(f"{folder} holds no image {missing[0]!r} ({len(missing)} missing); put it back")
         paths = {i: paths[i] for i in only}
     layout = size, canvas, channels
     return read_images(paths, splits, problems, *layout, skip_bad, limit, scratch, window, fine)

@@ -1274,7 +1274,7 @@ def patient_id(
     path = source.path if isinstance(source, Slice) else Path(source)
     if path.is_dir():
         _, header = _series(path)[0][0]
-        return str(header.get("PatientID") or "") or source.volume
+        return str(header.get("PatientID") or "") or getattr(source, "volume", None)
     if isinstance(source, Slice):
         return source.volume
     if not is_dicom(path):

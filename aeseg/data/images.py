@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from ..core.errors import InputError
 from ..core.files import atomic_write
@@ -256,7 +256,11 @@ def _exif_orientation(image):
 
 def _read_with_pillow(path, file):
     "The array in an open image file as it is shown, and its orientation. Raises what Pillow raises."
-    with Image.open(file) as image:
+    try:
+        opened = Image.open(file)
+    except UnidentifiedImageError:
+        raise ValueError("it holds no picture of a known format") from None
+    with opened as image:
         check_size(path, image.size)
         deep = image.format == "PNG" and image.mode in ("RGB", "RGBA") and image.tile[0][3].endswith(";16B")
         image.load()

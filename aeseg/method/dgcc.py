@@ -19,11 +19,11 @@ class ChannelCalibration(nn.Module):
         self,
         feedback: int,  # F, length of the feedback
         channels: int,  # C, channels to calibrate
-        reduction: int = 4,  # the hidden layer has C / reduction units
+        reduction: int = 4,  # the hidden layer has C / reduction units, and one at least
     ):
         super().__init__()
-        self.squeeze = nn.Linear(feedback, channels // reduction)
-        self.expand = nn.Linear(channels // reduction, channels)
+        hidden = max(1, channels // reduction)
+        self.squeeze, self.expand = nn.Linear(feedback, hidden), nn.Linear(hidden, channels)
         nn.init.zeros_(self.expand.weight)
         nn.init.zeros_(self.expand.bias)
 

@@ -6,12 +6,10 @@
 __all__ = ['SCALES', 'MISSED', 'edge_differences', 'edge_contrast']
 
 # %% ../../nbs/30_method/16_edge_contrast.ipynb #ec000003
-import numpy as np
 import torch
 
-from ..core.arrays import as_probability
 from ..data.augmentation import normalise
-from .registration import edge_strength, sample_maps, sample_outline, transform_points
+from .registration import edge_strength, sample_maps, sample_outlines, transform_points
 
 # %% ../../nbs/30_method/16_edge_contrast.ipynb #ec000006
 SCALES = (0.8, 0.9, 1.0, 1.1, 1.25)  # of outlines, about their centres
@@ -26,12 +24,9 @@ def edge_differences(
 
     The other image is half a set away, because neighbours may be slices of one volume.
     """
-    outlines = [sample_outline(mask[0].numpy()) for mask in as_probability(labels)]
-    some = [k for k, outline in enumerate(outlines) if len(outline)]
-    differences = torch.zeros(len(labels), len(scales))
+    differences, (some, points) = torch.zeros(len(labels), len(scales)), sample_outlines(labels)
     if not some:
         return differences
-    points = torch.from_numpy(np.stack([outlines[k] for k in some]))
     transforms = torch.zeros(len(some), len(scales), 5)
     transforms[..., :2] = torch.tensor(scales).log()[:, None]
     points = transform_points(points, transforms)

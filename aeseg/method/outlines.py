@@ -163,12 +163,14 @@ class OutlineModel:
         modes: int = 16,  # at most N - 1
         rounds: int = 4,  # of better correspondence
     ):
-        "Raises `InputError` where fewer than three masks have an outline."
+        "Raises `InputError` where fewer than three masks have outlines of the same number of pieces."
         traced = [trace_pieces(mask) for mask in as_probability(masks)[:, 0].numpy()]
         counts = Counter(len(curves) for curves in traced if curves)
-        if sum(counts.values()) < 3:
-            raise InputError(f"a model of outlines needs three masks at least, not {sum(counts.values())}")
-        self.pieces, common = counts.most_common(1)[0]
+        self.pieces, common = max(counts.most_common(1), default=(0, 0))
+        if common < 3:
+            raise InputError(
+                f"a model of outlines needs three masks with the same number of pieces at least, not {common}"
+            )
         self.points = max(8, landmarks // self.pieces) * self.pieces
         dense = np.stack([self._dense(curves) for curves in traced if len(curves) == self.pieces])
         shapes = self._correspond(dense, rounds)

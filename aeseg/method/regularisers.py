@@ -106,10 +106,10 @@ def edge_alignment_loss(
 def location_log_odds(
     prior,  # auxiliary masks: anything with sample(n, generator)
     seed: int = 0,
-    count: int = 400,  # masks
+    count: int = 400,  # masks, in whole batches of 40
 ) -> torch.Tensor:  # (1, 1, H, W), from -4.6 to 0
     "Log-odds of the organ's location, from auxiliary masks (ours)."
-    batches = count // 40
+    batches = max(1, count // 40)
     sums = sum(
         prior.sample(40, generator_for(seed, "location", k)).mean(0, keepdim=True) for k in range(batches)
     )
