@@ -93,11 +93,12 @@ def wait_for(stream, pattern, seconds):
 
 
 @contextlib.contextmanager
-def app(run, *options):
-    "The address of `aeseg inspect RUN`."
+def app(run, *options, browser=None):
+    "The address of `aeseg inspect RUN`, which opens a browser if its command is given."
     script = Path(sys.executable).with_name("aeseg")
-    command = [script, "inspect", str(run), "--no-browser", *options]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    command = [script, "inspect", str(run), *options, *([] if browser else ["--no-browser"])]
+    env = {**os.environ, "BROWSER": str(browser)}
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=env)
     try:
         yield wait_for(process.stdout, r"http://127\.0\.0\.1:\d+/\?token=\S+", 120)[0]
     finally:

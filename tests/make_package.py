@@ -85,7 +85,7 @@ def try_runs(
 ):
     "From phantoms to measured masks."
     succeed(environment, folder, "demo", "--preset", "smoke", "--out", "demo")
-    data, masks = "demo/phantoms/fetal_head", "masks"
+    data, masks = "demo/phantoms/fetal_head_24_8", "masks"
     assert "16 train, 8 val" in succeed(environment, folder, "check", data)
     succeed(environment, folder, "predict", "demo/run_fetal_head", "--images", data, "--out", masks)
     out = succeed(environment, folder, "evaluate", "--pred", masks, "--truth", data, "--out", "scores.csv")

@@ -60,7 +60,7 @@ def main(folder):
         axis.spines[:].set_visible(False)
     for k, (task, name) in enumerate(TASKS.items()):
         run = demo(folder, task=task, variant="plus", threads=1, **VALUES.get(task, {}))
-        phantoms = folder / "phantoms" / task
+        phantoms = folder / f"phantoms/{task}_160_40"
         for row, (split, masks, title) in zip(axes, ROWS):
             images = load_images(phantoms, size=160).split(split)
             truth, drawn = (masks_on_canvas(f, images) for f in (phantoms / "masks", run.folder / masks))

@@ -1,9 +1,11 @@
 "The inspector on a remote machine: one port, on one address, behind a token, through a tunnel."
 
+import contextlib
 import re
 import shutil
 import socket
 import threading
+import time
 import urllib.request
 from pathlib import Path
 
@@ -56,6 +58,42 @@ class Tunnel:
 
     def close(self):
         self.server.close()
+
+
+def commands():
+    "The commands of all processes, as every user sees them."
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):  # it has ended
+            yield path.read_bytes()
+
+
+FAKE_BROWSER = """#!/bin/sh
+stat -c %a "${1#file://}" >"$0.mode"
+cp "${1#file://}" "$0.html"
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/cmdline").exists(), reason="no /proc here")
+def test_the_browser_gets_the_token_and_other_users_do_not(finished, tmp_path):
+    "The page that is opened leads to the inspector; no command holds the token, and a wrong one is refused."
+    run, browser = shutil.copytree(finished, tmp_path / "run"), tmp_path / "browser"
+    browser.write_text(FAKE_BROWSER)
+    browser.chmod(0o755)
+    page = tmp_path / "browser.html"
+    with app(run, browser=browser) as address:
+        token = address.split("token=")[1]
+        assert any(b"voila" in command for command in commands())
+        assert not [command for command in commands() if token.encode() in command]
+        until = time.monotonic() + 60
+        while not (page.exists() and token in page.read_text()):
+            assert time.monotonic() < until, "no browser was opened"
+            time.sleep(0.05)
+        assert (tmp_path / "browser.mode").read_text().strip() == "600"
+        (opened,) = re.findall('url=([^"]*)"', page.read_text())
+        assert opened == address
+        assert "login" not in urllib.request.urlopen(opened, timeout=60).url
+        assert "login" in urllib.request.urlopen(address.replace(token, "wrong"), timeout=60).url
 
 
 @pytest.mark.slow

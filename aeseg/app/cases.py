@@ -508,11 +508,13 @@ def _comparison_path(self: Cases):
 
 @patch
 def _read_comparison(self: Cases):
-    "The cache, unless it is missing, damaged, of other cases, or older than the scores of the round."
+    """The cache, unless it is missing, damaged, of other cases, older than the scores of the round, or from
+    before there were predictions or true masks."""
     table = self._read_cache(self._comparison_path())
     if table is None or list(table.index) != self.ids or not {*COMPARED} <= {*table}:
         return None
-    return None if table["dice"].isna().all() and self.truth else table
+    sources = dict(disagreement=self.predictions, dice=self.truth)
+    return None if any(s and table[name].isna().all() for name, s in sources.items()) else table
 
 
 @patch

@@ -17,7 +17,7 @@ DEMO = dict(gan_steps=400, vae_steps=200, segmentation_steps=300)  # phantoms ar
 
 
 def phantom_data(
-    folder,  # TASK/ and, where masks are given, TASK_auxiliary/ are written there unless they exist
+    folder,  # TASK_COUNT_VAL/ and, where masks are given, TASK_COUNT_auxiliary/ are written there, once
     task: str,  # 'fetal_head', 'optic_disc', 'lung' or 'liver'
     count: int,  # number of phantoms
     val: int,  # number of those that are not trained on
@@ -25,7 +25,8 @@ def phantom_data(
     "Phantoms of a task, with auxiliary masks where organs are no ellipses."
     from aeseg.data.phantoms import write_phantom_masks, write_phantoms
 
-    images, masks = Path(folder) / task, Path(folder) / f"{task}_auxiliary"
+    folder = Path(folder)
+    images, masks = folder / f"{task}_{count}_{val}", folder / f"{task}_{count}_auxiliary"
     if not (images / "splits.csv").exists():
         write_phantoms(images, task, count, val)  # splits.csv is written last
     if task not in ("lung", "liver"):

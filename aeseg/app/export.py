@@ -241,7 +241,8 @@ def _write_torchscript(path, network, canvas, channels, window, facts):
     example = torch.zeros(1, channels, *canvas)
     traced = torch.jit.trace(network, example, check_trace=False)  # which operations it computes is fixed
     scripted = torch.jit.script(Standalone(traced, canvas, channels, window))
-    torch.jit.save(scripted, str(path), _extra_files={"aeseg.json": facts})
+    with path.open("wb") as file:  # torch itself raises a `RuntimeError` where it cannot open a file
+        torch.jit.save(scripted, file, _extra_files={"aeseg.json": facts})
     return torch.jit.load(str(path))
 
 

@@ -20,6 +20,7 @@ import sys
 import tempfile
 import threading
 import time
+import webbrowser
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
@@ -35,7 +36,7 @@ from PIL import Image
 
 import aeseg
 from .cases import COMPARED, Cases, FILTERS, REASONS, SORTS, sensible_limit, threshold_statistics
-from .network_worker import NetworkWorker
+from .network_worker import NetworkWorker, error_text
 from .reviews import CORRECTIONS, Reviews, draw_ellipse, fit_ellipse
 from .reviews import contours, decode_runs, encode, encode_runs, shown_shape, svg_outline
 from ..core.errors import InputError
@@ -339,8 +340,8 @@ def _run_in_background(
         with self.background:
             try:
                 finish(work(progress=lambda done: self.reply("progress", text=text, done=done)))
-            except InputError as e:
-                self.reply("error", text=str(e))
+            except Exception as e:  # of whatever kind: the browser waits for an answer
+                self.reply("error", text=error_text(e))
 
     threading.Thread(target=run, daemon=True).start()
 
@@ -623,13 +624,28 @@ def answer_train(self: Inspector):
     path.parent.mkdir(exist_ok=True)
     with path.open("w") as output:
         command = [sys.executable, "-c", CLI, *self.cases.arguments()]
-        self.training = subprocess.Popen(command, stdout=output, stderr=output, stdin=subprocess.DEVNULL)
+        self.training = subprocess.Popen(
+            command,
+            stdout=output,
+            stderr=output,
+            stdin=subprocess.DEVNULL,
+            start_new_session=True,  # the end of the kernel, or Ctrl-C, does not end it
+        )
     self.reply("training", text="starting", done=0.0)
     threading.Thread(target=self._watch_training, args=(path,), daemon=True).start()
 
 
 @patch
 def _watch_training(self: Inspector, path):
+    "Tell the browser how far the further round is, or that it failed."
+    try:
+        self._follow_training(path)
+    except Exception as e:  # of whatever kind: the browser waits for an answer
+        self.reply("training", text=f"failed: {error_text(e)}", done=None)
+
+
+@patch
+def _follow_training(self: Inspector, path):
     "Tell the browser how far the further round is; at its end, read the run again."
     try:
         steps = self.cases.run.config.segmentation.steps
@@ -643,8 +659,7 @@ def _watch_training(self: Inspector, path):
         time.sleep(LOOK)
     if self.training.returncode:
         lines = path.read_text(errors="replace").strip().splitlines() or ["the process was killed"]
-        self.reply("training", text=f"failed: {lines[-1]}", done=None)
-        return
+        raise InputError(lines[-1])
     self.cases, self.thumbnails = Cases(*self.source), {}
     self.reply("trained", round=self.cases.last)
 
@@ -706,16 +721,20 @@ def free_port(
     count: int = 200,  # of ports that are tried
 ) -> int:
     "The first free port of this machine. Raises `InputError` where there is none."
-    for port in range(first, first + count):
+    if not 0 < first < 65536:
+        raise InputError(f"there is no port {first}; give one from 1 to 65535 with --port, or none")
+    for port in range(first, min(first + count, 65536)):
         with socket.socket() as s:
             if os.name == "posix":  # elsewhere, a port in use could be bound, too
                 s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # a server just ended: the page waits
             try:
                 s.bind(("127.0.0.1", port))
                 return port
+            except PermissionError:
+                reason = "may not be opened by this user"
             except OSError:
-                pass
-    raise InputError(f"port {first} is in use; give another one with --port, or none")
+                reason = "is in use"
+    raise InputError(f"port {first} {reason}; give another one with --port, or none")
 
 
 def _write_page(folder, run, images, truth):
@@ -756,9 +775,8 @@ def app_command(
     images=None,  # see `Inspector`
     truth="auto",  # see `Inspector`
     port: int = 0,  # 0: a free one
-    browser: bool = True,  # open one
-):  # the command that serves the page, and its address
-    "Write the page. Raises `InputError` for a run without labels, a port in use, or where Voilà is missing."
+):  # the command that serves the page, its environment, and the address of the page
+    "Write the page. Raises `InputError` for a run without labels, a port that is not free, or without Voilà."
     Cases(run, images, truth)
     if find_spec("voila") is None:
         raise InputError(
@@ -773,14 +791,16 @@ def app_command(
         "--Voila.ip=127.0.0.1",
         f"--Voila.port={port}",
         "--Voila.port_retries=0",
+        "--Voila.auto_token=True",  # that of the environment: other users see a command, and no environment
+        "--no-browser",  # Voilà would open the address without the token
         "--MappingKernelManager.cull_idle_timeout=300",
         "--MappingKernelManager.cull_interval=60",
-        f"--token={token}",
         "--Voila.log_level=40",
     ]
-    if not browser:
-        options.append("--no-browser")
-    return [sys.executable, "-m", "voila", str(page), *options], f"http://127.0.0.1:{port}/?token={token}"
+    command = [sys.executable, "-m", "voila", str(page), *options]
+    paths = [str(folder), os.environ.get("JUPYTER_PATH")]  # the page's template is in the first
+    jupyter = dict(JUPYTER_TOKEN=token, JUPYTER_PATH=os.pathsep.join(filter(None, paths)))
+    return command, {**os.environ, **jupyter}, f"http://127.0.0.1:{port}/?token={token}"
 
 # %% ../../nbs/50_app/15_inspector.ipynb #8d679ad6
 def serve(
@@ -792,9 +812,7 @@ def serve(
 ):
     "Serve the inspector of a run until Ctrl-C. Raises `InputError` where the server ends by itself."
     with tempfile.TemporaryDirectory() as folder:
-        command, address = app_command(folder, run, images, truth, port, browser)
-        paths = [folder, os.environ.get("JUPYTER_PATH")]  # the page's template is in the first
-        env = {**os.environ, "JUPYTER_PATH": os.pathsep.join(filter(None, paths))}
+        command, env, address = app_command(folder, run, images, truth, port)
         process = subprocess.Popen(command, env=env)
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # so that the server ends, too
         try:
@@ -802,6 +820,8 @@ def serve(
                 time.sleep(0.1)
             if process.poll() is None:
                 print(f"inspector: {address}\nstop with Ctrl-C", flush=True)
+                if browser:
+                    _open_browser(Path(folder) / "open.html", address)
             if process.wait():
                 raise InputError(
                     f"the server ended with exit code {process.returncode}; its last lines above say why"
@@ -810,6 +830,14 @@ def serve(
             if process.poll() is None:
                 process.terminate()
                 process.wait(20)
+
+
+def _open_browser(page, address):
+    "Open a page that leads to the address: the command of a browser, which all users see, has no token."
+    page.touch(mode=0o600)
+    page.write_text(f'<!doctype html><meta http-equiv="refresh" content="0; url={address}">')
+    # in a thread, because some browsers return when they are closed
+    threading.Thread(target=webbrowser.open, args=(page.as_uri(),), daemon=True).start()
 
 
 def _is_listening(port):
