@@ -426,7 +426,8 @@ def tell_start(
     names = [entry.name for folder in inside if folder.is_dir() for entry in os.scandir(folder)]
     count = sum(not name.startswith(".") and not name.endswith(".csv") for name in names)
     if count and not quiet:
-        print(f"reading {plural(count, 'file')} of {', '.join(map(str, folders))}", file=sys.stderr, flush=True)
+        told = f"reading {plural(count, 'file')} of {', '.join(map(str, folders))}"
+        print(told, file=sys.stderr, flush=True)
 
 
 def join_options(
