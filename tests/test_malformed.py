@@ -1,6 +1,6 @@
 """Malformed inputs end with one sentence: no traceback, and no code of theirs is executed.
 
-`make test` tries 500 of them; `pytest tests/test_malformed.py --malformed 1000` tries 1,000 (default 60).
+`make test` tries 300 of them; `pytest tests/test_malformed.py --malformed 1000` tries 1,000 (default 60).
 """
 
 import pytest

@@ -81,7 +81,7 @@ class ReportData:
 
     Pictures are CPU tensors on one canvas: `images` (K, C, H, W) uint8 with K `ids` and `splits`;
     `pseudo_labels`, `final` and, where ground truth is known, `truth` (K, 1, H, W) in [0, 1];
-    `auxiliary` masks (M, 1, H, W) in [0, 1]; `painted` (M, C, H, W) in [-1, 1], what G paints into
+    `auxiliary` masks (M, 1, H, W) in [0, 1]; `painted` (M, C, H, W) in [-1, 1], images generated from
     them, or None.
     """
 
@@ -345,7 +345,7 @@ def alarm_section(data: ReportData) -> dict:
 
 # %% ../../nbs/50_app/05_report.ipynb #2d8feca0
 def auxiliary_pictures(data: ReportData) -> list:  # dicts: mask and painted, tiles; painted may be None
-    "Auxiliary masks, each with what G paints into it."
+    "Auxiliary masks, each with the image that G generates from it."
     pairs = []
     for k, mask in enumerate(data.pictures["auxiliary"]):
         tile, painted = make_tile(data.shape, f"auxiliary mask {k + 1}", dict(fill=mask)), None
