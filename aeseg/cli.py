@@ -247,7 +247,8 @@ class _Parser(argparse.ArgumentParser):
 EXIT_CODES = """exit codes:
   0  the command did what it was asked to do
   1  check found errors, units of an experiment failed, or a unit that was run again differs
-  2  bad input, an unknown option, or Ctrl-C; one sentence on stderr says which"""
+  2  bad input, an unknown option, or Ctrl-C; one sentence on stderr says which
+  141  the program that read the output has ended, as in aeseg --help | head -1"""
 
 
 def version_text() -> str:  # such as "aeseg 0.2.0", in a checkout "aeseg 0.2.0, commit 1a2b3c4d5e"
