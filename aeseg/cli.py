@@ -487,12 +487,12 @@ def check_spacing(
     spacing,  # number, text of a number, CSV file, or None
 ):
     "Raise `InputError` before a long training for a number that is no spacing."
-    from aeseg.evaluation.metrics import spacing_pair
-
     try:
         number = float(spacing)
     except (TypeError, ValueError):  # a file, or none
         return
+    from aeseg.evaluation.metrics import spacing_pair
+
     spacing_pair(number)
 
 # %% ../nbs/70_command_line.ipynb #7931f505
