@@ -18,6 +18,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                              'aeseg/app/adaptation.py'),
                                       'aeseg.app.adaptation.first_labels': ( '50_app/adaptation.html#first_labels',
                                                                              'aeseg/app/adaptation.py'),
+                                      'aeseg.app.adaptation.is_believed': ('50_app/adaptation.html#is_believed', 'aeseg/app/adaptation.py'),
                                       'aeseg.app.adaptation.label_edges': ('50_app/adaptation.html#label_edges', 'aeseg/app/adaptation.py'),
                                       'aeseg.app.adaptation.load_prior': ('50_app/adaptation.html#load_prior', 'aeseg/app/adaptation.py'),
                                       'aeseg.app.adaptation.open_first': ('50_app/adaptation.html#open_first', 'aeseg/app/adaptation.py'),

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['smaller_canvas', 'shrink_images', 'ShrunkPrior', 'label_edges', 'first_config', 'open_first', 'first_labels',
-           'find_prior', 'load_prior', 'adapt_setting', 'read_places', 'compare_places']
+           'is_believed', 'find_prior', 'load_prior', 'adapt_setting', 'read_places', 'compare_places']
 
 # %% ../../nbs/50_app/07_adaptation.ipynb #ada00003
 import json
@@ -176,6 +176,14 @@ def first_labels(
     return refined, label_edges(labels, first.training.pixels)
 
 
+def is_believed(
+    before: float,  # mean edge strength under the labels of the first GAN; 0: that of their surroundings
+    after: float,  # of the second
+) -> bool:
+    "Whether the first GAN found edges at all, so that its labels tell a size, and the second stronger ones."
+    return 0 < before < after
+
+
 def find_prior(
     setting: Setting,
 ) -> dict:  # change, as of `PriorChange`; ellipses (M, 5); accepted, edges, alarms
@@ -192,12 +200,13 @@ def find_prior(
     with open_first(setting, "adapted", prior, canvas) as second:
         refined, edges_after = first_labels(second)
     change, alarms = estimate_change(places, measure_places(refined))
+    before, after = edges_before.mean().item(), edges_after.mean().item()
     return dict(
         change=asdict(change),
         ellipses=measure_ellipses(refined).tolist(),
-        edge_before=edges_before.mean().item(),
-        edge_after=edges_after.mean().item(),
-        accepted=bool(edges_after.mean() > edges_before.mean()),
+        edge_before=before,
+        edge_after=after,
+        accepted=is_believed(before, after),
         alarms=alarms,
     )
 
@@ -233,11 +242,10 @@ def adapt_setting(
     for alarm in found["alarms"]:
         setting.run.note(alarm)
     if not found["accepted"]:
-        setting.run.note(
-            "adaptation: labels of the found size and place lie on weaker edges of their images, so the given"
-            " auxiliary masks stay",
-            "choice",
-        )
+        reason = "labels of the found size and place lie on weaker edges of their images"
+        if found["edge_before"] <= 0:
+            reason = "the labels of the first small GAN, which told size and place, do not lie on edges"
+        setting.run.note(f"adaptation: {reason}, so the given auxiliary masks stay", "choice")
         return setting
     return replace(setting, prior=adapt_prior(setting.prior, setting.images.canvas, change, ellipses))
 
