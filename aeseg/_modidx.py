@@ -538,7 +538,6 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                            'aeseg.cli._prepare': ('command_line.html#_prepare', 'aeseg/cli.py'),
                            'aeseg.cli._print_places': ('command_line.html#_print_places', 'aeseg/cli.py'),
                            'aeseg.cli._split': ('command_line.html#_split', 'aeseg/cli.py'),
-                           'aeseg.cli.check_spacing': ('command_line.html#check_spacing', 'aeseg/cli.py'),
                            'aeseg.cli.choose_options': ('command_line.html#choose_options', 'aeseg/cli.py'),
                            'aeseg.cli.command': ('command_line.html#command', 'aeseg/cli.py'),
                            'aeseg.cli.complain': ('command_line.html#complain', 'aeseg/cli.py'),

@@ -6,8 +6,8 @@
 __all__ = ['MISSING', 'COMMANDS', 'EXTRAS', 'REQUIRED', 'METAVARS', 'NO_OPTION', 'PATHS', 'EXIT_CODES', 'CLOSED_PIPE',
            'DEMO_TASKS', 'read_signature', 'Command', 'tell_extra', 'command', 'make_argument', 'list_arguments',
            'version_text', 'completion_text', 'make_parser', 'continued_by', 'complain', 'run_arguments', 'drop_output',
-           'main', 'tell_ignored', 'tell_start', 'join_options', 'read_folders', 'choose_options', 'check_spacing',
-           'tell_few', 'print_summary', 'print_scores', 'split_parameters', 'report_experiments', 'pack_experiments',
+           'main', 'tell_ignored', 'tell_start', 'join_options', 'read_folders', 'choose_options', 'tell_few',
+           'print_summary', 'print_scores', 'split_parameters', 'report_experiments', 'pack_experiments',
            'repeat_experiments', 'run_experiments']
 
 # %% ../nbs/70_command_line.ipynb #977886a3
@@ -483,18 +483,6 @@ def choose_options(
     return {**stored, **options}
 
 
-def check_spacing(
-    spacing,  # number, text of a number, CSV file, or None
-):
-    "Raise `InputError` before a long training for a number that is no spacing."
-    try:
-        number = float(spacing)
-    except (TypeError, ValueError):  # a file, or none
-        return
-    from aeseg.evaluation.metrics import spacing_pair
-
-    spacing_pair(number)
-
 # %% ../nbs/70_command_line.ipynb #7931f505
 def tell_few(
     train: int,  # number of images that training sees
@@ -596,7 +584,6 @@ def _fit(
 
         options.setdefault("auxiliary_label", list(as_labels(inside)))
     options = choose_options(options, of_task, preset, config)
-    check_spacing(folders["spacing"])
     folders["truth"] = None if folders["truth"] == "none" else folders["truth"]
     switches = dict(skip_bad=skip_bad, resume=resume, overwrite=overwrite, quiet=quiet)
     tell_start(folders["images"], quiet)

@@ -48,6 +48,7 @@ from ..data.formats import pixel_spacing
 from ..data.images import as_labels, to_canvas
 from ..data.masks import hard_dice
 from ..data.volumes import GEOMETRIES
+from ..evaluation.metrics import spacing_pair
 from ..evaluation.true_masks import TrueMasks, find_truth, read_spacing
 from ..method.cyclegan import GAN
 from ..method.losses import loss_of
@@ -413,11 +414,12 @@ def volume_groups(
 def read_given_spacing(
     spacing,  # None, a number, text of a number, or a CSV file
 ):  # None, a float, or a dict id -> mm per pixel
-    "The spacing that was given. Raises `InputError`."
+    "The spacing that was given. Raises `InputError`, before a long training."
     try:
-        return spacing and float(spacing)
+        number = None if spacing is None else float(spacing)
     except (TypeError, ValueError):
         return read_spacing(spacing)
+    return number if number is None else spacing_pair(number)[0]
 
 
 def find_evaluation(

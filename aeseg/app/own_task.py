@@ -184,9 +184,10 @@ def _read_mapping(path):
 def _is_number(value):
     "Whether a value, or a text, is a number."
     try:
-        return isinstance(float(value), float)
+        float(value)
     except ValueError:
         return False
+    return True
 
 
 def _resolve_run_value(path, key, value):

@@ -45,11 +45,10 @@ def provenance() -> dict:
 
     try:
         # an installed aeseg may lie in the environment of another project, whose commit says nothing
-        ours = bool(run_git("ls-files", "__init__.py"))
-        commit, changed = run_git("rev-parse", "HEAD"), bool(run_git("status", "--porcelain"))
+        commit = run_git("ls-files", "__init__.py") and run_git("rev-parse", "HEAD")
+        changed = bool(commit and run_git("status", "--porcelain"))
     except OSError:
-        ours = False
-    commit, changed = (commit, changed) if ours else ("", False)
+        commit, changed = "", False
     return dict(
         command=shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
         started=datetime.now(timezone.utc).isoformat(timespec="seconds"),
