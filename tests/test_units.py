@@ -245,6 +245,9 @@ def test_units_share_an_adapted_prior(tmp_path):
     assert run_unit(units["full"], alone, sys.argv) == ""
     assert (alone.run_folder(units["full"]) / "adaptation/given").exists()
     pd.testing.assert_frame_equal(store.rows(units["full"]), alone.rows(units["full"]))
+    changes = {name: store.facts(u)["adaptation"] for name, u in units.items()}
+    assert changes["given"] is None and changes["full"] == changes["vae"] == changes["cyclegan"]
+    assert set(changes["full"]) == {"change", "edge_before", "edge_after", "accepted"}
     full_disk = FullDisk(tmp_path / "full")
     assert "no space" in run_unit(units["cyclegan"], full_disk, sys.argv)
     assert jobs_of(units, full_disk)[1] == {}  # the others need not wait for the one that failed

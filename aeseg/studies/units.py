@@ -375,7 +375,7 @@ def checkpoint_dice(
 
 
 PROVENANCE = ("data", "minutes", "started", "finished", "commit", "uncommitted_changes", "aeseg", "python")
-PROVENANCE += ("torch", "monai", "numpy", "platform", "cores", "gpu", "adapted_prior_of")
+PROVENANCE += ("torch", "monai", "numpy", "platform", "cores", "gpu", "adapted_prior_of", "adaptation")
 
 
 def unit_facts(
