@@ -64,7 +64,7 @@ class ArrayFile(RowView):
         self,
         file,  # a path, or an open binary file
     ):
-        "Read the header. Raises `InputError` where the file is no uint8 array or not whole."
+        "Read the header. Raises `InputError` where the file is not a complete uint8 array."
         self.file = file = open(file, "rb") if isinstance(file, (str, Path)) else file
         weakref.finalize(self, file.close)
         file.seek(0)
@@ -95,7 +95,7 @@ class ArrayFile(RowView):
 def write_array(
     pieces,  # iterable of uint8 tensors (n, C, H, W)
     shape,  # (N, C, H, W) of all together; there may be fewer rows
-    where=None,  # None: memory; a folder: a nameless file in it, gone with its last user; else an .npy file
+    where=None,  # None: memory; a folder: an unnamed file in it, gone with its last user; else an .npy file
 ):  # tensor, or `ArrayFile`
     "Concatenate pieces in memory or in a file. Raises `InputError` where the file cannot be written."
     if where is None:

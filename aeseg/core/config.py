@@ -717,14 +717,14 @@ PRESETS = dict(
 
 TASK_VALUES = dict(
     # The outline of a head is a bright line, and registration, which would correct the size, does not apply.
-    # Early heads are small, and missed at first.
+    # Heads early in pregnancy are small, and the first labels miss them.
     fetal_head=dict(edge_weight=1.0, relabel_fraction=0.2, quality_score="vae_edges"),
     # Slices show livers of all sizes, and most checkpoints confuse small ones with other organs: shape and
     # homogeneous intensity tell them apart, the agreement of checkpoints does not.
     liver=dict(quality_score="vae_uniformity", quality_groups=5, keep_fraction=0.5),
 )
 
-# preset -> values of the variant plus: wide augmentation takes more steps to pay off
+# preset -> values of the variant plus, whose wide augmentation needs more steps
 PLUS_VALUES = dict(table=dict(segmentation_steps=400), cpu=dict(segmentation_steps=800))
 
 

@@ -55,7 +55,7 @@ def check_devices(
 def choose_device(
     machine: MachineOptions,
 ) -> tuple:  # 'cuda', 'mps' or 'cpu'; the precision that 'auto' means there
-    "Device and precision of a run; the threads of torch are set. Raises `InputError`, see `check_devices`."
+    "Device and precision of a run; sets the threads of torch. Raises `InputError`, see `check_devices`."
     kind, precision = check_devices(machine), machine.precision
     if machine.threads or machine.devices > 1:
         torch.set_num_threads(machine.threads or max(1, torch.get_num_threads() // machine.devices))
@@ -66,7 +66,7 @@ def choose_device(
 
 @dataclass(frozen=True)
 class OneDevice:
-    "A device and its precision, for prediction: as Fabric, without the second that its import takes."
+    "A device and its precision, for prediction: like Fabric, whose import takes a second."
 
     device: torch.device
     precision: str  # '32-true', 'bf16-mixed' or '16-mixed'
@@ -175,7 +175,7 @@ def all_reduce_sum(
     fabric,
     sums: torch.Tensor,  # (k,)
 ) -> torch.Tensor:  # (k,)
-    "Sums over all processes. The mean of its gradient over the processes is the gradient of the sums."
+    "Sums over all processes; gradients that are averaged over the processes are those of these sums."
     if fabric.world_size == 1:
         return sums
     local = sums.detach()

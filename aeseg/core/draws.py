@@ -65,6 +65,6 @@ def shared_draws(
 ):  # context manager
     """Give each process its part of the random numbers that one process would draw for all samples.
 
-    Concerns `torch.rand`, `randn` and `randint` with a generator; their first dimension counts samples.
+    Applies to `torch.rand`, `randn` and `randint` with a generator; their first dimension counts samples.
     """
     return _SharedDraws(fabric.global_rank, fabric.world_size) if fabric.world_size > 1 else nullcontext()

@@ -115,7 +115,7 @@ def _without_bias(layer, x):
 
 
 def _keeps_size(layer):
-    "Whether a convolution looks at all neighbours of every pixel, and has a bias."
+    "Whether a convolution keeps the size of its input, with an odd kernel and zero padding, and has a bias."
     k = layer.kernel_size[0]
     geometry = (layer.kernel_size, layer.stride, layer.padding, layer.dilation, layer.groups)
     usual = ((k, k), (1, 1), (k // 2, k // 2), (1, 1), 1)

@@ -37,7 +37,7 @@ def one_thread(
 
 
 def worker_count() -> int:
-    "How many processes share work: as many as torch has CPU threads."
+    "How many processes share work: as many as torch has CPU threads, at most `MOST_WORKERS`."
     return _SHARES[-1] if _SHARES else min(torch.get_num_threads(), MOST_WORKERS)
 
 # %% ../../nbs/00_core/16_pool.ipynb #032a7d0f
@@ -86,7 +86,7 @@ def parallel_map(
     total: int,  # how many there are
     workers: int = None,  # processes; None: `worker_count`; 1: all is done here
 ):  # generator of results, in the order of the jobs
-    "Call a function with each job, in processes where that pays. The results do not depend on it."
+    "Call a function with each job, in processes where this saves time. The results are the same."
     workers = worker_count() if workers is None else workers
     jobs, shares = iter(jobs), workers > 1 and is_sendable(function)
     seconds = done = 0

@@ -133,7 +133,7 @@ def read_ahead(
 
 # %% ../../nbs/00_core/12_resident.ipynb #res00016
 class SentMasks:
-    "The masks of a prior that knows no devices, drawn on the CPU and sent."
+    "The masks of a prior without `on`, drawn on the CPU and sent."
 
     def __init__(self, prior, device="cpu"):
         self.prior, self.device = prior, torch.device(device)

@@ -305,7 +305,7 @@ def event_line(
 
 @patch
 def _tell(self: Run, event):
-    "Show a new event; of the alarms at checkpoints the first of each kind, such as 'size', is enough."
+    "Show a new event; of alarms during training, only the first of each topic, such as 'size'."
     if not (self.writes and self.tells and self.progress) or self.progress.quiet:
         return
 
@@ -323,7 +323,7 @@ def begin(
     name: str,  # of a part of the plan of `progress`
     doing: str,  # for the user, such as 'predicting masks'
 ):
-    "Show that a part of the work begins that trains nothing."
+    "Show that a part of the run begins in which nothing is trained."
     if self.progress and self.writes:
         self.progress.start(name, doing=doing)
 
@@ -455,7 +455,7 @@ def find_folders(
     self: Run,
     kind: str,  # of `folder_facts`
 ) -> list:  # pairs: the path as it was noted; the `Path` where it is now, None where it is lost
-    "Where the folders are that a run noted, also after run and data were moved together."
+    "Where the folders that a run noted are now, also after run and data were moved together."
     noted, run = self.provenance, self.folder.resolve()
     relative, pairs = noted.get("relative", {}).get(kind, []), []
     for k, name in enumerate(as_list(noted.get(kind))):

@@ -130,7 +130,7 @@ class Progress:
 @patch
 @contextmanager
 def stage(self: Progress, name: str, steps: int, step: int = 0):
-    "A stage that ends with the body."
+    "A stage that lasts for the body of a `with` block."
     self.start(name, steps, step)
     try:
         yield
@@ -153,7 +153,7 @@ def finish(self: Progress):
 
 @patch
 def count(self: Progress):
-    "Report the seconds since the last report; those between stages belong to 'after' the one before."
+    "Report the seconds since the last report; those between two stages count as 'after' the first one."
     now = time.monotonic()
     seconds, self.counted = now - self.counted, now
     if self.took:
@@ -163,7 +163,7 @@ def count(self: Progress):
 @patch
 @contextmanager
 def aside(self: Progress, doing: str):
-    "Count the seconds of the body for themselves, not for the stage that runs."
+    "Count the seconds of the body separately, not for the stage that runs."
     self.count()
     stage, self.doing = self.doing, self.part + doing
     try:
@@ -377,7 +377,7 @@ def training_steps(
             if due or stop:
                 state.save(step)
                 yield step
-                progress.count()  # a process that is killed later has said so far what it took
+                progress.count()  # so that a process that is killed later has reported its seconds
             if stop:
                 state.wait()  # until the first process has saved
                 raise KeyboardInterrupt

@@ -130,10 +130,10 @@ def random_chance(
 def random_frames(
     n: int,  # number of transforms
     generator: torch.Generator,
-    most: float = 0.25,  # widest side of the frame, fraction of the canvas
+    most: float = 0.25,  # widest side that is drawn (half of the sides are zero), fraction of the canvas
     chance: float = 1.0,  # probability of a frame
 ) -> torch.Tensor:  # (n, 2, 3)
-    "Affine transforms that shrink pictures into black frames; each side has width zero half of the time."
+    "Affine transforms that shrink pictures into black frames; pictures keep their aspect."
     sides = torch.rand(n, 4, generator=generator) * most * (torch.rand(n, 4, generator=generator) < 0.5)
     left, right, top, bottom = (sides * random_chance(n, chance, generator)[:, None]).unbind(1)
     size = 1 / (1 - torch.maximum(left + right, top + bottom))
@@ -147,7 +147,7 @@ def compose(
     first: torch.Tensor,  # (N, 2, 3) affine transforms
     then: torch.Tensor,  # (N, 2, 3)
 ) -> torch.Tensor:  # (N, 2, 3)
-    "The transform whose `warp` does one thing, then another."
+    "One transform, whose `warp` equals that of the first followed by that of the second."
     linear = first[:, :, :2] @ then[:, :, :2]
     shift = first[:, :, :2] @ then[:, :, 2:] + first[:, :, 2:]
     return torch.cat([linear, shift], 2)
@@ -291,7 +291,7 @@ def augment_wide(
     flip: bool = False,  # where anatomy allows, see `may_flip`
     noise: torch.Generator = None,  # of the noise, see `random_noise`
 ):  # images in [-1, 1], labels, weights, in the shapes given
-    "A picture with its label as it may come from elsewhere (ours)."
+    "A picture with its label, as it may come from another hospital (ours)."
     n, channels, *canvas = x.shape
     x = random_intensity(x, generator)
     shift = torch.where(random_chance(n, 0.3, generator), 0.2, 0.05)

@@ -233,7 +233,7 @@ def few_images(
 
 
 def _is_flat(facts):
-    "Whether an image is constant or nearly so. An image of two values is rather a mask."
+    "Whether an image is constant or nearly so. An image of two values counts as a mask instead."
     return facts.values == 1 or "float" not in facts.depth and facts.gray_range < FLAT and facts.values > 2
 
 

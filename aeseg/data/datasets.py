@@ -311,7 +311,7 @@ class Images:
     splits: tuple  # a split for each image
     skipped: tuple = ()  # sentences about files that were left out
     fine: object = None  # as `pixels`, on a larger canvas, for the search of edges; None: not read
-    remarks: tuple = ()  # sentences about what was read and shows little
+    remarks: tuple = ()  # sentences about images that the window leaves without contrast
 
     def __len__(self):
         return len(self.ids)

@@ -584,7 +584,7 @@ def _nifti_header(path):
 
 # %% ../../nbs/10_data/03_formats.ipynb #nif00002
 def _unpack(path, size):
-    "The first `size` bytes of a gzip file in a nameless temporary file. Raises `InputError`."
+    "The first `size` bytes of a gzip file in an unnamed temporary file. Raises `InputError`."
     file = tempfile.TemporaryFile(prefix="aeseg")
     try:
         with gzip.open(path) as packed:
@@ -606,7 +606,7 @@ def _unpack(path, size):
 
 
 def _open_nifti(path):
-    "A NIfTI file as `Volume`; a compressed one is unpacked into a nameless file. Raises `InputError`."
+    "A NIfTI file as `Volume`; a compressed one is unpacked into an unnamed file. Raises `InputError`."
     volume = _nifti_header(path)
     if str(path).lower().endswith(".gz"):
         volume = volume._replace(file=_unpack(path, volume.end))
@@ -815,7 +815,7 @@ def _series_type(headers):
 
 
 def _open_series(folder):
-    "A series as `Volume` in a nameless file, written slice by slice. Raises `InputError`."
+    "A series as `Volume` in an unnamed file, written slice by slice. Raises `InputError`."
     headers, affine = _series(folder)
     dtype, file = _series_type(headers), tempfile.TemporaryFile(prefix="aeseg")
     for path, header in headers:
@@ -975,7 +975,7 @@ def _frame_masks(path, segmentation):
 
 
 def _open_segmentation(path):
-    "A DICOM SEG file as `Volume` of labels in a nameless file. Raises `InputError`."
+    "A DICOM SEG file as `Volume` of labels in an unnamed file. Raises `InputError`."
     segmentation = _segmentation(path)
     columns, rows, slices = segmentation.shape
     if float(rows) * columns * slices * 2 > MOST_BYTES:

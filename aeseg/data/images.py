@@ -70,7 +70,7 @@ WHITE_IS_ZERO, BLACK_IS_ZERO, RGB, PALETTE, MASK, INKS, YCBCR = range(7)  # colo
 # %% ../../nbs/10_data/04_images.ipynb #img00013
 @contextmanager
 def _mute_libtiff():
-    "Send what libtiff writes to stderr about damaged files to nowhere."
+    "Discard the messages about damaged files that libtiff writes to stderr."
     try:
         kept = os.dup(2)
     except OSError:  # there is no stderr
@@ -87,7 +87,7 @@ def _mute_libtiff():
 
 
 def _unpack_strip(packed, compression, rows, columns):
-    "The bytes (rows x columns) of a strip, by libtiff, to which they are a gray image."
+    "The bytes (rows x columns) of a strip; libtiff unpacks them as if they were a gray image."
     entries = [(256, columns), (257, rows), (258, 8), (259, compression), (262, 1)]  # 8 bits, gray
     entries += [(273, 8 + 2 + 9 * 12 + 4), (277, 1), (278, rows), (279, len(packed))]
     directory = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in entries)
@@ -109,7 +109,7 @@ def _strip_shapes(page):
 
 
 def _unpack_tiff(path, page):
-    "A TIFF file like another one whose strips or tiles are stored without compression."
+    "A copy of a TIFF file whose strips or tiles are in a form that tifffile unpacks by itself."
     import tifffile
 
     copy = io.BytesIO(Path(path).read_bytes())
@@ -176,7 +176,7 @@ def _plain_colours(path, array, page, colours):
 
 # %% ../../nbs/10_data/04_images.ipynb #img00001
 def _without_orientation(path):
-    "A TIFF file that says nothing about its orientation, so that Pillow leaves its rows where they are."
+    "A copy of a TIFF file without its orientation, so that Pillow leaves the rows where they are."
     import tifffile
 
     copy = io.BytesIO(Path(path).read_bytes())
@@ -188,7 +188,7 @@ def _without_orientation(path):
 
 
 def _tiff_with_pillow(path, colours, bits):
-    "The array in a TIFF file that Pillow decodes; it turns gray of 8 bits over where zero is white."
+    "The array in a TIFF file that Pillow decodes; Pillow inverts 8-bit gray itself where zero is white."
     with Image.open(_without_orientation(path)) as image:
         check_size(path, image.size)
         turned_over = image.tag_v2.get(262, WHITE_IS_ZERO) == WHITE_IS_ZERO

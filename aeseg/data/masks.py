@@ -48,7 +48,7 @@ def smooth_outline(
 # %% ../../nbs/10_data/01_masks.ipynb #09f6232a
 def signed_distance(
     mask: np.ndarray,  # (H, W) bool
-    closed: bool = True,  # along the frame where the mask touches it; otherwise outlines end there
+    closed: bool = True,  # True: outlines also run along the frame; False: they end at the frame
 ) -> np.ndarray:  # (H, W) float, pixels; at least 0.5 inside, at most -0.5 outside
     "Signed distance of each pixel to the outline of a mask."
     around = np.pad(mask, 1) if closed else mask

@@ -57,7 +57,7 @@ class Item(NamedTuple):
 def odd_items(
     bad: list = None,  # takes the sentence of each item that is left out; None: the first one is an error
 ):
-    "A body that makes an item, which is left out where it is odd. Raises `InputError`, see `bad`."
+    "A context that makes one item. With `bad`, an `InputError` in it leaves the item out; else it is raised."
     try:
         yield
     except InputError as e:
@@ -237,7 +237,7 @@ LONGEST_PIXEL = 20.0  # mm
 def known_length(
     text,  # a number of mm, also as text
 ) -> tuple:  # mm, or None where this cannot be the size of a pixel; doubts
-    "The size of a pixel that a download gives."
+    "The size of a pixel that a download gives, if it is plausible."
     try:
         length = float(text)
     except (TypeError, ValueError):
@@ -725,7 +725,7 @@ def write_splits(
 
 # %% ../../nbs/10_data/10_official.ipynb #off00020
 class Notes:
-    "What is told about the items of a download; `bad` is None where an odd item is an error."
+    "What is reported about the items of a download; `bad` is None where an odd item is an error."
 
     def __init__(self, skip_bad):
         self.bad = [] if skip_bad else None
@@ -741,7 +741,7 @@ class Notes:
                 self.doubts[sentence].append(name)
 
     def lines(self):
-        "What is told."
+        "The lines of the report."
         bad = self.bad or []
         lines = [f"skipped: {sentence.rpartition('; ')[0] or sentence}" for sentence in bad[:SHOWN]]
         if len(bad) > SHOWN:
@@ -925,7 +925,7 @@ PICTURES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".gif", ".dcm", ".
 def without_prepared(
     files: dict,  # relative name -> path, see `list_source`
 ) -> tuple:  # files, without those of data-set folders that `prepare` made; sentences about these
-    "A download beside which a data-set folder was made is read without that."
+    "The files of a download without the data-set folders that `prepare` made beside them."
     folders = [name.removesuffix("source.yaml") for name in files if name.endswith("/source.yaml")]
     made = [folder for folder in folders if f"{folder}LICENCE.txt" in files]
     left = {name: path for name, path in files.items() if not name.startswith(tuple(made))}
@@ -944,7 +944,7 @@ def not_used(
 
 
 def _build(name, src, work, crop, seed, skip_bad):
-    "Build the data-set folder in a working folder; returns its path, a row for each image, and what is told."
+    "Build the data-set folder in a working folder; returns its path, a row for each image, and a report."
     official, folder, notes = OFFICIAL[name], work / "made", Notes(skip_bad)
     files, made_before = without_prepared(list_source(src, work / "unpacked"))
     files, packed = Download(files), other_archives(files)
@@ -971,7 +971,7 @@ def prepare(
     crop: bool = False,  # optic discs: squares around the true masks, see `crop_around`
     seed: int = 0,  # of the validation split
     echo=print,  # takes each line of text
-    skip_bad: bool = False,  # leave items out that cannot be used, and tell them
+    skip_bad: bool = False,  # leave out items that cannot be used, and report them
 ) -> Path:  # of the data-set folder
     "Turn an official download into a data-set folder. Raises `InputError`; then nothing is written."
     if name not in OFFICIAL:

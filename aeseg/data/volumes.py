@@ -65,7 +65,7 @@ def fill_volume(
     source,  # path of the scan
     axis: str,  # 'axial', 'coronal' or 'sagittal'
     masks,  # pairs of the index of a slice and its mask (H, W); slices that are not given stay empty
-) -> np.ndarray:  # (I, J, K) uint8 in {0, 1}, in a nameless file
+) -> np.ndarray:  # (I, J, K) uint8 in {0, 1}, in an unnamed file
     "The masks of slices as a volume in the order of the scan's file."
     shape, affine = volume_header(source)
     array = np.memmap(tempfile.TemporaryFile(prefix="aeseg"), np.uint8, "w+", 0, shape, order="F")

@@ -34,7 +34,7 @@ ELLIPSES = dict(  # task -> ranges
         semi_major=(0.16, 0.38),
         # the cephalic index: 0.78 on average, two standard deviations are about 0.1
         axis_ratio=(0.68, 0.88),
-        # the head is what is measured, so it is near the middle
+        # the head is to be measured, so it is near the middle
         center_x=(0.40, 0.60),
         # slightly above the middle: the frame continues below the head
         center_y=(0.36, 0.60),
