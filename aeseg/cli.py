@@ -345,13 +345,13 @@ def continued_by(
         raise KeyboardInterrupt(hint) from None
 
 
-CLOSED_PIPE = 141  # the exit code that shells give to a program whose reader went away
+CLOSED_PIPE = 141  # the exit code that shells give to a program whose reader has closed the pipe
 
 
 def complain(
     sentence: str,
 ) -> int:  # 2
-    "Say what is wrong in one line, if somebody reads it."
+    "Print what is wrong in one line to stderr, if that is open."
     with suppress(OSError, ValueError):
         print("aeseg: " + " ".join(sentence.splitlines()), file=sys.stderr, flush=True)
     return 2
@@ -378,7 +378,7 @@ def run_arguments(
 
 
 def drop_output():
-    "Send what stdout and stderr still hold to nowhere, where their reader went away."
+    "Discard what stdout and stderr still hold if their reader has closed the pipe."
     for stream in filter(None, (sys.stdout, sys.stderr)):
         try:
             stream.flush()
@@ -390,7 +390,7 @@ def drop_output():
 def main(
     arguments=None,  # list of words; None: those of the process
 ) -> int:  # 0: success; 1: `check` found errors, or units of an experiment failed; 2: bad input or Ctrl-C
-    "The entry point. Where the reader of its output went away, a command ends with `CLOSED_PIPE`."
+    "The entry point. If the reader of its output has closed the pipe, a command ends with `CLOSED_PIPE`."
     try:
         return run_arguments(arguments)
     except BrokenPipeError:

@@ -79,7 +79,7 @@ def _list_labels(self: Cases):
 
 @patch
 def _why_no_labels(self: Cases):
-    "Why a folder has no labels: it is missing, no run, or a run that has not come so far."
+    "Why a folder has no labels: it is missing, is no run, or is a run before the end of its GAN."
     if not self.folder.is_dir():
         return f"{self.folder} does not exist; give the --out of an aeseg fit"
     if not (self.folder / "config.yaml").exists():

@@ -154,7 +154,7 @@ def check_reviews(
 def reviews_digest(
     rows: dict,  # id -> row
 ) -> str:
-    "A fingerprint of decisions, without notes and times."
+    "A hash of decisions, without notes and times."
     lines = [f"{id},{r['decision']},{r['round']},{r['corrected']}" for id, r in sorted(rows.items())]
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16]
 

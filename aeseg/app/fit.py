@@ -268,7 +268,7 @@ def take_gan(
 # %% ../../nbs/50_app/08_fit.ipynb #fit00010
 @dataclass(frozen=True)
 class Request:
-    "What a run was asked for; the arguments of `fit`."
+    "The arguments of `fit`."
 
     folders: list  # data-set folders or folders of images
     out: object  # run folder
@@ -310,7 +310,7 @@ def named_paths(
 def asked(
     request: Request,
 ) -> dict:
-    "What a run was asked for beside its configuration and its folders."
+    "The arguments of `fit` that are neither options of the configuration nor folders."
     spacing = None if isinstance(request.spacing, dict) else request.spacing
     facts = dict(ids=list(request.ids), skip_bad=request.skip_bad, evaluated=request.truth is not None)
     masks = dict(label=list(request.label), geometry=request.geometry)
@@ -450,7 +450,7 @@ def find_evaluation(
     return masks, spacing
 
 # %% ../../nbs/50_app/08_fit.ipynb #fit00020
-# relative time of one mask, for a step of a stage, or in work without training; of the preset table
+# relative time per mask, in a training step or in work without training; measured with the preset table
 COSTS = dict(vae=1, gan=30, round=4, refine=50, predict=20, measure=10)
 
 

@@ -610,7 +610,7 @@ def _scale_ellipse(ellipse, scale):
 
 # %% ../../nbs/50_app/15_inspector.ipynb #f2dcbb29
 CLI = "import sys; from aeseg.cli import main; sys.exit(main())"
-LOOK = 0.5  # seconds between two looks at the run's log
+LOOK = 0.5  # seconds between two readings of the run's log
 
 
 @patch
@@ -726,7 +726,7 @@ def free_port(
     for port in range(first, min(first + count, 65536)):
         with socket.socket() as s:
             if os.name == "posix":  # elsewhere, a port in use could be bound, too
-                s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # a server just ended: the page waits
+                s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # a server that just ended
             try:
                 s.bind(("127.0.0.1", port))
                 return port

@@ -46,7 +46,7 @@ def data_digest(
     images: Images,
     prior=None,  # auxiliary masks, if there are any
 ) -> str:
-    "A fingerprint of ids, pixels and auxiliary masks."
+    "A hash of ids, pixels and auxiliary masks."
     h = hashlib.sha256("\n".join(images.ids).encode())
     for pixels in images.pixels.split(256):
         h.update(pixels.numpy().tobytes())
@@ -128,9 +128,9 @@ class MaskRefinement:
     config: Config
     sign: object = "auto"  # of the organ's edge, see `refine_on_edges`
     anatomy: Anatomy = None  # rules that masks obey; None: none
-    outlines: OutlineModel = None  # of auxiliary masks, where they are no ellipses and it explains them
-    correction: Correction = None  # what the outlines of labels have in common
-    change: object = 0.0  # (5,) what the ellipses of E's labels have in common
+    outlines: OutlineModel = None  # of auxiliary masks that are no ellipses, if it explains them
+    correction: Correction = None  # of outlines: the change that E's labels have in common
+    change: object = 0.0  # (5,) of ellipses: the change that E's labels have in common
 
     def __call__(
         self,
@@ -138,10 +138,10 @@ class MaskRefinement:
         images: Images,
         groups=(),  # of `group_slices`: slices of one volume
         where=None,  # None: in memory; a folder, see `write_array`
-        search: bool = True,  # from what E's labels have in common; masks of C are near enough without it
+        search: bool = True,  # begin with the common change of E's labels; masks of C need none
     ):  # masks; what was done: `volumes`, `shape`, `anatomy`, `outlines`, `anatomy_of_outlines`
         "Masks that fit their volume and the shape model, and obey the anatomy."
-        with one_thread():  # in which torch adds up numbers in one order; processes share the work
+        with one_thread():  # so that torch sums in a fixed order; processes share the work
             return self._refine(masks, images, groups, where, search)
 
     @one_thread()
@@ -297,7 +297,7 @@ class LabelRefiner:
         earlier,  # labels of an earlier checkpoint
         labels,  # the refined labels
     ):
-        "Labels of an earlier checkpoint, for the quality score; a label predicted again takes their place."
+        "Refined labels of an earlier checkpoint, for the quality score; relabelled ones come from `labels`."
         earlier = self._register(earlier)
         earlier, _ = self.masks(earlier, self.images, self.groups, self.where)
         if self.replaced is None or not self.replaced.any():

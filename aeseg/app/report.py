@@ -46,11 +46,11 @@ MOST = 128  # labels that are compared with the edges of their images
 def missed_organ(
     run: Run,  # that is finished
 ) -> str:  # a sentence; empty where labels follow their images, or where this cannot be told
-    "Whether the GAN's labels lie beside the organs. Some images are read again, true masks are not."
+    "A warning if the GAN's labels lie beside the organs. Reads some images again, but no true masks."
     folders = [path for _, path in run.find_folders("image_folders") if path]
     written = (sorted((run.folder / name).glob("*.png")) for name in ("gan_labels", "pseudo_labels"))
     paths = next(filter(None, written), [])
-    if len(paths) < FEW or not folders:  # few labels cannot tell, and are told themselves
+    if len(paths) < FEW or not folders:  # too few for a verdict, which the report says
         return ""
     paths = {path.stem: path for path in paths[:: math.ceil(len(paths) / MOST)]}
     options = run.config.images

@@ -68,7 +68,7 @@ class Setting:
 
 # %% ../../nbs/50_app/06_stages.ipynb #fit00003
 KEPT_CHECKPOINTS = (
-    4  # of the GAN, the last ones: one is chosen, those before it say how certain its labels are
+    4  # the last checkpoints of the GAN: one is chosen; those before it serve the quality score
 )
 COMPARED = 500  # auxiliary masks that labels are compared with, at most
 
@@ -153,7 +153,7 @@ def train_gan(
     setting: Setting,
     vae: MaskVAE,
 ):  # GAN; its labels (N, 1, H, W) uint8; paths of the label sets up to them
-    "The GAN; again, from a new initialisation, where its labels are collapsed, inverted or all alike."
+    "Train the GAN, and again from a new initialisation if labels are collapsed, inverted or all alike."
     run, options = setting.run, setting.config.gan
     for attempt in range(options.restarts + 1):
         gan = make_gan(setting.config, setting.training, setting.prior, vae, setting.fabric, attempt)

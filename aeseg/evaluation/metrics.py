@@ -125,7 +125,7 @@ def _centre(mask):
 def area_and_shift(
     prediction,  # (H, W), bool
     truth,  # (H, W), bool
-) -> dict:  # area_ratio, prediction by truth; shift_x, shift_y in pixels, positive to the right and down
+) -> dict:  # area_ratio, prediction / truth; shift_x, shift_y in pixels, positive to the right and down
     "Area ratio and shift of the centre; nan where undefined. Raises `InputError`."
     prediction, truth = binary_pair(prediction, truth)
     area = prediction.sum() / truth.sum() if truth.any() else math.nan

@@ -121,7 +121,7 @@ def pair_predictions(
 
 
 def _ignored_masks(*folders):
-    "What folders of masks hold that is not used; anything but a path is passed over."
+    "Sentences about files in folders of masks that are not used; arguments that are no paths are skipped."
     listed = [
         folder for given in folders for folder in (given if isinstance(given, (list, tuple)) else [given])
     ]
@@ -146,7 +146,7 @@ MEASURED_AT_ONCE = 8  # predictions; a volume is one
 
 
 def _measure_part(entries, truths, spacings, label):
-    "The scores of some entries, in processes that share the work, see `parallel_map`."
+    "The scores of some entries, as one job of `parallel_map`."
     scores = []
     for entry, spacing in zip(entries, spacings):
         if isinstance(entry, list):

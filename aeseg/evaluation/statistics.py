@@ -17,7 +17,7 @@ from scipy import stats
 from ..core.errors import InputError, nearest
 
 # %% ../../nbs/40_evaluation/04_statistics.ipynb #5f60e043
-KEYS = ("task", "method", "seed", "id")  # what names a row
+KEYS = ("task", "method", "seed", "id")  # the columns that identify a row
 LOWER_IS_BETTER = ("assd", "hd95")  # how the names of such scores begin
 
 
@@ -46,7 +46,7 @@ def check_results(
 
 
 def _name_of(row):
-    "What names a row, for messages."
+    "The values that identify a row, for messages."
     return ", ".join(f"{key}={row[key]}" for key in KEYS)
 
 # %% ../../nbs/40_evaluation/04_statistics.ipynb #715eaef9
@@ -152,7 +152,7 @@ def over_seeds(
     return float(stats.ttest_1samp(gains, 0, alternative="greater").pvalue)
 
 # %% ../../nbs/40_evaluation/04_statistics.ipynb #stb00007
-MOST_SEEDS = 1000  # that are asked for
+MOST_SEEDS = 1000  # that `seeds_needed` considers
 
 
 def seeds_effect(
@@ -170,7 +170,7 @@ def seeds_effect(
 
 def seeds_needed(
     gains,  # (n,) one number a seed
-    power: float = 0.8,  # probability with which the test shall find the gain
+    power: float = 0.8,  # probability that the test detects the gain
     level: float = 0.05,  # of the one-sided t-test over seeds
 ) -> float:  # nan without a gain, for fewer than two seeds, and where more than `MOST_SEEDS` are needed
     "How many seeds decide that a gain is above zero, if its mean and spread stay what they are."
@@ -245,7 +245,7 @@ def compare(
 # %% ../../nbs/40_evaluation/04_statistics.ipynb #f73b0115
 @dataclass(frozen=True)
 class Verdict:
-    "What the numbers say about a claim."
+    "The verdict on a claim, in words and numbers."
 
     word: str  # 'supported', 'not supported' or 'undecided'
     sentence: str  # the word with all numbers
@@ -287,14 +287,14 @@ def _decimals(metric):
 
 
 def _gain(row, metric):
-    "The mean gain, its interval, and with how many seeds it is one."
+    "The mean gain, its interval, and the number of seeds that have a gain."
     digits = _decimals(metric)
     interval = f"{row.gain_low:+.{digits}f} to {row.gain_high:+.{digits}f}"
     return f"{row.gain:+.{digits}f} ({interval}), {row.better_seeds} of {_count(row.paired_seeds, 'seed')}"
 
 
 def _seeds_clause(row):
-    "The effect over seeds and, where a claim is undecided for want of seeds, how many would do."
+    "The effect over seeds and, where too few seeds leave a claim undecided, how many would decide it."
     clause = f", effect {row.seeds_effect:.2f}" if np.isfinite(row.seeds_effect) else ""
     if _verdict_word(row) != "undecided" or row.seeds_p < 0.05 or not np.isfinite(row.seeds_needed):
         return clause
@@ -380,7 +380,7 @@ def _table_line(cells):
 def to_markdown(
     statistics: pd.DataFrame,  # of `statistics_table`
     reference: str = None,  # the one of `statistics_table`, for the caption
-    intervals: bool = False,  # show the intervals over images
+    intervals: bool = False,  # show the intervals over images and seeds
 ) -> str:
     "Methods as rows, tasks as columns; a dash where there is no result."
     columns = []  # the metrics of a task stand side by side

@@ -51,7 +51,7 @@ class _ChannelsLastNorm(torch.autograd.Function):
 
 
 class InstanceNorm(nn.InstanceNorm2d):
-    "Instance normalisation that leaves the channels where they are in memory."
+    "Instance normalisation that returns the memory layout of its input, such as channels-last."
 
     def forward(self, x):
         channels_last = x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous()
@@ -61,9 +61,9 @@ class InstanceNorm(nn.InstanceNorm2d):
 
 
 def keep_layout(
-    network: nn.Module,  # of a library
-) -> nn.Module:  # the same network, with the same names in its state
-    "Let the instance normalisations of a network keep the layout of their input."
+    network: nn.Module,  # from a library, such as MONAI
+) -> nn.Module:  # the same network; the keys of its state dict stay
+    "Make all instance normalisations of a network keep the memory layout of their input."
     for m in network.modules():
         if type(m) is nn.InstanceNorm2d and m.affine:
             m.__class__ = InstanceNorm
@@ -85,7 +85,7 @@ def convolution(
 
 
 class ResidualBlock(nn.Module):
-    "Two convolutions beside an identity; the first one may be dilated."
+    "The input plus two convolutions of it; the first one may be dilated."
 
     def __init__(self, channels: int, dilation: int = 1):
         super().__init__()
@@ -170,7 +170,7 @@ class Generator(nn.Module):
 
 # %% ../../nbs/30_method/01_networks.ipynb #gen00002
 class ToProbability(nn.Module):
-    "Logits (N, 1, H, W) -> probabilities; the log-odds of the organ's location are added first, where given."
+    "Logits (N, 1, H, W) -> probabilities; log-odds of the organ's location, if given, are added first."
 
     def __init__(self, location: torch.Tensor = None):  # (1, 1, H, W)
         super().__init__()
@@ -252,7 +252,7 @@ def discriminator_loss(
 
 # %% ../../nbs/30_method/01_networks.ipynb #cd8a588f
 class ImagePool:
-    "A buffer of generated samples; half of the time a sample comes from it, once it is full."
+    "A buffer of generated samples; once it is full, about half of the returned samples are older ones."
 
     def __init__(self, size: int):
         self.size, self.samples = size, []
@@ -262,7 +262,7 @@ class ImagePool:
         new: torch.Tensor,  # (N, C, H, W)
         generator: torch.Generator,
     ) -> torch.Tensor:  # (N, C, H, W), some of them older
-        "Remember new samples, and return a mixture."
+        "Store new samples, and return a mixture of new and older ones."
         if not self.size:
             return new
         return torch.stack([self._exchange(sample, generator) for sample in new])

@@ -47,7 +47,7 @@ def uniformity(
     x: torch.Tensor,  # (N, C, H, W) in [-1, 1]
     z: torch.Tensor,  # (N, 1, H, W) of 0 and 1
 ) -> torch.Tensor:  # (N,) in [0, 1]; 0 for an empty mask
-    "1 - standard deviation of the intensities in a mask; of colours, of their mean variance (ours)."
+    "1 - standard deviation of the intensities in a mask; for colours by their mean variance (ours)."
     n = z.sum((2, 3))
 
     def mean(t):
@@ -59,7 +59,7 @@ def uniformity(
 # %% ../../nbs/30_method/07_quality.ipynb #qua00002
 def size_groups(
     area: torch.Tensor,  # (N,) of masks
-    count: int,  # groups; fewer where they would hold fewer than ten masks
+    count: int,  # of groups; fewer if a group would hold fewer than ten masks
 ) -> list:  # index tensors that cover all masks
     "Groups of masks of similar area."
     return list(area.argsort(stable=True).chunk(max(1, min(count, len(area) // 10))))
@@ -68,7 +68,7 @@ def size_groups(
 def ranks(
     values: torch.Tensor,  # (N,)
 ) -> torch.Tensor:  # (N,) in (0, 1]; equal values share their mean rank
-    "The rank of each value as a fraction of their number; 1 is the largest."
+    "The rank of each value, divided by their number; the largest has rank 1."
     ordered, values = values.sort().values, values.contiguous()
     below = torch.searchsorted(ordered, values)
     upto = torch.searchsorted(ordered, values, right=True)
@@ -87,7 +87,7 @@ QUALITY_SCORES = dict(  # option `quality_score` -> components
 
 
 def own_scores(
-    name: str,  # that a notebook or another package gave it
+    name: str,  # under which a notebook or another package registered it
     labels: torch.Tensor,  # (n, 1, H, W) of 0 and 1
     images: torch.Tensor,  # (n, C, H, W) in [-1, 1]
     vae,  # `MaskVAE`

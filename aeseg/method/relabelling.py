@@ -37,7 +37,7 @@ def label_qualities(
     seen: torch.Tensor,  # the same labels as they were predicted, possibly in a view
     vae,  # `MaskVAE`
 ) -> torch.Tensor:  # (n, 2), in [0, 1] and in [-1, 1]
-    "Agreement with the reconstruction in the view, and with the edges of the image."
+    "Agreement with the VAE reconstruction, in the view, and with the edges of the image."
     edges = edge_agreement(normalise(x), (z > 0.5).float())
     return torch.stack([shape_agreement(seen, vae), edges.cpu()], 1)
 
@@ -49,7 +49,7 @@ def best_view(
     least: torch.Tensor,  # (n,) quality that a view must exceed
     predict,  # (n, C, H, W) uint8 -> (n, 1, H, W) uint8
     vae,  # `MaskVAE`
-    unit: torch.Tensor,  # (2,) standard deviations of `label_qualities`
+    unit: torch.Tensor,  # (2,) standard deviations of `label_qualities` over all labels
 ):  # labels (n, 1, H, W) in [0, 1]; which of them are new, (n,) bool
     "Labels predicted from the view of highest quality, where that exceeds the given one."
     device = next(vae.parameters()).device  # on which all views are computed

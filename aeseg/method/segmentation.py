@@ -29,7 +29,7 @@ from .networks import keep_layout
 # %% ../../nbs/30_method/14_segmentation.ipynb #9eac02d6
 def segmentation_network(
     image_channels: int,
-    channels: int = 16,  # of the first layer; 8 times as many at the bottom
+    channels: int = 16,  # of the first layer; 8 times as many in the deepest one
 ) -> nn.Module:  # (N, C, H, W) in [-1, 1] -> logits (N, 1, H, W)
     "C, the final segmentation network."
     from monai.networks.nets import BasicUNet  # here, because importing MONAI takes seconds
@@ -51,7 +51,7 @@ class SegmentationTraining:
         self,
         options: SegmentationOptions,
         images: Images,  # training images
-        labels,  # (N, 1, H, W) in [0, 1] or uint8, as the model wrote them; may be an `ArrayFile`
+        labels,  # (N, 1, H, W) in [0, 1] or uint8, probabilities by a model; may be an `ArrayFile`
         weights: torch.Tensor,  # (N,) of images, in [0, 1]
         kept: torch.Tensor,  # (N,) bool, the selected labels
         fabric,
@@ -164,7 +164,7 @@ def predict_probabilities(
 
 # %% ../../nbs/30_method/14_segmentation.ipynb #b75fd7bd
 class CoTeachingTraining(SegmentationTraining):
-    "Trains C beside a second network, each on the pixels that the other finds easy."
+    "Trains C beside a second network, each on the pixels for which the other has a small loss."
 
     students = 2
 
@@ -194,8 +194,8 @@ def make_training(options: SegmentationOptions, *arguments, **more) -> Segmentat
 def calibrate_area(
     stage: SegmentationTraining,  # trained
     batch: int = 32,
-    reach: float = 32.0,  # outputs are counted between -reach and reach
-    bins: int = 2**14,  # in so many steps: memory does not grow with the data
+    reach: float = 32.0,  # outputs are clipped to -reach ... reach and counted in a histogram
+    bins: int = 2**14,  # of the histogram; memory does not grow with the data
 ) -> float:  # the shift of the output, before the sigmoid
     "Shift the last bias of C so that its masks of its training images cover as many pixels as their labels."
     counts, area, network, fabric = torch.zeros(bins, dtype=torch.float64), 0, stage.network, stage.fabric
@@ -208,7 +208,7 @@ def calibrate_area(
     network.train()
     above = counts.flip(0).cumsum(
         0
-    )  # pixels whose output is in the highest bin, in the two highest, and so on
+    )  # numbers of pixels in the highest bin, in the two highest, and so on
     shift = 2 * reach * int((above < area).sum()) / bins - reach
     network.final_conv.bias += shift
     return shift

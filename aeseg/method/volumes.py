@@ -54,7 +54,7 @@ def match_pattern(
 def recognise_slices(
     ids,  # of the images; or a dict id -> path or `Slice`
 ) -> dict:  # row -> (volume, position)
-    "Volumes and positions by what the kit knows about its slices, or by ids that name a slice."
+    "Volumes and positions, from the files of slices or from ids that name a slice."
     slices, series, sources = {}, {}, ids if isinstance(ids, dict) else {}
     for row, i in enumerate(ids):
         named, cut, source = NAMED.match(i), CUT.match(i), sources.get(i)
@@ -70,7 +70,7 @@ def recognise_slices(
     volumes = {volume for volume, _ in slices.values()}
     known = any(isinstance(sources.get(i), Slice) or "slice" in i.lower() for i in ids)
     if len(slices) == len(ids) and len(volumes) == 1 and not known:
-        return {}  # what all ids share is the name of the set
+        return {}  # the common part of all ids is then the name of the set, not a volume
     return slices
 
 # %% ../../nbs/30_method/12_volumes.ipynb #vol00011
@@ -89,7 +89,7 @@ def group_slices(
     ids,  # of the images; or a dict id -> path or `Slice`
     pattern: str = "auto",  # see `match_pattern`; 'auto': see `recognise_slices`; '': no groups
     least: int = 3,  # slices of a group
-) -> list:  # of arrays of rows, one a group, in the order of the slices
+) -> list:  # of arrays of rows, one per group, in the order of the slices
     "The slices of each volume. Raises `InputError` for a bad pattern."
     if not pattern:
         return []
@@ -131,7 +131,7 @@ def log_density(
 def gray_evidence(
     grays: np.ndarray,  # (n, H, W) uint8, the slices of a volume
     inside: np.ndarray,  # (n, H, W) bool, their labels
-    scale: float,  # pixels of the canvas in one pixel of a canvas of 128
+    scale: float,  # pixels of the canvas per pixel of a canvas of 128
     limit: float = 3.0,
 ) -> np.ndarray:  # (n, H, W) float32 in [-limit, limit]; None where labels have no core or no band
     "Log ratio of the gray densities in the labels' cores and around the labels, for each pixel."
@@ -150,7 +150,7 @@ def gray_evidence(
 def refine_pass(
     labels: np.ndarray,  # (n, H, W) float32 in [0, 1]
     evidence: np.ndarray,  # (n, H, W) of `gray_evidence`
-    scale: float,  # pixels of the canvas in one pixel of a canvas of 128
+    scale: float,  # pixels of the canvas per pixel of a canvas of 128
     gray_weight: float,  # of the evidence
 ) -> np.ndarray:  # (n, H, W) bool
     "Labels, neighbours and gray values decide together; one piece stays, and its holes are filled."
@@ -167,7 +167,7 @@ def refine_pass(
 def refine_volume(
     labels: np.ndarray,  # (n, H, W) float32 in [0, 1], slices of one volume in order
     grays: np.ndarray,  # (n, H, W) uint8
-    scale: float,  # pixels of the canvas in one pixel of a canvas of 128
+    scale: float,  # pixels of the canvas per pixel of a canvas of 128
     times: int = 3,
     gray_weight: float = 1.2,  # 0: neighbours alone
 ) -> np.ndarray:  # (n, H, W) float32 in [0, 1]; 0 and 1 where anything was refined
@@ -187,15 +187,15 @@ def count_dropped(
     before: np.ndarray,  # (n, H, W) bool
     after: np.ndarray,  # (n, H, W) bool
 ) -> int:
-    "How many connected pieces of a volume's labels are gone altogether."
+    "How many connected components of the labels of a volume were removed completely."
     pieces = connected_components(before, connectivity=1)
     return int(pieces.max()) - len(np.unique(pieces[after & before]))
 
 
 def describe_refinement(
-    pairs: list,  # for each volume: slices, changed slices, sum of Dice over the slices, pieces dropped
+    pairs: list,  # for each volume: slices, changed slices, sum of Dice over the slices, components removed
 ) -> dict:  # volumes, slices, slices_changed, mean_dice (of before and after), pieces_dropped
-    "What the refinement did, in numbers that people can read."
+    "A summary of what the refinement changed."
     slices, changed, dice, dropped = np.array(pairs).reshape(-1, 4).sum(0).tolist()
     return dict(
         volumes=len(pairs),
@@ -228,7 +228,7 @@ def refine_volumes(
     labels,  # (N, 1, H, W) in [0, 1] or uint8; may be an `ArrayFile`
     pixels,  # (N, C, H, W) uint8, their images; may be an `ArrayFile`
     groups: list,  # of `group_slices`: arrays of rows; no row is in two groups
-    scale: float,  # pixels of the canvas in one pixel of a canvas of 128
+    scale: float,  # pixels of the canvas per pixel of a canvas of 128
     times: int = 3,
     gray_weight: float = 1.2,  # see `refine_volume`
     where=None,  # None: in memory; a folder, see `write_array`

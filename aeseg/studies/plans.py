@@ -118,9 +118,9 @@ class Grid:
     scheduler: str = ""  # address of a Dask cluster instead
     phantoms: int = 12  # how many a task, without `data_root`
     any_code: bool = False  # numbers of older code count as finished
-    kinds: tuple = ("dilation", "erosion", "warp", "missing")  # of corruption,
-    rates: tuple = (0.5,)  # in this part of the masks,
-    strengths: tuple = (0.1, 0.2, 0.4)  # of this strength in organ sizes
+    kinds: tuple = ("dilation", "erosion", "warp", "missing")  # of corruption
+    rates: tuple = (0.5,)  # fractions of the masks that are corrupted
+    strengths: tuple = (0.1, 0.2, 0.4)  # of the corruption, in organ sizes
     counts: tuple = (10, 30, 100)  # of auxiliary masks
     values: tuple = ()  # (flat key, value) pairs of `Config`
 
@@ -715,7 +715,7 @@ def two_digits(value: float) -> str:
 
 
 def duration(minutes: float) -> str:
-    "Minutes in a unit that is easy to imagine."
+    "Minutes as text, in minutes, hours or days."
     for size, unit in ((1440, "days"), (60, "hours")):
         if minutes >= 1.5 * size:
             return f"{two_digits(minutes / size)} {unit}"

@@ -176,7 +176,7 @@ def fit_unit(unit: Unit, folder, labels_of=None):
     "Run the method, or its rounds from the labels of another run."
     source = unit.source
     given = dict(aux_masks=source.aux_masks, ids=source.ids, labels_of=labels_of, config=unit.config)
-    # pictures of hundreds of units would take longer than some of their trainings
+    # writing the reports of hundreds of units would take longer than some of their trainings
     return fit(list(source.images), folder, resume=True, quiet=True, report=False, **given)
 
 
@@ -504,7 +504,7 @@ def pack_units(
         raise InputError(f"{store.folder} holds no finished unit; run an experiment first")
     rows = pd.concat([store.read_rows(key).assign(unit=key) for key in keys], ignore_index=True)
     rows = rows[["unit", *UNIT_COLUMNS]]
-    # no table reads distances of 95 %: three digits are kept
+    # no table reads hd95_px, so three digits are enough
     rows["hd95_px"] = rows["hd95_px"].astype("float16").astype("float32")
     lines = []
     for key in keys:
@@ -512,7 +512,7 @@ def pack_units(
         lines.append(json.dumps({"unit": key, **facts, "config": differing_values(facts["config"])}))
     floats = list(rows.select_dtypes("float32"))
     with atomic_write(Path(store.packed) / PACKED[1]) as temporary:
-        # the bytes of floats, grouped by their place, take half the room
+        # grouping the bytes of floats by their position halves the size
         rows.to_parquet(
             temporary,
             index=False,
@@ -574,7 +574,7 @@ def run_unit(
         log.parent.mkdir(parents=True, exist_ok=True)
         log.write_text(traceback.format_exc(), encoding="utf-8")
         return str(e) if isinstance(e, InputError) else f"{type(e).__name__}: {e} (log: {log})"
-    finally:  # others wait for the prior, whatever became of the GAN that found it
+    finally:  # others wait for the prior, even if the GAN that found it failed
         if prior and (folder / PRIOR).exists():
             copy_prior(folder / PRIOR, prior)
     log.unlink(missing_ok=True)
