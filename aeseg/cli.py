@@ -607,6 +607,7 @@ def _demo(
 ):
     "The whole method on synthetic phantoms, with a report."
     few = dict(count=24, val=8) if preset == "smoke" else {}
+    print(f"phantoms and a run on them in {out}", file=sys.stderr, flush=True)  # imports take seconds
     with continued_by("the same command continues"):
         from aeseg.app.demo import demo
 

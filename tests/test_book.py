@@ -1,5 +1,6 @@
 """The index lists every notebook of the book, and the figures of the method are those that the code draws."""
 
+import ast
 import json
 import re
 import shutil
@@ -8,11 +9,13 @@ import sys
 import make_diagram
 import make_readme
 import pytest
+from run_notebooks import notebooks
 from source_tree import ROOT
 
 NBS = ROOT / "nbs"
 LINK = re.compile(r"\]\(([^)\s]+)\)")
 IMAGE = re.compile(r"images/(method\w*\.svg)")
+PICTURES = {"image/png", "image/jpeg", "image/svg+xml"}
 
 
 def markdown(path):
@@ -120,3 +123,37 @@ def test_a_table_of_the_readme_can_show_some_rows():
     rows = "5 % of the masks;\n100 % of the masks"
     page = make_readme.markdown(f"<!-- results: table3_annotation_efficiency, rows: {rows} -->\n\nText")
     assert "| 5 % of the masks |" in page and "| 10 % of the masks |" not in page
+
+
+def called(code):
+    "The names of what a cell calls, not within functions that it defines."
+    lines = [line for line in code.splitlines() if not line.lstrip().startswith(("%", "!"))]
+    statements = ast.parse("\n".join(lines)).body
+    run = [node for node in statements if not isinstance(node, (ast.FunctionDef, ast.ClassDef))]
+    calls = [node.func for part in run for node in ast.walk(part) if isinstance(node, ast.Call)]
+    return {getattr(function, "attr", getattr(function, "id", "")) for function in calls}
+
+
+def without_their_picture(notebook):
+    "The ids of code cells that draw and keep no picture."
+    missing = []
+    for cell in notebook["cells"]:
+        if cell["cell_type"] == "code":
+            names = called("".join(cell["source"]))
+            kinds = {kind for output in cell["outputs"] for kind in output.get("data", {})}
+            if names & {"subplots", "show_images"} and "close" not in names and not kinds & PICTURES:
+                missing.append(cell["id"])
+    return missing
+
+
+@pytest.mark.parametrize("path", notebooks([]), ids=lambda path: path.relative_to(NBS).as_posix())
+def test_figures_are_stored(path):
+    "Neither the site nor a code host runs a notebook (`tests/store_outputs.py` stores outputs)."
+    assert without_their_picture(json.loads(path.read_text(encoding="utf-8"))) == []
+
+
+def test_a_figure_that_is_not_stored_is_found():
+    cell = dict(cell_type="code", id="a", outputs=[], source=["figure, axis = plt.subplots()\n"])
+    stored = dict(cell, id="b", outputs=[dict(data={"image/png": ""})])
+    defined = dict(cell, id="c", source=["def draw():\n", "    plt.subplots()\n"])
+    assert without_their_picture(dict(cells=[cell, stored, defined])) == ["a"]

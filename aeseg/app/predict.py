@@ -297,6 +297,8 @@ def predict(
         print(f"ignored: {sentence}")
     for sentence in bad:
         print(f"skipped: {sentence}")
+    if (smooth or largest) and not any(isinstance(path, Slice) for path in paths.values()):
+        print(f"ignored: smooth and largest change volumes only, and there is none in {images}")
     pattern = config.quality.volume_pattern if refinement else ""
     batches = [
         Batch(sources, {i: splits[i] for i in sources}, volumes)

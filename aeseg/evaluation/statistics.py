@@ -344,8 +344,10 @@ def _mark(row):
     "The mark of a row of `statistics_table` that differs from the reference."
     if not row.get("corrected", 1) < 0.05:
         return ""
-    if row["effect"] < 0:
+    if row["effect"] < 0 and row["gain"] < 0:
         return " †"
+    if row["effect"] < 0 or row["gain"] <= 0:
+        return ""  # most images are better and the mean is worse, or the reverse
     return " **" if _verdict_word(row) == "supported" else " *"
 
 
@@ -367,8 +369,9 @@ def _caption(statistics, reference, intervals):
     caption = f"Mean over images{spread} ({seeds} {'seeds' if most > 1 else 'seed'}){interval}."
     if "corrected" in statistics:
         caption += (
-            f" * better, † worse than {reference}: p < 0.05 by paired Wilcoxon signed-rank tests over images,"
-            " corrected by Holm within a column. ** better also over seeds: the claim is supported."
+            f" * better, † worse than {reference}, in the mean and with p < 0.05 by paired Wilcoxon"
+            " signed-rank tests over images, corrected by Holm within a column. ** better also over seeds:"
+            " the claim is supported."
         )
     return caption
 
