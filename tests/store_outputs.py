@@ -2,6 +2,7 @@
 
     python tests/store_outputs.py                all of them
     python tests/store_outputs.py 30_method vae  those whose path contains one of the words
+    python tests/store_outputs.py experiments    the experiments, on phantoms
 
 Readers of the book and of the site see stored outputs, because neither runs a notebook. Cells with
 `#| eval: false` are not run and keep theirs. Notebooks with widgets are left out: their static figures
@@ -20,6 +21,7 @@ from nbclient import NotebookClient
 from nbformat.v4.rwbase import split_lines
 from run_notebooks import ROOT, notebooks
 
+EXPERIMENTS = ROOT / "nbs/experiments"
 SKIP = "skip-execution"  # nbclient's tag
 
 
@@ -39,7 +41,7 @@ def is_shown(output):
 
 
 def store(path: Path):
-    "Run a notebook in its folder, as Jupyter does, and write its outputs, unless a cell fails."
+    "Run a notebook and write its outputs, unless a cell fails."
     notebook = nbformat.read(path, as_version=4)
     if has_widget(notebook):
         return "left out: it has a widget"
@@ -47,7 +49,8 @@ def store(path: Path):
     for cell in notebook.cells:
         if cell.id in kept:
             cell.metadata["tags"] = [SKIP]
-    NotebookClient(notebook, timeout=600, resources={"metadata": {"path": str(path.parent)}}).execute()
+    folder = ROOT if path.parent == EXPERIMENTS else path.parent  # where users run them
+    NotebookClient(notebook, timeout=600, resources={"metadata": {"path": str(folder)}}).execute()
     before = json.loads(path.read_text(encoding="utf-8"))
     for old, new in zip(before["cells"], split_lines(notebook).cells):
         if new.cell_type == "code" and new.id not in kept:
@@ -58,7 +61,9 @@ def store(path: Path):
 
 
 def main():
-    for path in notebooks(sys.argv[1:]):
+    words = sys.argv[1:]
+    paths = sorted(EXPERIMENTS.glob("*.ipynb")) if words == ["experiments"] else notebooks(words)
+    for path in paths:
         print(path.relative_to(ROOT), store(path), flush=True)
 
 
