@@ -370,7 +370,7 @@ WORDS = {  # words of pages that readers may not know
     "final mask": "the mask that the trained segmentation network predicts",
     "auxiliary mask": "a mask of the same kind of organ that belongs to no image of the data set",
     "true mask": "a mask drawn by a person; results are compared with it, and nothing learned from it",
-    "train": "images that the networks learned from, without masks",
+    "train": "images that the networks learned from",
     "val": "validation images, which no network has seen",
     "test": "test images, which no network has seen",
     "n": "number of masks",

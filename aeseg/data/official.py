@@ -811,7 +811,7 @@ def _write_items(official, files, folder, crop, nothing, notes):
     if not rows and notes.bad:
         raise InputError(f"no item can be used: {notes.bad[0]}")
     if not rows and notes.without_mask:
-        raise InputError(f"{notes.without_mask} images show no mask to crop around; leave out --crop")
+        raise InputError(f"no mask to crop around in {plural(notes.without_mask, 'image')}; leave out --crop")
     if not rows:
         raise InputError(nothing)
     return rows
