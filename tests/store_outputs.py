@@ -10,16 +10,13 @@ are stored by hand. Run `nbdev_clean` afterwards, and look at the figures.
 """
 
 import json
-import os
 import sys
 from pathlib import Path
-
-os.environ["OMP_NUM_THREADS"] = "1"
 
 import nbformat
 from nbclient import NotebookClient
 from nbformat.v4.rwbase import split_lines
-from run_notebooks import ROOT, notebooks
+from run_notebooks import ROOT, notebooks  # and one thread each
 
 EXPERIMENTS = ROOT / "nbs/experiments"
 SKIP = "skip-execution"  # nbclient's tag
@@ -45,7 +42,7 @@ def store(path: Path):
     notebook = nbformat.read(path, as_version=4)
     if has_widget(notebook):
         return "left out: it has a widget"
-    kept = {c.id: c.outputs for c in notebook.cells if "#| eval: false" in c.source}
+    kept = {cell.id for cell in notebook.cells if "#| eval: false" in cell.source}
     for cell in notebook.cells:
         if cell.id in kept:
             cell.metadata["tags"] = [SKIP]
