@@ -344,10 +344,10 @@ def _mark(row):
     "The mark of a row of `statistics_table` that differs from the reference."
     if not row.get("corrected", 1) < 0.05:
         return ""
-    if row["effect"] < 0 and row["gain"] < 0:
+    if not row["effect"] * row["gain"] > 0:  # most images are better and the mean is worse, or the reverse
+        return ""
+    if row["effect"] < 0:
         return " †"
-    if row["effect"] < 0 or row["gain"] <= 0:
-        return ""  # most images are better and the mean is worse, or the reverse
     return " **" if _verdict_word(row) == "supported" else " *"
 
 
