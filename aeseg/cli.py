@@ -630,8 +630,7 @@ def _new(
     "Look at images and write a commented task file for aeseg fit."
     from aeseg.app.own_task import new
 
-    if labels_of and not aux_masks:
-        raise InputError("--labels-of compares auxiliary masks with labels; give --aux-masks, too")
+    _check_places(aux_masks, labels_of)
     tell_ignored(images)
     tell_ignored(aux_masks, part="masks")
     path = new(name, images, shape, aux_masks, hint, axis, overwrite, aux_label)
@@ -682,18 +681,14 @@ def _inspect(
     no_browser=False,  # print the address only
 ):
     "Look at the pseudo labels of a run and decide about them, in a browser on this machine."
-    try:
-        from aeseg.app.cases import Cases
-        from aeseg.app.inspector import serve
+    from aeseg.app.cases import Cases
+    from aeseg.app.inspector import serve
 
-        truth = None if truth == "none" else truth
-        for problem in Cases(run, images or None, truth).problems:
-            print(f"aeseg: warning: {problem}", file=sys.stderr)
+    truth = None if truth == "none" else truth
+    for problem in Cases(run, images or None, truth).problems:
+        print(f"aeseg: warning: {problem}", file=sys.stderr)
+    try:
         serve(run, images or None, truth, port, not no_browser)
-    except ModuleNotFoundError as error:
-        raise InputError(
-            f"aeseg inspect needs {error.name}, which is not installed; pip install 'aeseg[inspect]'"
-        ) from None
     except KeyboardInterrupt:
         return 0  # Ctrl-C is how it ends
 
@@ -731,13 +726,18 @@ def _evaluate(
         print(f"rows: {Path(out).resolve()}")
 
 
+def _check_places(aux_masks, labels_of):
+    "Raise `InputError` where labels are given, but no auxiliary masks to compare them with."
+    if labels_of and not aux_masks:
+        raise InputError("--labels-of compares auxiliary masks with labels; give --aux-masks, too")
+
+
 def _print_places(aux_masks, labels_of, axis, label):
     "Compare auxiliary masks with the labels of a run, if one is given."
     if not labels_of:
         return
     from aeseg.app.adaptation import compare_places
 
-    tell_ignored(aux_masks, part="masks")
     print(compare_places(aux_masks, labels_of, axis, label))
 
 
@@ -755,6 +755,10 @@ def _check(
     "Report what is in a data-set folder and what is wrong with it; exit code 1 on errors."
     from aeseg.data.check import check_dataset
 
+    _check_places(aux_masks, labels_of)
+    if aux_masks and not labels_of:
+        raise InputError("--aux-masks are compared with the labels of a run; give --labels-of, too")
+    tell_ignored(aux_masks, part="masks")
     report = check_dataset(folder, axis=axis, patient=patient, label=label)
     print(report)
     _print_places(aux_masks, labels_of, axis, aux_label)
@@ -851,6 +855,8 @@ def _experiment(
     used = dict(plan=flags, run=flags, repeat=["data_root"]).get(verb, ())
     for key in [key for key, value in flags.items() if value is not None and key not in used]:
         raise InputError(f"aeseg experiment {verb} does not use {_flag(key)}; leave it out")
+    if parameter and verb not in ("plan", "run", "repeat"):
+        raise InputError(f"aeseg experiment {verb} does not use -p {parameter[0]}; leave it out")
     if len(words) > (verb != "list"):
         raise InputError(f"aeseg experiment {verb} cannot take {words[-1]!r}, too; leave it out")
     with continued_by("the same command continues"):

@@ -11,7 +11,7 @@ from html.parser import HTMLParser
 
 import numpy as np
 import pytest
-from commands import FAST, SMALL, TINY, refused, run_script, succeeded, wait_for
+from commands import FAST, ROOT, SMALL, TINY, refused, run_script, succeeded, wait_for
 from PIL import Image
 from run_folders import learned, names, read_log, read_provenance, read_rows, same, snapshot, unfinish
 
@@ -727,6 +727,32 @@ def test_labels_of_a_run_with_another_seed_are_refused(aeseg, finished, phantoms
     command = ["fit", "--images", phantoms, "--out", tmp_path / "run", *FAST, "--labels-of", finished]
     refused(aeseg(*command, "--seed", "3"), "seed=0", "not 3", "--labels-of")
     assert names(tmp_path) == []
+
+
+def test_the_plain_method_of_the_card(aeseg, phantoms, tmp_path):
+    "The card's command without our additions trains."
+    card = (ROOT / "papers/wang2021_annotation_efficient.md").read_text()
+    command = next(block for block in card.split("```") if block.strip().startswith("aeseg fit"))
+    words = shlex.split(command.replace("\\\n", " "))[1:]
+    words[words.index("--images") + 1], words[words.index("--out") + 1] = phantoms, tmp_path / "run"
+    result = aeseg(*words, *FAST)
+    assert result.code == 0, result
+    config = (tmp_path / "run/config.yaml").read_text()
+    assert "edge_weight: 0" in config and "cycle_mask_loss: l1" in config
+
+
+@pytest.mark.parametrize(
+    ("command", "words"),
+    [
+        (["check", "HEADS", "--aux-masks", "HEADS"], ["--labels-of"]),
+        (["check", "HEADS", "--labels-of", "RUN"], ["--aux-masks"]),
+        (["experiment", "list", "-p", "seeds=1"], ["list does not use -p seeds=1"]),
+        (["experiment", "pack", "-p", "seeds=1"], ["pack does not use -p seeds=1"]),
+    ],
+)
+def test_options_that_would_be_ignored(aeseg, phantoms, finished, command, words):
+    places = dict(HEADS=phantoms, RUN=finished)
+    refused(aeseg(*(places.get(word, word) for word in command)), *words)
 
 
 @pytest.mark.slow

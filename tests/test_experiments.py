@@ -99,7 +99,7 @@ def test_fit(tmp_path):
         assert (run.folder / name).stat().st_size
     assert len(list((run.folder / "pseudo_labels").glob("*.png"))) == 6
     assert len(list((run.folder / "predictions").glob("*.png"))) == 8
-    assert (tmp_path / "runs/experiments/phantoms/fetal_head_8/splits.csv").exists()
+    assert (tmp_path / "runs/experiments/phantoms/fetal_head_8_2/splits.csv").exists()
     assert said.count("image/jpeg") == 8
     assert "6 of them for training" in said
     assert_written_by(run.provenance, "one_data_set")
@@ -225,7 +225,7 @@ def test_tasks(tmp_path):
     assert lung["supervised_dice_mean"] > 0
     assert pd.isna(lung["difference_points"])
     parts = ["| fetal head | plus | 1 | 0 |", "| lung | plus | 0 | 1 |", "-p out runs/grid", "commit: "]
-    parts += ["seeds: 3", "fetal_head_8: 6 train, 2 val; auxiliary masks: ellipses", "lung_auxiliary"]
+    parts += ["seeds: 3", "fetal_head_8_2: 6 train, 2 val; auxiliary masks: ellipses", "lung_40_auxiliary"]
     assert_contains((out / "tasks.md").read_text(), [*parts, "lung plus seed 3 failed"])
 
     run = Run(out / "lung_supervised_seed3")  # the usual loss, on every human mask of the training split

@@ -12,8 +12,9 @@ from measure_scale import main as measure_scale
 
 import aeseg.core.pool as pool
 from aeseg.app.labels import find_refinement
-from aeseg.app.predict import Batch, Prediction, image_batches, predict_batches
+from aeseg.app.predict import Batch, Prediction, _loaded, image_batches, predict, predict_batches
 from aeseg.core.config import make_config
+from aeseg.core.errors import InputError
 from aeseg.data.datasets import find_images, load_images
 from aeseg.data.images import read_mask, to_canvas
 from aeseg.data.phantoms import write_phantoms
@@ -120,10 +121,19 @@ def test_scores(workers, heads, results):
     same_as_first(results, "scores", rows.to_csv())
 
 
+def test_nothing_is_kept_after_a_failed_prediction(finished, heads, tmp_path):
+    images = tmp_path / "images"
+    images.mkdir()
+    (images / "broken.png").write_bytes(b"no picture")
+    with pytest.raises(InputError, match="broken.png"):
+        predict(finished, images, tmp_path / "predictions", quiet=True)
+    assert _loaded.cache_info().currsize == 0
+
+
 @pytest.mark.parametrize("in_parts", (False, True), ids=("as on a CPU", "as on a GPU"))
 def test_predictions(workers, in_parts, finished, heads, results, tmp_path):
     "The network in worker processes, or here while processes read and write: the same files."
-    prediction = Prediction(finished, 0, tmp_path / "masks", False, "auto", 0.0, False)
+    prediction = Prediction(finished, tmp_path / "masks", False, "auto", 0.0, False)
     paths, splits, _ = find_images(heads)
     batches = [
         Batch(sources, {i: splits[i] for i in sources}, volumes)

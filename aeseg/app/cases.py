@@ -10,6 +10,7 @@ __all__ = ['QUALITY_COLUMNS', 'SORTS', 'FILTERS', 'COMBINED', 'REASONS', 'COMPAR
 import json
 import os
 import shlex
+import zlib
 from functools import lru_cache
 from pathlib import Path
 
@@ -190,13 +191,14 @@ def _noted(self: Cases, kind):
 @patch
 def _find_truth(self: Cases, truth):
     "Set `truth`, {id: human masks}, for comparison only."
-    self.truth, named = {}, truth != "auto"
+    self.truth, self.truth_folders, named = {}, [], truth != "auto"
     try:
         folders = find_truth(truth, self.image_folders) if self.image_folders or named else None
     except OSError:
         folders = None
     if not folders:
         return
+    self.truth_folders = as_list(folders)
     try:
         reading = self.provenance().get("truth_reading")
         reading = reading if isinstance(reading, dict) else dict(axis=self._axis())
@@ -207,8 +209,8 @@ def _find_truth(self: Cases, truth):
     else:
         if not self.truth:
             self.problems.append(
-                f"no image of the run has a true mask in {', '.join(map(str, as_list(folders)))}, which holds"
-                f" those of others, such as {min(masks)}; check --truth"
+                f"no image of the run has a true mask in {', '.join(map(str, self.truth_folders))}, which"
+                f" holds those of others, such as {min(masks)}; check --truth"
             )
 
 # %% ../../nbs/50_app/12_cases.ipynb #01f5263b
@@ -503,7 +505,9 @@ def is_compared(self: Cases) -> bool:
 
 @patch
 def _comparison_path(self: Cases):
-    return self.folder / ".inspect" / f"compared_{self.last}.csv"
+    "The cache of this round and these true masks."
+    folders = "|".join(str(Path(folder).resolve()) for folder in self.truth_folders)
+    return self.folder / ".inspect" / f"compared_{self.last}_{zlib.crc32(folders.encode()):08x}.csv"
 
 
 @patch

@@ -441,7 +441,7 @@ def answer_heat_maps(self: Inspector, k):
         entries = [(name, values.shape) for name, values in maps.items()]
         self.reply("heat_maps", *maps.values(), k=k, maps=entries)
 
-    work = partial(WORKER, self.cases.ids[k], *self.source)
+    work = partial(WORKER, self.cases.ids[k], *self.source, last=self.cases.last)
     self._run_in_background("evaluating networks", work, send)
 
 
@@ -692,7 +692,8 @@ def answer_latent(self: Inspector):
         values = np.zeros(0) if points is None else points
         self.reply("latent", values.astype(np.float32), known=points is not None)
 
-    self._run_in_background("encoding labels", partial(WORKER, None, *self.source), send)
+    work = partial(WORKER, None, *self.source, last=self.cases.last)
+    self._run_in_background("encoding labels", work, send)
 
 # %% ../../nbs/50_app/15_inspector.ipynb #b8e02f8e
 PAGE = """import os

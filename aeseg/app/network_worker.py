@@ -233,10 +233,10 @@ def _work(pipe):
     source = networks = None
     with suppress(EOFError, OSError):
         while True:
-            requested, id = pipe.recv()
+            (*requested, last), id = pipe.recv()
             try:
-                if requested != source:
-                    networks, source = Networks(Cases(*requested)), requested
+                if (requested, last) != source:
+                    networks, source = Networks(Cases(*requested)), (requested, last)
                 pipe.send(("result", _evaluate(networks, id, pipe)))
             except Exception as e:  # of whatever kind: the next case may be sound
                 pipe.send(("error", error_text(e)))
@@ -262,11 +262,12 @@ class NetworkWorker:
         images=None,  # see `Cases`
         truth="auto",  # see `Cases`
         progress=None,  # called with the fraction that is done
+        last: int = None,  # the last round; networks are loaded again where it is another one
     ):
         "The heat maps of a case, or the latent space. Raises `InputError` if the run or the process fails."
         with self.lock:
             try:
-                kind, value = self._request((run, images, truth), id, progress)
+                kind, value = self._request((run, images, truth, last), id, progress)
             except (EOFError, OSError):
                 self.pipe = None
                 raise InputError(

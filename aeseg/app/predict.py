@@ -176,8 +176,8 @@ def shear_notes(
 
 # %% ../../nbs/50_app/09_predict.ipynb #pre00013
 @lru_cache(1)
-def _loaded(folder, changed):
-    "Configuration, device, network and refinement of a run; `changed` is the time of its last change."
+def _loaded(folder):
+    "Configuration, device, network and refinement of a run."
     run = find_run(folder)
     config = run.config  # read from its file
     fabric = prediction_fabric(config)
@@ -207,7 +207,6 @@ class Prediction:
     "Prediction with a run, a batch at a time, in any process."
 
     run: Path  # folder
-    changed: int  # time of the last change of the model, ns
     out: object  # folder for the masks
     skip_bad: bool
     format: str
@@ -216,7 +215,7 @@ class Prediction:
 
     def loaded(self):
         "Configuration, device, network, layout of images and refinement; read once in a process."
-        return _loaded(self.run, self.changed)
+        return _loaded(self.run)
 
     def read(self, batch: Batch):  # `Images`; with `skip_bad`, where no image can be read, a sentence
         "Read a batch. Raises `InputError` unless bad images are left out."
@@ -287,9 +286,8 @@ def predict(
     """
     run = find_run(run)
     _check_options(format, smooth)
-    weights = run.folder / "model.safetensors"
-    changed = weights.stat().st_mtime_ns if weights.exists() else 0
-    prediction = Prediction(run.folder, changed, out, skip_bad, format, smooth, largest)
+    prediction = Prediction(run.folder, out, skip_bad, format, smooth, largest)
+    _loaded.cache_clear()  # of a prediction that failed
     config, fabric, _, _, refinement = prediction.loaded()
     paths, splits, bad = find_images(images, config.images.axis, skip_bad)
     _check_target(out, images, paths, format, run.folder)
@@ -307,14 +305,16 @@ def predict(
     mended = written = 0
     bar = tqdm(total=len(paths), desc="images", disable=quiet or None)  # None: on a terminal only
     in_parts = fabric.device.type != "cpu"
-    for batch, outcome in zip(batches, predict_batches(prediction, batches, in_parts)):
-        written, mended = written + outcome.written, mended + outcome.mended
-        for sentence in outcome.sentences:
-            print(sentence)
-        bar.update(len(batch.sources))
-    bar.close()
-    close_pool()
-    _loaded.cache_clear()
+    try:
+        for batch, outcome in zip(batches, predict_batches(prediction, batches, in_parts)):
+            written, mended = written + outcome.written, mended + outcome.mended
+            for sentence in outcome.sentences:
+                print(sentence)
+            bar.update(len(batch.sources))
+    finally:
+        bar.close()
+        close_pool()
+        _loaded.cache_clear()
     if not written:
         raise InputError(f"no mask of the {len(paths)} images in {images} could be written, see above")
     for sentence in shear_notes(paths, format):

@@ -55,23 +55,22 @@ class _Allowance:
 
     def __init__(self, archives):
         packed = sum(Path(a).stat().st_size for a in archives)
-        self.archive = archives[0]
         self.files = MOST_FILES
         self.bytes = RATIO * packed + FREE
         self.disk = MOST_BYTES
 
-    def take(self, files, bytes, pixels=False):
-        "Count what is written. Raises `InputError` beyond the limits."
+    def take(self, archive, files, bytes, pixels=False):
+        "Count what is written from an archive. Raises `InputError` beyond the limits."
         self.files -= files
         self.disk -= bytes
         self.bytes -= bytes // PIXELS_COUNT if pixels else bytes
         if self.files < 0:
             raise InputError(
-                f"{self.archive} holds more than {MOST_FILES:,} files; it is not the official archive"
+                f"{archive} holds more than {MOST_FILES:,} files; it is not the official archive"
             )
         if self.bytes < 0 or self.disk < 0:
             raise InputError(
-                f"{self.archive} unpacks to far more than an archive of its size normally would, and may be a"
+                f"{archive} unpacks to far more than an archive of its size normally would, and may be a"
                 " decompression bomb; get it anew from the official page"
             )
 
@@ -194,14 +193,14 @@ UNREADABLE = (
 )
 
 
-def _write_member(opened, path, allowance):
+def _write_member(archive, opened, path, allowance):
     "Write one member to a new file, a megabyte at a time."
     path.parent.mkdir(parents=True, exist_ok=True)
     pixels = None
     with opened() as source, path.open("xb") as target:
         while piece := source.read(1 << 20):
             pixels = stores_pixels(piece) if pixels is None else pixels
-            allowance.take(0, len(piece), pixels)
+            allowance.take(archive, 0, len(piece), pixels)
             target.write(piece)
 
 
@@ -237,8 +236,8 @@ def unpack(
             path = folder / safe_name(archive, name)
             if "__MACOSX" in path.parts or path.name.startswith("."):
                 continue
-            allowance.take(1, 0)
-            _write_member(opened, path, allowance)
+            allowance.take(archive, 1, 0)
+            _write_member(archive, opened, path, allowance)
             if path.name.lower().endswith(ARCHIVES) and depth < DEPTH:
                 unpack(path, path.with_name(path.name + ".inside"), allowance, depth + 1)
                 path.unlink()

@@ -8,6 +8,8 @@ __all__ = ['VOLUME_FORMATS', 'Format', 'format_table']
 # %% ../../nbs/10_data/11_formats_table.ipynb #325d6cc3
 from typing import NamedTuple
 
+from ..core.markdown import markdown_table
+
 # %% ../../nbs/10_data/11_formats_table.ipynb #57e5536b
 class Format(NamedTuple):
     "A row of the table."
@@ -72,8 +74,4 @@ def format_table(
     formats,  # of `Format`
 ) -> str:  # Markdown
     "The rows as a table."
-    lines = [
-        "| " + " | ".join(name.capitalize() for name in Format._fields) + " |",
-        "|---" * len(Format._fields) + "|",
-    ]
-    return "\n".join([*lines, *("| " + " | ".join(row) + " |" for row in formats)])
+    return markdown_table([name.capitalize() for name in Format._fields], formats)

@@ -690,6 +690,11 @@ def split_patients(
         )
     order = sorted(set(patients), key=lambda p: hashlib.sha256(f"{seed}/{p}".encode()).digest())
     end_of_test, end_of_val = round(len(order) * test), round(len(order) * (val + test))
+    if order and end_of_val == len(order):
+        raise InputError(
+            f"val={val:g} and test={test:g} leave none of {plural(len(order), 'patient')} for training; give"
+            " smaller fractions"
+        )
     splits = {}
     for k, patient in enumerate(order):
         splits[patient] = "test" if k < end_of_test else "val" if k < end_of_val else "train"

@@ -15,7 +15,7 @@ __all__ = ['FETAL_ASPECT', 'PHANTOMS', 'SIZES', 'MASKS', 'scene_grid', 'pixel_si
            'chest_attenuation', 'lung', 'liver_shape', 'liver_region', 'liver_mask', 'superellipse_level', 'paint_ribs',
            'body_wall', 'paint_back', 'paint_spine', 'paint_spleen', 'paint_stomach', 'paint_ellipse', 'paint_bowel',
            'paint_kidneys', 'paint_central_organs', 'liver_vessels', 'paint_lesions', 'paint_liver', 'liver',
-           'check_task', 'phantom', 'phantom_mask', 'write_phantoms', 'write_phantom_masks']
+           'check_task', 'phantom', 'phantom_mask', 'write_phantoms', 'write_phantom_masks', 'phantom_data']
 
 # %% ../../nbs/10_data/02_phantoms.ipynb #a1878075
 import csv
@@ -28,6 +28,7 @@ from scipy.ndimage import gaussian_filter, gaussian_filter1d, map_coordinates
 from skimage.draw import polygon
 
 from ..core.errors import InputError, nearest
+from ..core.files import atomic_write
 from .masks import largest_components
 
 # %% ../../nbs/10_data/02_phantoms.ipynb #b8c88784
@@ -1340,3 +1341,22 @@ def write_phantom_masks(
         mask = phantom_mask(task, seed + i, size)
         _write_png(folder / "masks" / f"{task}_auxiliary_{i:04d}.png", 255 * mask)
     return folder
+
+# %% ../../nbs/10_data/02_phantoms.ipynb #phd00002
+def phantom_data(
+    folder,  # TASK_COUNT_VAL/ and, where masks are given, TASK_MASKS_auxiliary/ are written there, once
+    task: str,  # 'fetal_head', 'optic_disc', 'lung' or 'liver'
+    count: int,  # number of phantoms
+    val: int,  # number of those that are not trained on
+) -> tuple:  # data-set folder, folders of auxiliary masks (none for ellipses)
+    "Phantoms of a task, with as many auxiliary masks, at least 40, where organs are no ellipses."
+    folder, mask_count = Path(folder), max(count, 40)
+    images, masks = folder / f"{task}_{count}_{val}", folder / f"{task}_{mask_count}_auxiliary"
+    if not (images / "splits.csv").exists():
+        write_phantoms(images, task, count, val)  # splits.csv is written last
+    if task not in ("lung", "liver"):
+        return images, []
+    if not masks.exists():
+        with atomic_write(masks) as temporary:
+            write_phantom_masks(temporary, task, mask_count)
+    return images, [masks]

@@ -15,6 +15,7 @@ import pandas as pd
 from scipy import stats
 
 from ..core.errors import InputError, nearest
+from ..core.markdown import markdown_table
 
 # %% ../../nbs/40_evaluation/04_statistics.ipynb #5f60e043
 KEYS = ("task", "method", "seed", "id")  # the columns that identify a row
@@ -376,10 +377,6 @@ def _caption(statistics, reference, intervals):
     return caption
 
 # %% ../../nbs/40_evaluation/04_statistics.ipynb #99fc5c2b
-def _table_line(cells):
-    return "| " + " | ".join(str(cell).replace("|", "\\|") for cell in cells) + " |"
-
-
 def to_markdown(
     statistics: pd.DataFrame,  # of `statistics_table`
     reference: str = None,  # the one of `statistics_table`, for the caption
@@ -393,13 +390,12 @@ def to_markdown(
     cells = {}
     for _, row in statistics.iterrows():
         cells[row["method"], row["task"], row["metric"]] = _cell(row, intervals)
-    lines = [
-        _table_line(["method", *[f"{task}, {metric}" for task, metric in columns]]),
-        "|" + " --- |" * (len(columns) + 1),
+    head = ["method", *[f"{task}, {metric}" for task, metric in columns]]
+    rows = [
+        [method, *[cells.get((method, *column), "–") for column in columns]]
+        for method in statistics["method"].unique()
     ]
-    for method in statistics["method"].unique():
-        lines.append(_table_line([method, *[cells.get((method, *column), "–") for column in columns]]))
-    return "\n".join([*lines, "", _caption(statistics, reference, intervals)])
+    return f"{markdown_table(head, rows)}\n\n{_caption(statistics, reference, intervals)}"
 
 # %% ../../nbs/40_evaluation/04_statistics.ipynb #vtb00002
 def verdict_table(
@@ -409,11 +405,10 @@ def verdict_table(
     tasks = list(dict.fromkeys(v.task for v in verdicts))
     cells = {(v.claim, v.task): f"{v.word}: {v.gain}" for v in verdicts}
     cells |= {key: f"**{text}**" for key, text in cells.items() if text.startswith("supported")}
-    lines = [_table_line(["claim", *tasks]), "|" + " --- |" * (len(tasks) + 1)]
-    for claim in dict.fromkeys(v.claim for v in verdicts):
-        lines.append(_table_line([claim, *[cells.get((claim, task), "–") for task in tasks]]))
+    claims = dict.fromkeys(v.claim for v in verdicts)
+    rows = [[claim, *[cells.get((claim, task), "–") for task in tasks]] for claim in claims]
     caption = (
         "The mean gain, its 95 % bootstrap interval over images and seeds, and how many seeds have one."
         " *Supported* needs a gain over images and over seeds; *undecided* is not refuted."
     )
-    return "\n".join([*lines, "", caption])
+    return f"{markdown_table(['claim', *tasks], rows)}\n\n{caption}"

@@ -8,12 +8,11 @@ __all__ = ['SOURCES', 'LISTS', 'VARIANT_NAMES', 'ONCE', 'LEARNING', 'ALL_MASKS',
            'phantom_source', 'work_folder', 'read_facts', 'Grid', 'as_list', 'as_type', 'unit_of', 'learning_values',
            'table1', 'table2', 'table3', 'table4', 'controlled_noise', 'altered_ellipses', 'altered_masks', 'stretch',
            'mask_paths', 'fewer_masks', 'shape_prior', 'altered_priors', 'Experiment', 'find_experiment',
-           'check_parameters', 'check_tasks', 'grid_fields', 'make_grid', 'notebook_parameters', 'run_plan',
-           'gather_rows', 'count_events', 'gather_facts', 'unit_work', 'kind_estimate', 'cost_estimate', 'two_digits',
-           'duration', 'check_speed', 'kind_line', 'speed_line', 'cost_lines']
+           'check_parameters', 'check_tasks', 'grid_fields', 'make_grid', 'run_plan', 'gather_rows', 'count_events',
+           'gather_facts', 'unit_work', 'kind_estimate', 'cost_estimate', 'two_digits', 'duration', 'check_speed',
+           'kind_line', 'speed_line', 'cost_lines']
 
 # %% ../../nbs/60_studies/08_plans.ipynb #79a177b9
-import ast
 import dataclasses
 import json
 import math
@@ -36,7 +35,7 @@ from ..core.draws import generator_for
 from ..core.errors import InputError, nearest
 from ..core.files import atomic_write
 from ..data.images import read_mask
-from ..data.phantoms import write_phantom_masks, write_phantoms
+from ..data.phantoms import phantom_data
 from ..shapes.ellipses import ELLIPSES
 from ..shapes.given_masks import auxiliary_paths
 from .corrupted_masks import CORRUPTIONS
@@ -75,15 +74,8 @@ def phantom_source(
     count: int,  # of which a quarter is the validation split
 ) -> Source:
     "Phantoms of a task."
-    images, masks = Path(folder) / f"{task}_{count}", Path(folder) / f"{task}_auxiliary"
-    if not (images / "splits.csv").exists():
-        write_phantoms(images, task, count, count // 4)  # splits.csv is written last
-    if "aux_masks" not in SOURCES[task]:
-        return Source((str(images),))
-    if not masks.exists():
-        with atomic_write(masks) as temporary:
-            write_phantom_masks(temporary, task, 40)
-    return Source((str(images),), (str(masks),))
+    images, masks = phantom_data(folder, task, count, count // 4)
+    return Source((str(images),), tuple(map(str, masks)))
 
 # %% ../../nbs/60_studies/08_plans.ipynb #9140b147
 def work_folder(
@@ -550,19 +542,6 @@ def make_grid(
         if grid.data_root:
             real_source(task, grid.data_root)
     return grid
-
-# %% ../../nbs/60_studies/08_plans.ipynb #596a3f9a
-def notebook_parameters(
-    cells: list,  # `In` of a notebook whose cell of parameters starts with "# Parameters of this notebook"
-    namespace: dict,  # its `globals()`
-) -> dict:  # name -> value
-    "The parameters that the cell of parameters, and the one that papermill writes after it, assign."
-    cells = [cell for cell in cells if cell.startswith("# Parameters")]
-    # the latest ones, where cells ran twice
-    first = max(k for k, cell in enumerate(cells) if cell.startswith("# Parameters of this"))
-    nodes = [node for cell in cells[first:] for node in ast.walk(ast.parse(cell))]
-    names = [n.id for n in nodes if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)]
-    return {name: namespace[name] for name in names}
 
 # %% ../../nbs/60_studies/08_plans.ipynb #1d42ec55
 def run_plan(

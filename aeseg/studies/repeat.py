@@ -58,24 +58,27 @@ class Repetition:
 
     experiment: str
     unit: str  # its key
-    same_code: bool  # whether the code is that of the kept numbers
+    same_code: bool  # whether code and data are those of the kept numbers
     rows: int  # masks that are compared, of all stages
     kept: float  # mean Dice
     again: float  # mean Dice
-    largest: float  # largest difference in the Dice of a mask; inf where masks are missing
+    largest: float  # largest difference in the Dice of a mask
+    missing: int = 0  # masks that were measured in one of both only
 
     @property
     def sentence(self) -> str:
         "The result of the comparison in one sentence."
         lead = f"{self.experiment}, unit {self.unit}: mean Dice {self.kept:.4f}, again {self.again:.4f}"
-        code = "" if self.same_code else "; the code has changed since"
+        code = "" if self.same_code else "; the code or the data have changed since"
+        if self.missing:
+            return f"{lead}, {self.missing} of {self.rows} masks have a Dice in one of both only{code}"
         if self.largest == 0:
             return f"{lead}, equal for each of {self.rows} masks{code}"
         return f"{lead}, the Dice of a mask differs by at most {self.largest:.4f} ({self.rows} masks){code}"
 
     def agrees(self, tolerance: float) -> bool:
         "Whether the means differ by at most a tolerance."
-        return abs(self.kept - self.again) <= tolerance and self.largest != float("inf")
+        return abs(self.kept - self.again) <= tolerance and not self.missing
 
 
 def repeat_unit(
@@ -104,9 +107,9 @@ def compare_rows(
     "Compare the Dice of each mask."
     pairs = kept.merge(again, "outer", ["stage", "id"], suffixes=("_kept", "_again"))
     old, new = pairs["dice_kept"], pairs["dice_again"]
-    missing = (old.isna() != new.isna()).any()
-    largest = float("inf") if missing else float((old - new).abs().max())
-    return Repetition(experiment, key, same_code, len(pairs), float(old.mean()), float(new.mean()), largest)
+    missing, largest = int((old.isna() != new.isna()).sum()), float((old - new).abs().max())
+    means = float(old.mean()), float(new.mean())
+    return Repetition(experiment, key, same_code, len(pairs), *means, largest, missing)
 
 # %% ../../nbs/60_studies/12_repeat.ipynb #rpt00010
 def repeat_results(

@@ -87,7 +87,7 @@ def facts_of(
     errors: dict,  # of `run_plan`
 ) -> dict:  # title -> text
     "How the numbers were made: command, commit, data, machine, failures and alarms."
-    facts, machine = gather_facts(grid, plan), provenance()
+    facts, machine = gather_facts(grid, plan).drop_duplicates("unit"), provenance()
     failures = [f"{listed(key)}: {error}" for key, error in errors.items() if error]
     return dict(
         command=command_of(grid),
@@ -113,8 +113,9 @@ def parse_table(
     markdown: str,
 ):  # list of columns; list of rows; text after the table
     "The parts of a Markdown table."
-    lines = markdown.splitlines()
-    table = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if line.startswith("|")]
+    lines, bar = markdown.splitlines(), r"(?<!\\)\|"  # that is not escaped
+    cells = [re.split(bar, line)[1:-1] for line in lines if line.startswith("|")]
+    table = [[cell.strip().replace("\\|", "|") for cell in row] for row in cells]
     caption = " ".join(line for line in lines if line and not line.startswith("|"))
     return table[0], table[2:], caption
 

@@ -11,6 +11,8 @@ import pandas as pd
 
 from ..app.cases import SORTS, Cases
 from ..core.errors import InputError
+from ..core.markdown import markdown_table
+from .robustness import run_names
 
 # %% ../../nbs/60_studies/11_review_orders.ipynb #5aa82163
 PAGE = 30  # cases of a first page
@@ -59,13 +61,11 @@ def table_of_orders(
 ) -> str:
     "A Markdown table: one row an order, one column a run, and the mean over the runs that have the order."
     columns = {}
-    for run in runs:
+    for run, name in zip(runs, run_names(runs)):
         cases = Cases(run)
         recalls, count = recall_of_orders(cases, page)
-        columns[f"{cases.folder.name} ({count} of {len(cases)})"] = recalls
+        columns[f"{name} ({count} of {len(cases)})"] = recalls
     table = pd.DataFrame(columns)
     table["mean"] = table.mean(axis=1)
-    lines = [["", *table.columns], ["---"] * (1 + table.shape[1])]
-    for title, row in table.iterrows():
-        lines.append([title, *["" if np.isnan(recall) else f"{recall:.2f}" for recall in row]])
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+    cells = table.map(lambda recall: "" if np.isnan(recall) else f"{recall:.2f}")
+    return markdown_table(["", *table.columns], cells.reset_index().to_numpy())

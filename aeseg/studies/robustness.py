@@ -19,6 +19,7 @@ from ..app.predict import prediction_fabric
 from ..core.config import Config
 from ..core.errors import InputError, nearest
 from ..core.files import atomic_write
+from ..core.markdown import markdown_table
 from ..data.datasets import Images, find_images, matching_ids, read_images
 from ..evaluation.robustness import robustness
 from ..evaluation.true_masks import TrueMasks, truth_on_canvas
@@ -168,8 +169,7 @@ def robustness_markdown(
         numbers = (f"{row.dice:.3f}", f"{lost:.1f}", share)
         return row.run, row.perturbation, str(row.images), *numbers
 
-    lines = [HEAD, ["---"] * len(HEAD), *map(cells, table.itertuples())]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    return markdown_table(HEAD, map(cells, table.itertuples()))
 
 
 def write_robustness(

@@ -72,12 +72,15 @@ export class Decisions {
     return this.state.open !== null && this.state.start.writable && this.app.kernel.connected
   }
 
+  /** Whether a decision can be sent; says so where the kernel is gone. */
+  checkSending() {
+    if (!this.app.kernel.connected) this.app.notices.say('Not connected: this was not saved.')
+    return this.canDecide
+  }
+
   /** Decide about the open case; the same decision again takes it back. */
   decide(decision) {
-    if (!this.canDecide) {
-      if (!this.app.kernel.connected) this.app.notices.say('Not connected: this was not saved.')
-      return
-    }
+    if (!this.checkSending()) return
     if (this.app.chosen.cases.size) {
       this.app.chosen.decide(decision)
       return
@@ -94,7 +97,7 @@ export class Decisions {
   /** Decide about many cases in one step; those that are decided so already stay as they are. */
   decideMany(cases, decision) {
     const numbers = cases.filter(k => (this.state.rows[k]?.decision ?? '') !== decision)
-    if (!numbers.length || !this.canDecide) return false
+    if (!numbers.length || !this.checkSending()) return false
     const isSent = this.change('decide_many', {numbers, decision, base: this.baseOf(numbers)})
     const words = decision || 'undecided again'
     if (isSent) this.app.notices.say(`${numbers.length} labels are ${words}; u takes that back.`)

@@ -87,10 +87,12 @@ export class Gallery {
   /** Offer the tags that notes hold. */
   showTags() {
     const names = [...this.filters, ...allTags(this.state.rows).map(tag => `#${tag}`)]
-    if (names.length === this.filter.length) return
+    const shown = Array.from(this.filter.options, option => option.value)
+    if (names.join() === shown.join()) return
     const {value} = this.filter
     this.filter.replaceChildren(...makeOptions(names.map(name => [name, name])))
-    this.filter.value = names.includes(value) ? value : 'all'
+    this.filter.value = value
+    if (value && !names.includes(value)) this.refilter('all')  // of a tag that is gone
   }
 
   /** Show cases in the order that the kernel sent, from the first page. */

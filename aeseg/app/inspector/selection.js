@@ -177,7 +177,8 @@ export class Selection {
     const {score} = start.numbers
     const below = casesByScore(this.state).filter(k => score[k] < this.threshold - ROUNDING)
     const open = below.filter(k => !rows[k]?.decision)
-    if (!this.app.decisions.decideMany(open, 'rejected')) this.app.notices.say('All of them were decided.')
+    if (!open.length) this.app.notices.say('All of them were decided.')
+    else this.app.decisions.decideMany(open, 'rejected')
   }
 
   copyFraction() {
