@@ -2513,8 +2513,6 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                              'aeseg/studies/units.py'),
                                      'aeseg.studies.units.fit_corrupted_unit': ( '60_studies/units.html#fit_corrupted_unit',
                                                                                  'aeseg/studies/units.py'),
-                                     'aeseg.studies.units.fit_refined_unit': ( '60_studies/units.html#fit_refined_unit',
-                                                                               'aeseg/studies/units.py'),
                                      'aeseg.studies.units.fit_supervised_unit': ( '60_studies/units.html#fit_supervised_unit',
                                                                                   'aeseg/studies/units.py'),
                                      'aeseg.studies.units.fit_unit': ('60_studies/units.html#fit_unit', 'aeseg/studies/units.py'),

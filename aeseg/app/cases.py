@@ -622,13 +622,12 @@ def threshold_statistics(
 # %% ../../nbs/50_app/12_cases.ipynb #943a6cd0
 def sensible_limit(
     dice,  # (N,) true Dice in [0, 1], nan where unknown
-    fraction: float = 0.2,  # of the labels are bad, at most
 ) -> float:  # a multiple of 0.05 in [0.5, 0.95]; 0.8 where nothing is known
-    "A limit below which a label is bad."
+    "A limit below which at most a fifth of the labels are bad, if there is one."
     dice = np.asarray(dice, float)
     dice = dice[~np.isnan(dice)]
     limits = np.arange(19, 9, -1) / 20
-    fitting = [limit for limit in limits if len(dice) and (dice < limit).mean() <= fraction]
+    fitting = [limit for limit in limits if len(dice) and (dice < limit).mean() <= 0.2]
     return float(fitting[0]) if fitting else (0.5 if len(dice) else 0.8)
 
 # %% ../../nbs/50_app/12_cases.ipynb #c9f47558

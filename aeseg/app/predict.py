@@ -70,12 +70,11 @@ def image_batches(
 def rows_of_volumes(
     volumes: list,  # lists of ids, each the slices of a volume in order
     ids,  # of the images that could be read
-    least: int = 3,  # slices of a group
 ) -> list:  # of arrays of rows, for `MaskRefinement`
-    "The rows of the slices of each volume among some images."
+    "The rows of the slices of each volume among some images, where there are at least three."
     row_of = {i: row for row, i in enumerate(ids)}
     groups = [np.array([row_of[i] for i in volume if i in row_of]) for volume in volumes]
-    return [group for group in groups if len(group) >= least]
+    return [group for group in groups if len(group) >= 3]
 
 # %% ../../nbs/50_app/09_predict.ipynb #pre00004
 def write_predictions(

@@ -14,7 +14,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-from tqdm.auto import tqdm
 
 from ..core.errors import InputError, nearest, plural, some
 from ..core.pool import parallel_map
@@ -297,12 +296,11 @@ def check_images(
     report: CheckReport,  # takes errors and warnings
     paths: dict,  # id -> path or `Slice`
     splits: dict,  # id -> split
-    progress: bool = False,  # show a bar
 ) -> dict:  # id -> `ImageFacts` of the images that can be read
     "Open every image; faults are reported."
     facts, names = {}, {i: p.relative_to(report.folder) for i, p in paths.items()}
     looks = parallel_map(_look_at_file, ((path,) for path in paths.values()), len(paths))
-    for (i, path), fact in zip(tqdm(paths.items(), "images", disable=not progress), looks):
+    for (i, path), fact in zip(paths.items(), looks):
         if not isinstance(fact, InputError):
             facts[i] = fact
             continue
@@ -342,7 +340,7 @@ def _mask_fault(path, error):
     )
 
 
-def _warn_masks(report, facts, paths, ids, inverted=()):
+def _warn_masks(report, facts, paths, ids, inverted):
     "Warn of masks that are empty, full or inverted, and of images without a mask."
     if inverted:
         names = [paths[i].name for i in inverted]
@@ -391,14 +389,13 @@ def check_masks(
     paths: dict,  # id -> path of a mask
     images,  # id -> `ImageFacts`, or None for auxiliary masks
     ids=(),  # of all images, readable or not; or a dict id -> path or `Slice`, so that volumes are compared
-    progress: bool = False,  # show a bar
     label=(),  # values that are inside, of label maps, see `read_mask`
 ) -> dict:  # id -> ((height, width), foreground fraction) of the masks that can be read
     "Open every mask; faults are reported."
     facts, inverted, auxiliary = {}, [], images is None
     if isinstance(ids, dict) and not auxiliary:
         paths = _pair_masks(report, paths, ids)
-    for i, path in tqdm(paths.items(), "masks", disable=not progress):
+    for i, path in paths.items():
         if not auxiliary and i not in ids:
             report.errors.append(
                 f"masks/{path.name} has no image of the id {i!r}; add the image, or remove or rename the mask"
@@ -493,7 +490,6 @@ def _facts(images, paths, splits, masks, files):
 # %% ../../nbs/10_data/08_check.ipynb #chk00008
 def check_dataset(
     folder,  # a data-set folder, a folder of images, or a folder with masks/ only
-    progress: bool = False,  # show a bar
     axis: str = "axial",  # of the slices of volumes
     patient: str = "",  # pattern of ids, see `read_patients`
     label=(),  # values that are inside, of masks that are label maps
@@ -521,9 +517,9 @@ def check_dataset(
             " ones"
         )
     splits = check_splits(report, paths) if paths else {}
-    images = check_images(report, paths, splits, progress)
+    images = check_images(report, paths, splits)
     judged = images if paths or has_images else None
-    masks = check_masks(report, files, judged, paths, progress, as_labels(label))
+    masks = check_masks(report, files, judged, paths, as_labels(label))
     check_patients(report, paths, splits, patient)
     report.facts = {"folder": str(folder), **_facts(images, paths, splits, masks, files), **report.facts}
     return report

@@ -779,7 +779,7 @@ def _prepared(item, official, crop, notes):
     return item, item and item.image
 
 
-def _check_id(item, content, contents, notes):
+def _check_id(item, content, contents):
     "Whether an item is new. Raises `InputError` for an id that is no file name, or that two items share."
     if not re.fullmatch(r"[\w.-]+", item.id):
         raise InputError(f"the id {item.id!r} is no file name; rename the image")
@@ -804,7 +804,7 @@ def _write_items(official, files, folder, crop, nothing, notes):
             mask = b"" if item.mask is None else item.mask.tobytes()
             content = hashlib.sha256(image.tobytes() + mask).digest()
             known = item.id in contents
-            _check_id(item, content, contents, notes)
+            _check_id(item, content, contents)
             if known:
                 notes.equal.append(item.id)
                 continue

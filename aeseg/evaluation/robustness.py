@@ -15,7 +15,7 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 from torch.nn import functional as F
 
-from ..core.arrays import as_probability, to_bytes, write_array
+from ..core.arrays import as_probability, to_bytes
 from ..core.draws import generator_for
 from ..data.masks import hard_dice
 
@@ -97,41 +97,35 @@ PERTURBATIONS = {  # name -> function(image, mask, generator) -> image, mask
 
 # %% ../../nbs/40_evaluation/05_robustness.ipynb #rob00015
 def perturb(
-    pixels,  # (N, C, H, W) uint8, images; may be an `ArrayFile`
+    pixels,  # (N, C, H, W) uint8, images
     masks,  # (N, 1, H, W) their human masks, uint8 or in [0, 1]
     name: str,  # one of `PERTURBATIONS`
     groups=None,  # N keys; images of one key are changed alike; None: each image on its own
     seed: int = 0,
-    where=None,  # for the images: see `write_array`
 ):  # images, masks: uint8
     "Changed images with their masks."
     keys = range(len(pixels)) if groups is None else groups
-    moved = torch.empty(len(pixels), 1, *pixels.shape[2:], dtype=torch.uint8)
-
-    def changed():
-        for k, key in enumerate(keys):
-            generator = generator_for(seed, f"{name}/{key}", 0)
-            image, mask = pixels[k : k + 1].float() / 255, as_probability(masks[k : k + 1])
-            image, mask = PERTURBATIONS[name](image, mask, generator)
-            moved[k : k + 1] = to_bytes(mask)
-            yield to_bytes(image)
-
-    return write_array(changed(), pixels.shape, where), moved
+    changed = []
+    for k, key in enumerate(keys):
+        generator = generator_for(seed, f"{name}/{key}", 0)
+        image, mask = pixels[k : k + 1].float() / 255, as_probability(masks[k : k + 1])
+        changed.append([to_bytes(part) for part in PERTURBATIONS[name](image, mask, generator)])
+    images, moved = zip(*changed)
+    return torch.cat(images), torch.cat(moved)
 
 
 def robustness(
     predict,  # images (N, C, H, W) uint8 -> masks (N, 1, H, W), uint8 or in [0, 1]
-    pixels,  # (N, C, H, W) uint8; may be an `ArrayFile`
+    pixels,  # (N, C, H, W) uint8
     masks,  # (N, 1, H, W) human masks on the canvas, uint8 or in [0, 1]
     obeys=None,  # (H, W) bool array -> whether a mask has the expected anatomy; None: not tested
     groups=None,  # see `perturb`
     seed: int = 0,
-    where=None,  # for changed images: see `write_array`
-) -> pd.DataFrame:  # perturbation, dice, points (difference to the clean images)[, obeys (share)]
+) -> pd.DataFrame:  # perturbation, dice, points_lost (against the clean images)[, obeys (share)]
     "Mean Dice of the clean images, under each perturbation, and on average over the perturbations."
     rows = []
     for name in ("clean", *PERTURBATIONS):
-        changed = (pixels, masks) if name == "clean" else perturb(pixels, masks, name, groups, seed, where)
+        changed = (pixels, masks) if name == "clean" else perturb(pixels, masks, name, groups, seed)
         predicted, truth = predict(changed[0]), changed[1]
         pairs = [(as_probability(p) > 0.5, as_probability(t) > 0.5) for p, t in zip(predicted, truth)]
         row = dict(perturbation=name, dice=np.mean([hard_dice(p, t) for p, t in pairs]))
@@ -141,5 +135,5 @@ def robustness(
     table = pd.DataFrame(rows)
     mean = table[1:].mean(numeric_only=True)
     table.loc[len(table)] = dict(perturbation="mean", **mean)
-    table.insert(2, "points", 100 * (table["dice"] - table["dice"][0]))
+    table.insert(2, "points_lost", 100 * (table["dice"][0] - table["dice"]))
     return table

@@ -647,7 +647,8 @@ def unit_work(
     "The approximate number of floating-point operations of a unit."
     work = _work_of(training_work, values, COUNTED)
     if kind == "labels":
-        return work["labels"] + finds_prior * _work_of(adaptation_work, values, COUNTED + ADAPTED)
+        adaptation = _work_of(adaptation_work, values, COUNTED + ADAPTED) if finds_prior else 0
+        return work["labels"] + adaptation
     trainings = 1 if kind in ("supervised", "refined") else max(values["rounds"], 1)
     networks = 2 if kind == "network" and values["segmentation_loss"] == "co_teaching" else 1
     return work["round"] * trainings * networks

@@ -110,7 +110,7 @@ def measure_robustness(
     predict = run_predictor(model, run.config, fabric, refinement, pictures, volumes)
     keys = perturbation_keys(pictures.ids, volumes)
     table = robustness(predict, pictures.pixels, truth, obeys if anatomy else None, keys, seed)
-    table = table.assign(run=run.folder.name, images=len(pictures), points_lost=0 - table["points"])
+    table = table.assign(run=run.folder.name, images=len(pictures))
     return table.reindex(columns=COLUMNS)
 
 # %% ../../nbs/60_studies/10_robustness.ipynb #rbs00020

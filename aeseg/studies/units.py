@@ -6,10 +6,10 @@
 __all__ = ['PACKAGE', 'CHECKS', 'REFINEMENT', 'AFTER_THE_GAN', 'BEFORE_THE_REFINEMENT', 'BEFORE_THE_LABELS', 'UNIT_KINDS',
            'EQUAL_CODE', 'SCORES', 'QUALITIES', 'UNIT_COLUMNS', 'PROVENANCE', 'PACKED', 'PRIOR', 'Source', 'Unit',
            'labels_unit', 'folder_digest', 'module_path', 'absolute_name', 'direct_imports', 'imported_modules',
-           'code_digest', 'fit_unit', 'fit_supervised_unit', 'fit_refined_unit', 'fit_corrupted_unit', 'run_values',
-           'supervised_values', 'refined_values', 'UnitKind', 'identity', 'known_keys', 'cache_key', 'round_rows',
-           'unit_rows', 'checkpoint_dice', 'unit_facts', 'read_packed', 'Store', 'pack_units', 'prior_path',
-           'copy_prior', 'run_unit', 'jobs_of', 'Progress', 'run_units']
+           'code_digest', 'fit_unit', 'fit_supervised_unit', 'fit_corrupted_unit', 'run_values', 'supervised_values',
+           'refined_values', 'UnitKind', 'identity', 'known_keys', 'cache_key', 'round_rows', 'unit_rows',
+           'checkpoint_dice', 'unit_facts', 'read_packed', 'Store', 'pack_units', 'prior_path', 'copy_prior',
+           'run_unit', 'jobs_of', 'Progress', 'run_units']
 
 # %% ../../nbs/60_studies/07_units.ipynb #d32f44b4
 import ast
@@ -181,17 +181,10 @@ def fit_unit(unit: Unit, folder, labels_of=None):
 
 
 def fit_supervised_unit(unit: Unit, folder, labels_of=None):
-    "Train on a fraction of the human masks."
-    source = unit.source
-    values = unit.config.flat()
-    return fit_supervised(list(source.images), folder, source.ids, unit.fraction, quiet=True, **values)
-
-
-def fit_refined_unit(unit: Unit, folder, labels_of=None):
-    "Train on human masks as `plus` trains on labels, and refine the masks as `plus` does."
+    "Train on a fraction of the human masks; of kind 'refined' as `plus` trains, and refine the masks."
     source, values = unit.source, unit.config.flat()
-    given = dict(refined=True, aux_masks=source.aux_masks, quiet=True)
-    return fit_supervised(list(source.images), folder, source.ids, unit.fraction, **given, **values)
+    given = dict(refined=True, aux_masks=source.aux_masks) if unit.kind == "refined" else {}
+    return fit_supervised(list(source.images), folder, source.ids, unit.fraction, quiet=True, **given, **values)
 
 
 def fit_corrupted_unit(unit: Unit, folder, labels_of=None):
@@ -273,7 +266,7 @@ UNIT_KINDS = dict(
     supervised=UnitKind(
         fit_supervised_unit, supervised_values, "studies.supervised", CHECKS + BEFORE_THE_LABELS
     ),
-    refined=UnitKind(fit_refined_unit, refined_values, "studies.supervised", CHECKS + BEFORE_THE_REFINEMENT),
+    refined=UnitKind(fit_supervised_unit, refined_values, "studies.supervised", CHECKS + BEFORE_THE_REFINEMENT),
     corrupted=UnitKind(
         fit_corrupted_unit,
         run_values,
