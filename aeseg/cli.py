@@ -635,7 +635,8 @@ def _new(
     tell_ignored(aux_masks, part="masks")
     path = new(name, images, shape, aux_masks, hint, axis, overwrite, aux_label)
     _print_places(aux_masks, labels_of, axis, aux_label)
-    print(f"look at {path.with_suffix('.png')}, change {path} where it is wrong, then: aeseg fit {path}")
+    words = shlex.join(["aeseg", "fit", str(path)])
+    print(f"look at {path.with_suffix('.png')}, change {path} where it is wrong, then: {words}")
 
 # %% ../nbs/70_command_line.ipynb #43c008a5
 @command("app.predict.predict", "aeseg predict runs/hc18 --images DATA/new --out masks")
@@ -713,14 +714,13 @@ def _evaluate(
 ):
     "Measure masks against true masks of the same names."
     from aeseg.evaluation.scores import evaluate, summarise
-    from aeseg.evaluation.true_masks import read_spacing
 
     def echo(sentence):
         if not quiet or sentence.startswith("ignored"):
             print(sentence)
 
     options = dict(axis=axis, label=label, pred_label=pred_label, geometry=geometry, echo=echo)
-    frame = evaluate(pred, truth, read_spacing(spacing) if spacing else None, out=out, **options)
+    frame = evaluate(pred, truth, spacing, out=out, **options)
     if not quiet:
         print(summarise(frame).drop(columns="empty").rename_axis(None).round(4).to_string())
         print(f"rows: {Path(out).resolve()}")

@@ -22,7 +22,7 @@ from PIL import Image
 from skimage.measure import find_contours, regionprops
 
 from .cases import is_writable, mask_or_none
-from .decisions import DECISIONS, REVIEW_COLUMNS, read_reviews
+from .decisions import DECISIONS, REVIEW_COLUMNS, labelled_ids, read_reviews
 from ..core.errors import InputError, nearest
 from ..core.files import atomic_write
 from ..data.images import write_mask
@@ -38,6 +38,7 @@ class Reviews:
     ):
         self.folder, self.path, self.problems = Path(folder), Path(folder) / "reviews.csv", []
         self.rows, self.history, self.version = {}, [], None  # history: changes of this session, for undo
+        self.ids = labelled_ids(folder)
         self.writable = is_writable(self.folder)
         if not self.writable:
             self.problems.append(f"{self.folder} is read-only, so decisions cannot be saved")
@@ -51,7 +52,7 @@ class Reviews:
         if version == self.version:
             return False
         try:
-            self.rows, problems = read_reviews(self.path) if version else ({}, [])
+            self.rows, problems = read_reviews(self.path, self.ids) if version else ({}, [])
         except InputError as e:  # the labels can still be looked at; the next decision raises this again
             self.rows, problems = {}, [str(e)]
         self.problems = [*dict.fromkeys([*self.problems, *problems])]
@@ -86,7 +87,7 @@ def _change(self: Reviews, makers):
 @patch
 def _rewrite(self: Reviews, makers):
     "Read the file, change rows and write the file; only under the lock."
-    rows, problems = read_reviews(self.path) if self.path.exists() else ({}, [])
+    rows, problems = read_reviews(self.path, self.ids) if self.path.exists() else ({}, [])
     changes = {id: (rows.get(id), make(rows.get(id))) for id, make in makers.items()}
     for id, (_, after) in changes.items():
         if after:

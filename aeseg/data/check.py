@@ -9,6 +9,7 @@ __all__ = ['SHOWN', 'FLAT', 'ODD', 'FEW', 'spread', 'tally', 'CheckReport', 'lis
 # %% ../../nbs/10_data/08_check.ipynb #b55e78f4
 import hashlib
 import math
+import re
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -83,6 +84,11 @@ def _relative(report, path, error):
     return str(error).replace(str(path), str(path.relative_to(report.folder)))
 
 
+def _shortened(report, sentence):
+    "A sentence whose paths begin below the folder that is checked."
+    return re.sub(rf"(?<![\w./-]){re.escape(str(report.folder))}/", "", sentence)
+
+
 def list_files(
     inside: Path,  # folder of image files
     report: CheckReport,  # takes errors and warnings
@@ -110,7 +116,7 @@ def list_files(
             else:
                 paths[i] = source
     for sentence in ignored_files(folder, part) if inside.is_dir() else ():
-        report.warnings.append(f"ignored: {sentence}".replace(f"{report.folder}/", ""))
+        report.warnings.append(f"ignored: {_shortened(report, sentence)}")
     return paths
 
 # %% ../../nbs/10_data/08_check.ipynb #61c5d849
@@ -374,7 +380,7 @@ def _pair_masks(report, paths, sources):
             slices = pair_slices(image, mask)
         except InputError:
             difference = compare_volumes(image, mask)
-            sentence = difference.sentence.replace(f"{report.folder}/", "")
+            sentence = _shortened(report, difference.sentence)
             size = difference.kind == "size"
             (report.errors if size else report.warnings).append(
                 sentence + ("" if size else "; or trust the voxels, with --geometry voxels")

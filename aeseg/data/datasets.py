@@ -265,6 +265,7 @@ def find_images(
     folder,  # a data-set folder, a folder of images, or a list of such
     axis: str = "axial",  # of the slices of volumes
     skip_bad: bool = False,  # leave damaged volumes out instead of failing
+    with_splits: bool = True,  # False: splits.csv is not read
 ) -> tuple:  # id -> path or `Slice`, id -> split, sentences about damaged volumes and files left out
     "Find the images of one or several folders without opening them. Raises `InputError`."
     folders = [folder] if isinstance(folder, (str, Path)) else list(folder)
@@ -275,7 +276,7 @@ def find_images(
         if shared:
             raise InputError(f"{f} and another folder both hold the id {min(shared)!r}; rename one of them")
         paths.update(more)
-        given = read_splits(f, more)  # may have rows of images that are elsewhere
+        given = read_splits(f, more) if with_splits else dict.fromkeys(more, "")  # may have rows of others
         splits.update({i: given[i] for i in more})
     for volume in dict.fromkeys(s.path for s in paths.values() if isinstance(s, Slice)):
         problems += series_notes(volume)
@@ -553,17 +554,12 @@ def _patient_expression(pattern):
     return expression
 
 
-def _listed_patients(folder, known):
-    "The patients in splits.csv and patients.csv: id -> patient. The second file takes precedence."
-    listed = {}
-    for path in (Path(folder) / "splits.csv", Path(folder) / "patients.csv"):
-        rows = read_csv_rows(path) if path.exists() else []
-        if rows and path.name == "patients.csv" and not {"id", "patient"} <= set(rows[0]):
-            raise InputError(f"{path} must have the columns id,patient; it has {', '.join(rows[0])}")
-        for row in rows:
-            if row.get("patient"):
-                listed[listed_id(row.get("id", ""), known)] = row["patient"]
-    return listed
+def _listed_patients(path, known):
+    "The patients in a table: id -> patient; empty without the table."
+    rows = read_csv_rows(path) if path.exists() else []
+    if rows and path.name == "patients.csv" and not {"id", "patient"} <= set(rows[0]):
+        raise InputError(f"{path} must have the columns id,patient; it has {', '.join(rows[0])}")
+    return {listed_id(row.get("id", ""), known): row["patient"] for row in rows if row.get("patient")}
 
 
 def read_patients(
@@ -571,15 +567,19 @@ def read_patients(
     sources: dict,  # id -> path or `Slice`
     pattern: str = "",  # regular expression whose group in an id is the patient, such as '^([0-9]+)_'
 ) -> dict:  # id -> patient, of the images whose patient is known
-    "The patient of each image. Raises `InputError` for a bad pattern or table."
+    """The patient of each image: by patients.csv, else by the pattern, splits.csv or the file's header.
+
+    Raises `InputError` for a bad pattern or table.
+    """
     expression = _patient_expression(pattern)
-    listed = _listed_patients(folder, sources)
+    tables = (Path(folder) / name for name in ("patients.csv", "splits.csv"))
+    listed, noted = (_listed_patients(table, sources) for table in tables)
     patients = {}
     for i, source in sources.items():
-        patient = listed.get(i) or isinstance(source, Slice) and listed.get(source.volume)
-        match = expression.search(i) if pattern and not patient else None
-        if match:
-            patient = match[1]
+        names = [i, source.volume] if isinstance(source, Slice) else [i]
+        match = expression.search(i) if pattern else None
+        known = [*map(listed.get, names), match and match[1], *map(noted.get, names)]
+        patient = next(filter(None, known), None)
         try:
             patient = patient or patient_id(source)
         except InputError:

@@ -126,6 +126,7 @@ def file_id(
 ) -> str:
     "The id of a file: its name without the suffix."
     path = Path(path)
+    path = path.resolve() if path.name in ("", "..") else path  # a series in the present folder
     name = path.name
     if is_nifti(path):
         return name[:-7] if name.lower().endswith(".gz") else name[:-4]

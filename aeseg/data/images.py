@@ -208,6 +208,10 @@ def _read_tiff(path):
         check_size(path, shape)
         if math.prod(shape) != math.prod(page.shape) or page.imagedepth > 1:
             raise InputError(_not_an_image(path, shape))
+        if any(not (other.is_reduced or other.is_mask) for other in file.pages[1:]):
+            raise InputError(
+                f"{path} holds {len(file.pages)} pictures of several sizes; save the one to be used"
+            )
         tag = page.tags.get(ORIENTATION)
         orientation = tag.value if tag and tag.value in range(1, 9) else 1
         colours, bits, compression = _tiff_colours(page), page.bitspersample, int(page.compression)
@@ -262,7 +266,7 @@ def _read_with_pillow(path, file):
         raise ValueError("it holds no picture of a known format") from None
     with opened as image:
         check_size(path, image.size)
-        deep = image.format == "PNG" and image.mode in ("RGB", "RGBA") and image.tile[0][3].endswith(";16B")
+        deep = image.format == "PNG" and image.tile[0][3] in ("RGB;16B", "RGBA;16B")
         image.load()
         orientation, array = _exif_orientation(image), None if deep else _plain(image)
     return as_shown(_deep_colours(path) if deep else array, orientation), orientation
@@ -492,7 +496,7 @@ def as_labels(
     "The values of a label map that are inside. Raises `InputError` for other texts."
     if isinstance(label, str):
         label = label.strip("[] ").split(",") if label.strip("[] ") else []
-    values = () if label is None else (label,) if isinstance(label, int) else label
+    values = () if label is None else (label,) if isinstance(label, (int, np.integer)) else label
     try:
         labels = tuple(int(value) for value in values)
     except (TypeError, ValueError):

@@ -31,10 +31,10 @@ import numpy as np
 import yaml
 from PIL import Image
 
-from ..core.errors import InputError, nearest
-from ..core.files import atomic_write, read_csv_rows, write_csv
+from ..core.errors import InputError, nearest, plural, some
+from ..core.files import atomic_write, check_names, read_csv_rows, write_csv
 from .archives import ARCHIVES, list_source, other_archives, regular_files
-from .check import SHOWN, check_dataset, plural, some
+from .check import SHOWN, check_dataset
 from .datasets import image_paths, read_patients
 from .formats import pixel_spacing, read_dicom, volume_header, volume_slices
 from .images import apply_window, read_image, write_mask
@@ -713,6 +713,7 @@ def write_splits(
     path, sources = Path(folder) / "splits.csv", image_paths(folder)
     if path.exists() and not overwrite:
         raise InputError(f"{path} is there already; give --overwrite to replace it")
+    check_names(sources, folder)
     known = read_patients(folder, sources, pattern)
     if len(set(known.values())) == 1 and len(known) == len(sources) > 1:
         if pattern or (Path(folder) / "patients.csv").exists():

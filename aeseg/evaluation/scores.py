@@ -20,7 +20,7 @@ from ..data.formats import Slice, is_segmentation, pixel_spacing, source_id
 from ..data.images import as_labels, read_mask
 from ..data.volumes import GEOMETRIES, as_pictures, pair_slices, replace_slices, volumes_of
 from .metrics import area_and_shift, mask_metrics, volume_metrics
-from .true_masks import TrueMasks, mask_paths
+from .true_masks import TrueMasks, mask_paths, read_spacing
 
 # %% ../../nbs/40_evaluation/03_scores.ipynb #6418a3d3
 def _measure_image(path, truths, spacing, label=()):
@@ -171,10 +171,20 @@ def _measure_all(entries, first, truths, spacings, label):
         yield from scores
 
 
+def _check_out(path):
+    "Raise `InputError` where scores would replace another file."
+    check_names([path.name], path.parent)
+    if path.is_file():
+        with path.open("rb") as file:
+            start = file.readline()
+        if not (start.startswith(b"id,") and b"dice" in start):
+            raise InputError(f"{path} is there already and holds no scores; choose another --out")
+
+
 def evaluate(
     pred,  # folder of predicted masks, each named like the true one
     truth,  # data-set folder with masks/, folder of masks, a list of such, or `TrueMasks`
-    spacing=None,  # mm per pixel: a number, (row, column), or a dict id -> one of these (see `read_spacing`)
+    spacing=None,  # mm per pixel: a number, (row, column), a dict id -> one of these, or a CSV file of such
     out=None,  # CSV file for the rows; None writes nothing
     splits=None,  # dict id -> split (see `read_splits`); None leaves the column out
     echo=print,  # takes one sentence about what was measured
@@ -194,9 +204,12 @@ def evaluate(
     for sentence in _ignored_masks(pred, truth):
         echo(f"ignored: {sentence}")
     if out is not None:
-        check_names([Path(out).name], Path(out).parent)
+        _check_out(Path(out))
     paths, truths = pair_predictions(mask_paths(pred, axis), truths, geometry)
     paths = _with_truth(paths, truths, partial)
+    check_names(paths, Path(out or ".").parent)
+    if isinstance(spacing, (str, Path)):
+        spacing = read_spacing(spacing, paths)
     if spacing is None:  # DICOM files and volumes know theirs
         spacing = {id: pixel_spacing(path) or pixel_spacing(truths.paths[id]) for id, path in paths.items()}
     spacings = _value_of_each(spacing, paths, "spacing")

@@ -143,11 +143,11 @@ def _spacing_column(path, rows):
     return [(row[id_column], row[column]) for row in rows]
 
 
-def _spacing_numbers(path, rows):
+def _spacing_numbers(path, rows, known):
     "The spacing of each id. Raises `InputError` where an id is missing or occurs again, or for a bad number."
     spacing = {}
     for name, value in rows:
-        id = listed_id(name)
+        id = listed_id(name, known)
         if not id or id in spacing:
             problem = f"more than one row for {id!r}" if id else "a row without an id"
             raise InputError(f"{path} has {problem}; keep one row for each image")
@@ -162,7 +162,8 @@ def _spacing_numbers(path, rows):
 # %% ../../nbs/40_evaluation/02_true_masks.ipynb #9fdfd6cf
 def read_spacing(
     path,  # CSV with one of `ID_COLUMNS` and one of `SPACING_COLUMNS`
+    known=(),  # ids that are there; the table may also hold names of files
 ) -> dict:  # id -> mm per pixel
     "Read pixel spacings. Raises `InputError` naming the file and the columns or the row."
     rows = read_csv_rows(path)
-    return _spacing_numbers(path, _spacing_column(path, rows))
+    return _spacing_numbers(path, _spacing_column(path, rows), known)

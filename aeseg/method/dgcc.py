@@ -61,6 +61,8 @@ class DGCC(nn.Module):
         reduction: int = 4,  # see `ChannelCalibration`
     ):
         super().__init__()
+        if passes not in (1, 2):
+            raise ValueError(f"passes={passes!r} must be 1 or 2")
         self.encoder, self.decoder, self.passes = encoder, decoder, passes
         self.calibration = ChannelCalibration(feedback_channels, channels, reduction)
         self.register_buffer("running", torch.zeros(feedback_channels) if passes == 1 else None)

@@ -72,11 +72,15 @@ class NoiseWeightedDiceLoss(nn.Module):
         target: torch.Tensor,  # (N, C, H, W[, D]) labels in [0, 1]
         weight: torch.Tensor = None,  # reliability in [0, 1] that broadcasts to the target; None: one
     ) -> torch.Tensor:  # scalar; with reduction='none' (C,) or, without batch, (N, C)
-        "The loss. Raises `ValueError` where the shapes differ."
+        "The loss; half precision is summed in float32. Raises `ValueError` where the shapes differ."
         if input.shape != target.shape:
             raise ValueError(
                 f"input {tuple(input.shape)} and target {tuple(target.shape)} must have one shape"
             )
+        if weight is not None and weight.ndim == 1:
+            raise ValueError("a weight of shape (N,) may mean columns; for images give (N, 1, 1, 1)")
+        if input.dtype == torch.float16:  # a sum over pixels would overflow
+            input = input.float()
         p = torch.sigmoid(input) if self.sigmoid else input
         w = torch.ones_like(target) if weight is None else weight.expand_as(target)
         pixels = tuple(range(2, input.ndim))

@@ -59,6 +59,8 @@ class MaskVAE(nn.Module):
         centred: bool = False,  # centre masks before they are encoded
     ):
         super().__init__()
+        if any(side % 32 or side < 32 for side in canvas):
+            raise ValueError(f"canvas={tuple(canvas)} must be of multiples of 32; pad or resize the masks")
         self.centred = centred
         self.canvas, self.grid = tuple(canvas), (canvas[0] // 32, canvas[1] // 32)
         widths = [1, channels, 2 * channels, 4 * channels, 4 * channels]
@@ -210,6 +212,10 @@ class VAEDiscriminator(nn.Module):
         loss: str = "discriminator",  # or 'kl_divergence', which needs no D_VAE
     ):
         super().__init__()
+        if code not in ("mean", "sample"):
+            raise ValueError(f"code={code!r} must be 'mean' or 'sample'")
+        if loss not in ("discriminator", "kl_divergence"):
+            raise ValueError(f"loss={loss!r} must be 'discriminator' or 'kl_divergence'")
         if critic is None and loss == "discriminator":
             critic = LatentDiscriminator(vae.mean.out_features)
         self.vae, self.critic, self.code, self.loss = vae, critic, code, loss

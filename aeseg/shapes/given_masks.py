@@ -134,6 +134,11 @@ class MaskPrior:
         scale: float = 0.15,  # at most, fraction
         shift: float = 0.05,  # at most, fraction of the canvas
     ):
+        if masks.dtype != torch.uint8 or 0 < masks.max() < 128:
+            raise ValueError(
+                f"masks of {masks.dtype} with the maximum {masks.max().item():g} must be bytes of 0 and 255;"
+                " give (255 * masks).byte()"
+            )
         self.masks, self.augmentation = masks, (rotation, scale, shift)
         self.rows = DeviceRows(masks)
 

@@ -183,8 +183,9 @@ def fit_unit(unit: Unit, folder, labels_of=None):
 def fit_supervised_unit(unit: Unit, folder, labels_of=None):
     "Train on a fraction of the human masks; of kind 'refined' as `plus` trains, and refine the masks."
     source, values = unit.source, unit.config.flat()
-    given = dict(refined=True, aux_masks=source.aux_masks) if unit.kind == "refined" else {}
-    return fit_supervised(list(source.images), folder, source.ids, unit.fraction, quiet=True, **given, **values)
+    if unit.kind == "refined":
+        values |= dict(refined=True, aux_masks=source.aux_masks)
+    return fit_supervised(list(source.images), folder, source.ids, unit.fraction, quiet=True, **values)
 
 
 def fit_corrupted_unit(unit: Unit, folder, labels_of=None):
@@ -266,7 +267,9 @@ UNIT_KINDS = dict(
     supervised=UnitKind(
         fit_supervised_unit, supervised_values, "studies.supervised", CHECKS + BEFORE_THE_LABELS
     ),
-    refined=UnitKind(fit_supervised_unit, refined_values, "studies.supervised", CHECKS + BEFORE_THE_REFINEMENT),
+    refined=UnitKind(
+        fit_supervised_unit, refined_values, "studies.supervised", CHECKS + BEFORE_THE_REFINEMENT
+    ),
     corrupted=UnitKind(
         fit_corrupted_unit,
         run_values,
