@@ -95,6 +95,6 @@ def test_the_augmentation_of_a_run(values, kind):
 
 def test_the_gan_takes_no_augmentation_of_c():
     config = make_config("smoke", accelerator="cpu", variant="plus", size=64)
-    prior = make_prior(config.shapes, config.run.task, (48, 64))
-    vae = make_vae_training(config, prior, (48, 64), cpu_fabric()).vae
+    prior = make_prior(config.shapes, config.run.task, (64, 96))
+    vae = make_vae_training(config, prior, (64, 96), cpu_fabric()).vae
     assert make_gan(config, IMAGES, prior, vae, cpu_fabric()).name == "gan"

@@ -11,7 +11,6 @@ __all__ = ['NAMED_AS_MASK', 'COSTS', 'Learned', 'learn', 'spaced', 'generate_exa
            'fit']
 
 # %% ../../nbs/50_app/08_fit.ipynb #458c54b8
-import math
 import re
 import shutil
 import time
@@ -52,7 +51,7 @@ from ..data.images import as_labels, to_canvas
 from ..data.masks import hard_dice
 from ..data.volumes import GEOMETRIES
 from ..evaluation.metrics import spacing_pair
-from ..evaluation.true_masks import TrueMasks, find_truth, read_spacing, truth_on_canvas
+from ..evaluation.true_masks import TrueMasks, find_truth, read_spacing
 from ..method.cyclegan import GAN
 from ..method.losses import loss_of
 from ..method.quality import QUALITY_SCORES, own_scores
@@ -507,8 +506,6 @@ def find_evaluation(
     masks = TrueMasks(truth, request.config.images.axis, request.label, request.geometry)
     masks = masks.paired({id: paths[id] for id in images.ids}, request.geometry)
     known = [id for id in images.ids if id in masks]
-    for id in known[:: math.ceil(len(known) / 16) or 1]:  # some of them, before a long training
-        truth_on_canvas(masks, images.take([images.ids.index(id)]))
     if not known:
         raise InputError(
             f"none of the {len(images)} images has a true mask of its name; check --truth, or give --truth"
@@ -678,7 +675,12 @@ def finish_run(
         return run
     if truth:
         run.begin("measure", "comparing masks with true masks")
-        measure(run, setting.images, truth, spacing)
+        try:
+            measure(run, setting.images, truth, spacing)
+        except InputError as e:  # true masks are opened only now
+            raise InputError(
+                f"{e}; the training is finished, so mend that and give --resume, or --resume --truth none"
+            ) from None
     run.progress.finish()
     run.note(finished=datetime.now(timezone.utc).isoformat(timespec="seconds"))
     if report:

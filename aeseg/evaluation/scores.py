@@ -29,7 +29,7 @@ def _measure_image(path, truths, spacing, label=()):
     if prediction.shape != truth.shape:
         raise InputError(
             f"{path} is {prediction.shape} and {truths.paths[source_id(path)]} is {truth.shape} (height,"
-            " width); predict at the size of the image"
+            " width); both must have the size of the image"
         )
     return dict(
         mask_metrics(prediction, truth, spacing),
