@@ -1449,8 +1449,6 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                     'aeseg/evaluation/statistics.py'),
                                              'aeseg.evaluation.statistics._comparison': ( '40_evaluation/statistics.html#_comparison',
                                                                                           'aeseg/evaluation/statistics.py'),
-                                             'aeseg.evaluation.statistics._count': ( '40_evaluation/statistics.html#_count',
-                                                                                     'aeseg/evaluation/statistics.py'),
                                              'aeseg.evaluation.statistics._decimals': ( '40_evaluation/statistics.html#_decimals',
                                                                                         'aeseg/evaluation/statistics.py'),
                                              'aeseg.evaluation.statistics._gain': ( '40_evaluation/statistics.html#_gain',

@@ -8,7 +8,7 @@ import tifffile
 import torch
 from PIL import Image
 
-from aeseg import NoiseWeightedDiceLoss
+from aeseg import MaskVAE, NoiseWeightedDiceLoss, VAEDiscriminator
 from aeseg.app.decisions import REVIEW_COLUMNS, read_reviews
 from aeseg.app.fit import fit, masks_among_images
 from aeseg.app.predict import predict
@@ -213,3 +213,17 @@ def test_half_precision_and_weights_of_images():
     assert loss(p.half(), y.half()).item() == pytest.approx(loss(p, y).item(), abs=1e-3)
     with pytest.raises(ValueError, match=r"\(N, 1, 1, 1\)"):
         loss(p, y, torch.ones(16))
+
+
+def test_words_and_sizes_that_the_vae_does_not_know():
+    with pytest.raises(ValueError, match="multiples of 32"):
+        MaskVAE((100, 96))
+    vae = MaskVAE((32, 64))
+    for wrong in (dict(code="means"), dict(loss="kl")):
+        with pytest.raises(ValueError, match="must be"):
+            VAEDiscriminator(vae, **wrong)
+
+
+def test_a_label_that_no_prediction_holds(heads):
+    with pytest.raises(InputError, match="none of the predictions holds the label 7"):
+        evaluate(heads / "masks", heads, pred_label=7, echo=lambda line: None)

@@ -231,6 +231,11 @@ def evaluate(
         raise InputError(
             f"none of the true masks holds the label {shown}; look at their values, and give others"
         )
+    if pred_label and frame["empty"].all():
+        shown = ", ".join(map(str, pred_label))
+        raise InputError(
+            f"none of the predictions holds the label {shown}; look at their values, and give others"
+        )
     missing = frame.attrs["without_prediction"] = len(truths) - len(paths)
     if out is not None:
         with atomic_write(out) as unfinished:

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from ..core.errors import InputError, nearest
+from ..core.errors import InputError, nearest, plural
 from ..core.markdown import markdown_table
 
 # %% ../../nbs/40_evaluation/04_statistics.ipynb #5f60e043
@@ -264,21 +264,17 @@ def _verdict_word(row):
     return "not supported" if worse or row.gain_high <= 0 else "undecided"
 
 
-def _count(n, noun):
-    return f"{n} {noun}{'s' if n > 1 else ''}"
-
-
 def _verdict_sentence(row, metric, reference, comparisons):
     "The verdict with its numbers; `comparisons` is the size of Holm's family."
     digits = 2 if metric.startswith(LOWER_IS_BETTER) else 4
     side = "better" if row.gain > 0 else "worse" if row.gain < 0 else "no better"
     return (
         f"{_verdict_word(row)}: on {row.task}, {row.method} is {side} than {reference} in {metric} by"
-        f" {abs(row.gain):.{digits}f} (95 % interval of the gain over {_count(row.pairs, 'image')} and"
-        f" {_count(row.paired_seeds, 'seed')}: {row.gain_low:.{digits}f} to {row.gain_high:.{digits}f};"
+        f" {abs(row.gain):.{digits}f} (95 % interval of the gain over {plural(row.pairs, 'image')} and"
+        f" {plural(row.paired_seeds, 'seed')}: {row.gain_low:.{digits}f} to {row.gain_high:.{digits}f};"
         f" rank-biserial effect {row.effect:.2f}, p = {row.corrected:.2g}, corrected for"
-        f" {_count(comparisons, 'comparison')}; better with {row.better_seeds} of"
-        f" {_count(row.paired_seeds, 'seed')}, p = {row.seeds_p:.2g} over seeds{_seeds_clause(row)})"
+        f" {plural(comparisons, 'comparison')}; better with {row.better_seeds} of"
+        f" {plural(row.paired_seeds, 'seed')}, p = {row.seeds_p:.2g} over seeds{_seeds_clause(row)})"
     )
 
 
@@ -291,7 +287,7 @@ def _gain(row, metric):
     "The mean gain, its interval, and the number of seeds that have a gain."
     digits = _decimals(metric)
     interval = f"{row.gain_low:+.{digits}f} to {row.gain_high:+.{digits}f}"
-    return f"{row.gain:+.{digits}f} ({interval}), {row.better_seeds} of {_count(row.paired_seeds, 'seed')}"
+    return f"{row.gain:+.{digits}f} ({interval}), {row.better_seeds} of {plural(row.paired_seeds, 'seed')}"
 
 
 def _seeds_clause(row):
