@@ -519,8 +519,9 @@ def find_evaluation(
     return masks, spacing
 
 # %% ../../nbs/50_app/08_fit.ipynb #fit00020
-# relative time per mask, in a training step or in work without training; measured with the preset table
-COSTS = dict(vae=1, gan=30, round=4, refine=50, predict=20, measure=10)
+# relative time per mask, in a training step or in work without training; measured with the preset cpu, medians
+# of the twelve runs in results/four_tasks.md
+COSTS = dict(vae=0.5, gan=30, round=5.5, refine=30, predict=2, measure=7)
 
 
 def plan_stages(
