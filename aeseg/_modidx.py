@@ -448,6 +448,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                   'aeseg.app.report.format_fact': ('50_app/report.html#format_fact', 'aeseg/app/report.py'),
                                   'aeseg.app.report.format_value': ('50_app/report.html#format_value', 'aeseg/app/report.py'),
                                   'aeseg.app.report.headline': ('50_app/report.html#headline', 'aeseg/app/report.py'),
+                                  'aeseg.app.report.known_stages': ('50_app/report.html#known_stages', 'aeseg/app/report.py'),
                                   'aeseg.app.report.label_changes': ('50_app/report.html#label_changes', 'aeseg/app/report.py'),
                                   'aeseg.app.report.label_free_rows': ('50_app/report.html#label_free_rows', 'aeseg/app/report.py'),
                                   'aeseg.app.report.loss_charts': ('50_app/report.html#loss_charts', 'aeseg/app/report.py'),

@@ -5,11 +5,11 @@
 # %% auto #0
 __all__ = ['MOST', 'METRIC_TITLES', 'LOW_DICE', 'SMALL', 'RUN_FOLDER', 'missed_organ', 'ReportData', 'headline', 'report_header',
            'registration_facts', 'adaptation_facts', 'label_changes', 'refined_masks', 'wide_augmentation',
-           'refinement_effect', 'score_rows', 'label_free_rows', 'summary_section', 'patients_of', 'patient_rows',
-           'poor_labels', 'alarm_section', 'auxiliary_pictures', 'example_dice', 'example_pictures', 'picture_section',
-           'loss_charts', 'loss_groups', 'number_charts', 'score_charts', 'ranked_pictures', 'ranked_section',
-           'quality_section', 'dice_section', 'file_size', 'time_rows', 'file_rows', 'format_value', 'format_fact',
-           'reproduction_section', 'next_commands', 'explained_words', 'report_values', 'write_report']
+           'refinement_effect', 'known_stages', 'score_rows', 'label_free_rows', 'summary_section', 'patients_of',
+           'patient_rows', 'poor_labels', 'alarm_section', 'auxiliary_pictures', 'example_dice', 'example_pictures',
+           'picture_section', 'loss_charts', 'loss_groups', 'number_charts', 'score_charts', 'ranked_pictures',
+           'ranked_section', 'quality_section', 'dice_section', 'file_size', 'time_rows', 'file_rows', 'format_value',
+           'format_fact', 'reproduction_section', 'next_commands', 'explained_words', 'report_values', 'write_report']
 
 # %% ../../nbs/50_app/05_report.ipynb #c8fd6923
 import math
@@ -114,7 +114,7 @@ def headline(data: ReportData) -> dict:
     before = scores["dice"][scores["stage"] == "pseudo_label"]
     return dict(
         mean=f"{dice.mean():.3f}",
-        stage=STAGES.get(stage, stage),
+        stage=STAGES[stage],
         split=split,
         images=count_of(len(dice), "image"),
         before=f"{before.mean():.3f}" if stage == "final" and len(before) else "",
@@ -237,21 +237,25 @@ def _format_score(row, digits):
     return dict(mean=f"{row['mean']:.{digits}f}", std=std, median=f"{row['median']:.{digits}f}")
 
 
+def known_stages(
+    frame: pd.DataFrame,  # with a column stage
+) -> list:  # keys of `STAGES`
+    "The stages of some scores, in their order."
+    there = set(frame["stage"])
+    return [stage for stage in STAGES if stage in there]
+
+
 def score_rows(data: ReportData) -> list:  # dicts: stage, split, n, empty, metrics
     "Scores by stage and split."
     rows, names = [], [m for m in METRICS if m in data.metrics]
-    for stage in sorted(
-        set(data.metrics["stage"]), key=lambda s: list(STAGES).index(s) if s in STAGES else 9
-    ):
+    for stage in known_stages(data.metrics):
         masks = data.metrics[data.metrics["stage"] == stage]
         summary = summarise(masks, "split")
         for split in split_order(masks["split"]):
             scores = summary.loc[split]
             metrics = [_format_score(scores.loc[m], 2 if m.endswith(("px", "mm")) else 3) for m in names]
             count, empty = (masks["split"] == split).sum(), scores["empty"].iloc[0]
-            rows.append(
-                dict(stage=STAGES.get(stage, stage), split=split, n=count, empty=empty, metrics=metrics)
-            )
+            rows.append(dict(stage=STAGES[stage], split=split, n=count, empty=empty, metrics=metrics))
     return rows
 
 # %% ../../nbs/50_app/05_report.ipynb #49026afa
@@ -299,8 +303,7 @@ def patient_rows(
     frame = frame.dropna(subset=["patient", "dice"])
     if len(set(patients.values())) in (0, 1, len(patients)):
         return rows
-    order = {stage: k for k, stage in enumerate(STAGES)}
-    for stage in sorted(set(frame["stage"]), key=lambda s: order.get(s, 9)):
+    for stage in known_stages(frame):
         for split in split_order(frame["split"][frame["stage"] == stage]):
             masks = frame[(frame["stage"] == stage) & (frame["split"] == split)]
             means = masks.groupby("patient")["dice"].mean()
@@ -309,7 +312,7 @@ def patient_rows(
                 f"{means.min():.3f} ({means.idxmin()},"
                 f" {count_of(int((masks['patient'] == means.idxmin()).sum()), 'image')})"
             )
-            rows.append([STAGES.get(stage, stage), split, len(means), f"{means.mean():.3f}{spread}", worst])
+            rows.append([STAGES[stage], split, len(means), f"{means.mean():.3f}{spread}", worst])
     return rows
 
 # %% ../../nbs/50_app/05_report.ipynb #bcbde08f
@@ -329,7 +332,6 @@ def poor_labels(
 
 def alarm_section(data: ReportData) -> dict:
     "Events of the run by kind; `checked` tells whether labels were compared with auxiliary masks."
-    skipped = data.provenance.get("skipped") or []
     return dict(
         alarms=data.alarms,
         few=few_images(data.provenance.get("training_images", 0)),
@@ -340,7 +342,7 @@ def alarm_section(data: ReportData) -> dict:
         choices=data.run.events("choice"),
         rollbacks=data.run.events("rollback"),
         passing=data.run.events("passing"),
-        skipped=[skipped] if isinstance(skipped, (str, int)) else list(skipped),
+        skipped=data.provenance.get("skipped") or [],
     )
 
 # %% ../../nbs/50_app/05_report.ipynb #2d8feca0
