@@ -519,8 +519,8 @@ def find_evaluation(
     return masks, spacing
 
 # %% ../../nbs/50_app/08_fit.ipynb #fit00020
-# relative time per mask, in a training step or in work without training; measured with the preset cpu, medians
-# of the twelve runs in results/four_tasks.md
+# relative time per mask, in a training step or in work without training; medians of the twelve runs of the
+# preset cpu in results/four_tasks.md
 COSTS = dict(vae=0.5, gan=30, round=5.5, refine=30, predict=2, measure=7)
 
 
