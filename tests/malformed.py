@@ -699,8 +699,8 @@ def make(
     else:
         commands = image_commands(case)
         refused, words = made, commands[int(rng.integers(len(commands)))]
-    if kind is splits_file and words[0] == "new":
-        words = ["check", case / "data"]  # `aeseg new` reads no splits
+    if kind is splits_file and words[0] in ("new", "predict"):
+        words = ["check", case / "data"]  # these read no splits
     return Case(kind.__name__, words, canary, refused)
 
 

@@ -278,8 +278,7 @@ def test_the_tab_key_reaches_everything_and_everything_has_a_name(window):
     tile.focus()
     it.press("Enter")
     it.until_open(tile.get_attribute("data-k"))
-    it.root.get_by_role("checkbox", name="truth").focus()
-    it.press(" ")
+    it.root.get_by_role("checkbox", name="truth").press(" ")
     it.until("shown", "truth")
 
 
