@@ -66,6 +66,12 @@ def test_own_masks_are_never_auxiliary(heads, images, masks):
         fit(heads / images, heads.parent / "run", aux_masks=heads / masks, **FAST)
 
 
+def test_masks_under_another_name_beside_the_images(heads):
+    (heads / "masks").rename(heads / "annotations")
+    with pytest.raises(InputError, match="must not enter training"):
+        fit(heads, heads.parent / "run", aux_masks=heads / "annotations", **FAST)
+
+
 def test_true_masks_are_never_auxiliary(heads):
     (heads / "masks").rename(heads.parent / "masks")
     masks = heads.parent / "masks"

@@ -24,7 +24,7 @@ from ..core.errors import InputError, nearest
 from ..core.files import atomic_write, read_csv_lines
 from ..core.runs import Run
 from ..data.datasets import Images, listed_id
-from ..data.images import read_mask, to_canvas, write_mask
+from ..data.images import mask_to_canvas, read_mask, write_mask
 
 # %% ../../nbs/50_app/03_decisions.ipynb #25e10002
 DECISIONS = ("accepted", "rejected", "corrected")
@@ -111,9 +111,9 @@ def merge_reviews(
     unknown = sorted(set(decided.values()) - set(paths))
     if unknown:
         raise InputError(f"{unknown[0]!r} is no reviewer{nearest(unknown[0], paths)}")
-    ids, open_cases, merged = {}, {}, []
+    ids, open_cases, merged, known = {}, {}, [], labelled_ids(out)
     for reviewer, path in paths.items():
-        rows, problems = read_reviews(path, labelled_ids(out))
+        rows, problems = read_reviews(path, known)
         if problems:
             raise InputError(f"{problems[0]}; complete it or remove the line")
         for id, row in rows.items():
@@ -240,13 +240,7 @@ class ReviewDecisions:
 
     def _read_mask(self, path, images, k):
         "One mask on the canvas, (1, H, W) uint8 of 0 and 255: a decided mask is certain at its edge, too."
-        mask, placement = read_mask(path), images.placements[k]
-        if mask.shape != (placement.height, placement.width):
-            raise InputError(
-                f"{path} is {mask.shape} and its image {placement[:2]} (height, width); correct the label at"
-                " the size of the image"
-            )
-        mask = to_canvas(mask.astype(np.uint8) * 255, placement, images.canvas) > 127
+        mask = mask_to_canvas(path, read_mask(path), images.placements[k], images.canvas) > 127
         return torch.from_numpy(mask.astype(np.uint8))[None] * 255
 
     def labels(

@@ -47,15 +47,15 @@ from aeseg.data.datasets import (
     table_remarks,
 )
 from ..data.formats import pixel_spacing
-from ..data.images import as_labels, to_canvas
+from ..data.images import as_labels
 from ..data.masks import hard_dice
 from ..data.volumes import GEOMETRIES
 from ..evaluation.metrics import spacing_pair
-from ..evaluation.true_masks import TrueMasks, find_truth, read_spacing
+from ..evaluation.true_masks import TrueMasks, find_truth, read_spacing, truth_on_canvas
 from ..method.cyclegan import GAN
 from ..method.losses import loss_of
 from ..method.quality import QUALITY_SCORES, own_scores
-from ..method.volumes import group_slices, guessed_slices
+from ..method.volumes import group_slices, slices_remark
 from ..shapes.priors import make_prior
 
 # %% ../../nbs/50_app/08_fit.ipynb #fit00008
@@ -217,11 +217,7 @@ def true_pictures(
     masks = truth if isinstance(truth, TrueMasks) else TrueMasks(truth, setting.config.images.axis)
     if not all(images.ids[k] in masks for k in chosen):
         return None
-    on_canvas = [
-        to_canvas(masks[images.ids[k]].astype(np.uint8) * 255, images.placements[k], images.canvas)
-        for k in chosen
-    ]
-    return (torch.from_numpy(np.stack(on_canvas))[:, None] > 127).float()
+    return (truth_on_canvas(masks, images.take(list(chosen))) > 127).float()
 
 # %% ../../nbs/50_app/08_fit.ipynb #16a0be02
 def check_source(
@@ -327,8 +323,9 @@ def check_disjoint(folders, aux_masks, truth=()):
         path = path.parent if path.name == "images" else path
         return path / "masks" if (path / "masks").is_dir() else path
 
-    own = {masks_in(folder) for folder in (*folders, *truth)} | {Path(f).resolve() for f in folders}
-    both = [folder for folder in aux_masks if masks_in(folder) in own]
+    images = {Path(folder).resolve() for folder in folders}
+    own = images | {masks_in(folder) for folder in (*folders, *truth)}
+    both = [f for f in aux_masks if masks_in(f) in own or Path(f).resolve().parent in images]
     if both:
         raise InputError(
             f"{both[0]} holds the masks of the images and is given as --aux-masks, but their own masks"
@@ -405,12 +402,9 @@ def naming_remarks(
             f"{plural(len(masks), 'image')} named like masks of others ({some(masks)}) and trained on as"
             " images; if they are masks, move them to masks/"
         )
-    slices = guessed_slices(paths, config.quality.volume_pattern) if refines_labels(config) else []
+    slices = slices_remark(paths, config.quality.volume_pattern) if refines_labels(config) else ""
     if slices:
-        sentences.append(
-            f"{plural(len(slices), 'image')} taken for slices of volumes by the numbers in their names"
-            f" ({some(slices)}); if each is an image of its own, give -p volume_pattern="
-        )
+        sentences.append(f"{slices}; if each is an image of its own, give -p volume_pattern=")
     return sentences
 
 

@@ -21,7 +21,7 @@ from .labels import fine_factor, load_refinement, mask_of_image
 from .models import apply_model, find_run, load_model
 from ..core.config import Config
 from ..core.devices import OneDevice, one_device
-from ..core.errors import InputError, nearest, plural, some
+from ..core.errors import InputError, nearest, plural
 from ..core.files import check_names
 from ..core.pool import close_pool, parallel_map
 from ..core.runs import RUN_FILES
@@ -38,7 +38,7 @@ from aeseg.data.volumes import (
     write_segmentation,
     write_volume,
 )
-from ..method.volumes import group_slices, guessed_slices
+from ..method.volumes import group_slices, slices_remark
 from ..shapes.anatomy import Anatomy
 
 # %% ../../nbs/50_app/09_predict.ipynb #80135ec2
@@ -297,12 +297,9 @@ def predict(
     if (smooth or largest) and not any(isinstance(path, Slice) for path in paths.values()):
         print(f"ignored: smooth and largest change volumes only, and there is none in {images}")
     pattern = config.quality.volume_pattern if refinement else ""
-    slices = guessed_slices(paths, pattern)
-    if slices and not quiet:
-        print(
-            f"{plural(len(slices), 'image')} taken for slices of volumes by the numbers in their names"
-            f" ({some(slices)}); the run had volume_pattern={pattern}"
-        )
+    slices = "" if quiet else slices_remark(paths, pattern)
+    if slices:
+        print(f"{slices}; the run had volume_pattern={pattern}")
     batches = [
         Batch(sources, {i: splits[i] for i in sources}, volumes)
         for sources, volumes in image_batches(paths, pattern=pattern)

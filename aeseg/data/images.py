@@ -6,7 +6,7 @@
 __all__ = ['ORIENTATION', 'SUFFIXES', 'TIFF_STARTS', 'TIFF_COMPRESSIONS', 'PACKED_COMPRESSIONS', 'PLAIN_MODES', 'WHITE_IS_ZERO',
            'BLACK_IS_ZERO', 'RGB', 'PALETTE', 'MASK', 'INKS', 'YCBCR', 'as_shown', 'as_stored', 'read_image',
            'read_oriented', 'scale_intensity', 'apply_window', 'Placement', 'choose_canvas', 'place', 'to_canvas',
-           'at_own_size', 'from_canvas', 'write_mask', 'as_labels', 'read_mask', 'is_inverted']
+           'mask_to_canvas', 'at_own_size', 'from_canvas', 'write_mask', 'as_labels', 'read_mask', 'is_inverted']
 
 # %% ../../nbs/10_data/04_images.ipynb #7aec1480
 import io
@@ -426,6 +426,21 @@ def to_canvas(
     out = np.zeros((*canvas, *array.shape[2:]), np.uint8)
     out[p.top : p.top + p.inner_height, p.left : p.left + p.inner_width] = np.asarray(scaled)
     return out
+
+
+def mask_to_canvas(
+    path,  # of the mask, for the message
+    mask: np.ndarray,  # (H, W) bool
+    placement: Placement,  # of its image
+    canvas,  # (height, width)
+) -> np.ndarray:  # (height, width) uint8, 255 inside
+    "Put a mask where its image is. Raises `InputError` where it has another size than the image."
+    if mask.shape != (placement.height, placement.width):
+        raise InputError(
+            f"{path} is {mask.shape} and its image {placement[:2]} (height, width); give a mask of the size"
+            " of the image"
+        )
+    return to_canvas(mask.astype(np.uint8) * 255, placement, canvas)
 
 
 def at_own_size(

@@ -16,7 +16,7 @@ import torch
 from ..core.errors import InputError
 from ..core.files import read_csv_rows
 from ..data.datasets import Images, image_paths, listed_id
-from ..data.images import SUFFIXES, as_labels, read_mask, to_canvas
+from ..data.images import SUFFIXES, as_labels, mask_to_canvas, read_mask
 from ..data.volumes import images_beside, pair_volumes
 from .metrics import spacing_pair
 
@@ -116,13 +116,7 @@ def truth_on_canvas(
     "Human masks, placed as their images are. Raises `InputError` where one is missing or of another size."
     placed = []
     for id, placement in zip(images.ids, images.placements):
-        mask = masks[id]
-        if mask.shape != (placement.height, placement.width):
-            raise InputError(
-                f"{masks.paths[id]} is {mask.shape} and its image {placement[:2]} (height, width); give a"
-                " mask of the size of the image"
-            )
-        placed.append(to_canvas(mask * np.uint8(255), placement, images.canvas))
+        placed.append(mask_to_canvas(masks.paths[id], masks[id], placement, images.canvas))
     return torch.from_numpy(np.stack(placed))[:, None]
 
 # %% ../../nbs/40_evaluation/02_true_masks.ipynb #398529ed
