@@ -116,7 +116,8 @@ def truth_on_canvas(
     "Human masks, placed as their images are. Raises `InputError` where one is missing or of another size."
     placed = []
     for id, placement in zip(images.ids, images.placements):
-        placed.append(mask_to_canvas(masks.paths[id], masks[id], placement, images.canvas))
+        mask = masks[id]  # a missing one is told
+        placed.append(mask_to_canvas(masks.paths[id], mask, placement, images.canvas))
     return torch.from_numpy(np.stack(placed))[:, None]
 
 # %% ../../nbs/40_evaluation/02_true_masks.ipynb #398529ed
